@@ -1,0 +1,24 @@
+"""cnnbook: the networks of a course on convolutional networks, one file per paper, every number counted.
+
+`import cnnbook` is quick: submodules load on first use, so neither Keras nor a backend nor matplotlib is
+imported before it is needed.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_MODULES = ("blocks", "data", "exercises", "graph", "layers", "models", "training", "viz", "weights")
+_NAMES = {"load": "layers", "summary": "graph"}
+
+
+def __getattr__(name):
+    if name in _MODULES:
+        return importlib.import_module(f"cnnbook.{name}")
+    if name in _NAMES:
+        return getattr(importlib.import_module(f"cnnbook.{_NAMES[name]}"), name)
+    raise AttributeError(f"module 'cnnbook' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted([*globals(), *_MODULES, *_NAMES])
