@@ -1,0 +1,173 @@
+"""The command `cnnbook`: run the notebooks, keep the pairs equal, look at the machine and at the networks.
+
+Everything heavy is imported by the sub-command that needs it, so that `cnnbook --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns 0 done, 1 something failed, 2 wrong input, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(
+            stream, "reconfigure"
+        ):  # a console that lacks a character shows another; it does not stop us
+            stream.reconfigure(errors="replace")
+    arguments = _parser().parse_args(argv)
+    from cnnbook.project import UserError
+
+    try:
+        return arguments.command(arguments)
+    except UserError as error:
+        print(f"cnnbook {arguments.name}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `cnnbook models | head`
+        sys.stderr.close()
+        return 0
+
+
+def _parser():
+    from cnnbook import __version__
+
+    parser = argparse.ArgumentParser(prog="cnnbook", description="The course's notebooks and networks.")
+    parser.add_argument("--version", action="version", version=f"cnnbook {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name, function, help, only=None, root=True):
+        sub = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+        sub.set_defaults(command=function, name=name)
+        if root:
+            sub.add_argument("--root", metavar="DIR", help="the course's folder (default: found from here)")
+        if only:
+            sub.add_argument("--only", metavar="NAMES", help=only)
+        return sub
+
+    some = "a choice such as 'vgg,start' or '03': a part of a name, or its number"
+
+    run = command("run", _run, "execute the notebooks, write build/ with a summary and the book", some)
+    run.add_argument(
+        "--profile", default="default", metavar="NAME", help="sizes of notebooks/profiles/NAME.yaml"
+    )
+    run.add_argument(
+        "--jobs", type=_count, metavar="N", help="notebooks at a time (default: one per core that pays)"
+    )
+    run.add_argument("--timeout", type=_seconds, metavar="S", help="seconds that one notebook may take")
+    run.add_argument("--out", type=Path, metavar="DIR", help="where the results go (default: build)")
+    run.add_argument("--no-book", action="store_true", help="do not render the book")
+    run.add_argument("--fresh", action="store_true", help="run again what passed before and did not change")
+
+    command(
+        "doctor",
+        _doctor,
+        "say which versions, devices and data are here, and what to do where one is missing",
+    )
+
+    models = command(
+        "models", _models, "show the table of networks with their figures", "a part of a name", root=False
+    )
+    models.add_argument("--json", action="store_true", help="for programs")
+
+    sync = command(
+        "sync", _sync, "write the notebooks from the chapters, keeping outputs of unchanged cells", some
+    )
+    sync.add_argument("--execute", action="store_true", help="run the notebooks and store their outputs")
+    sync.add_argument("--from", dest="source", choices=("chapters", "notebooks"), default="chapters",
+                      help="which of the two holds the edits (default: chapters)")  # fmt: skip
+    sync.add_argument("--force", action="store_true", help="overwrite cells edited in the notebooks")
+    sync.add_argument("--timeout", type=_seconds, metavar="S", help="seconds that one cell may take")
+
+    student = command("student", _student, "write the students' copies: no solutions, no outputs", some)
+    student.add_argument("--out", type=Path, metavar="DIR", help="where they go (default: build/student)")
+
+    book = command("book", _book, "render the book from the stored notebooks")
+    book.add_argument("--out", type=Path, metavar="DIR", help="where the pages go")
+    return parser
+
+
+def _count(text):
+    value = int(text) if text.isdecimal() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"a whole number from 1 is wanted, not {text!r}")
+    return value
+
+
+def _seconds(text):
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"a number of seconds above 0 is wanted, not {text!r}")
+    return value
+
+
+def _project(arguments):
+    from cnnbook.project import Project
+
+    return Project.find(arguments.root)
+
+
+def _run(arguments):
+    from cnnbook.running import run
+
+    return run(
+        _project(arguments),
+        profile=arguments.profile,
+        only=arguments.only,
+        jobs=arguments.jobs,
+        timeout=arguments.timeout,
+        out=arguments.out,
+        book=not arguments.no_book,
+        fresh=arguments.fresh,
+    )
+
+
+def _doctor(arguments):
+    from cnnbook.doctor import doctor
+
+    return doctor()
+
+
+def _models(arguments):
+    from cnnbook.doctor import models
+
+    return models(arguments.only, as_json=arguments.json)
+
+
+def _sync(arguments):
+    from cnnbook.sync import sync
+
+    return sync(
+        _project(arguments),
+        arguments.only,
+        execute=arguments.execute,
+        source=arguments.source,
+        force=arguments.force,
+        timeout=arguments.timeout,
+    )
+
+
+def _student(arguments):
+    from cnnbook.sync import student
+
+    project = _project(arguments)
+    for path in student(project, arguments.out or project.root / "build" / "student", arguments.only):
+        print(path)
+    return 0
+
+
+def _book(arguments):
+    from cnnbook.running import build_book
+
+    return build_book(_project(arguments), out=arguments.out)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,166 @@
+"""Where the project's files are, and the few things that `run`, `sync`, `student` and the tests share."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+# nbval sees no C-level output of TensorFlow, so none may be recorded; the kernel's own log is noise.
+KERNEL_ARGUMENTS = ["--IPKernelApp.capture_fd_output=False", "--log-level=ERROR"]
+
+
+class UserError(Exception):
+    """Wrong input: the text says what was given, what is possible and what to do. Exit status 2."""
+
+
+@dataclass(frozen=True)
+class Project:
+    """A checkout of the course (or any folder laid out like it)."""
+
+    root: Path
+
+    @classmethod
+    def find(cls, start: str | os.PathLike | None = None) -> Project:
+        """The project that holds `start` (default: here), else the one this package is installed from."""
+        if start is not None:
+            root = Path(start).resolve()
+            if not (root / "notebooks").is_dir():
+                raise UserError(f"{root} has no folder notebooks/: give the root of the course with --root")
+            return cls(root)
+        here = Path.cwd()
+        for folder in (here, *here.parents, Path(__file__).resolve().parents[1]):
+            if (folder / "notebooks").is_dir() and _settings(folder) is not None:
+                return cls(folder)
+        raise UserError(
+            f"no notebooks here: {here} is not inside a checkout of the course. "
+            "Change to the folder that holds notebooks/ and pyproject.toml, or give it with --root"
+        )
+
+    @property
+    def notebooks(self) -> Path:
+        return self.root / "notebooks"
+
+    @property
+    def chapters(self) -> Path:
+        return self.root / "chapters"
+
+    @property
+    def repository(self) -> str:
+        """The repository's address, from `[tool.cnnbook]` in pyproject.toml; empty while it has none."""
+        return (_settings(self.root) or {}).get("repository", "").strip()
+
+    def notebook_paths(self, only: str | None = None) -> list[Path]:
+        """The notebooks in order; `only` is a comma-separated choice, see `choose`."""
+        return choose(sorted(self.notebooks.glob("*.ipynb")), only, "notebook")
+
+    def chapter_paths(self, only: str | None = None) -> list[Path]:
+        """The chapters' text files in order."""
+        return choose(sorted(self.chapters.glob("[0-9][0-9]-*.md")), only, "chapter")
+
+
+def _settings(folder: Path) -> dict | None:
+    try:
+        with open(folder / "pyproject.toml", "rb") as file:
+            return tomllib.load(file).get("tool", {}).get("cnnbook")
+    except (OSError, tomllib.TOMLDecodeError):
+        return None
+
+
+def choose(paths: list[Path], only: str | None, kind: str) -> list[Path]:
+    """Those of `paths` that a list such as "vgg,00-start,08" names: by stem, number or part of the stem."""
+    if only is None:
+        return paths
+    chosen = []
+    words = [word.strip() for word in only.split(",") if word.strip()]
+    for word in words:
+        word = re.sub(r"\.(ipynb|md)$", "", word)
+        found = [p for p in paths if word in (p.stem, p.stem.split("-")[0])] or [
+            p for p in paths if word.casefold() in p.stem.casefold()
+        ]
+        if not found:
+            known = ", ".join(p.stem for p in paths) or "none at all"
+            raise UserError(f"there is no {kind} {word!r}; there is: {known}")
+        chosen += found
+    if not words:
+        raise UserError(f"--only names no {kind}; there is: {', '.join(p.stem for p in paths)}")
+    return [p for p in paths if p in chosen]
+
+
+def write_beside(path: Path, text: str | bytes) -> None:
+    """Write beside `path`, then rename: whoever reads, whenever, finds the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(text.encode() if isinstance(text, str) else text)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes a file for its owner alone; what we write is for everyone who may read its neighbours.
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def digest(value) -> str:
+    """A short digest of anything that JSON can hold."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def tags(cell) -> list[str]:
+    """A cell's tags."""
+    return list(cell.metadata.get("tags", []))
+
+
+def code_digest(notebook) -> str:
+    """The digest of a notebook's code: outputs made with another one are stale."""
+    return digest([cell.source.strip() for cell in notebook.cells if cell.cell_type == "code"])
+
+
+def kernel_environment() -> dict[str, str]:
+    """The environment that kernels start in: this Python's kernel, quiet TensorFlow, inline figures."""
+    env = dict(os.environ)
+    env.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # A kernel named python3 in the user's home must not win over the one of this environment.
+    env["JUPYTER_PREFER_ENV_PATH"] = "1"
+    for name in ("JUPYTER_PATH", "MPLBACKEND", "PYTEST_CURRENT_TEST"):
+        env.pop(name, None)
+    env["PYTHONIOENCODING"] = "utf-8"
+    return env
+
+
+ONE_THREAD = {
+    "TF_NUM_INTRAOP_THREADS": "1",
+    "TF_NUM_INTEROP_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NPROC": "1",  # the thread pool of JAX's CPU client
+}
+
+
+def one_thread(env: dict[str, str]) -> dict[str, str]:
+    """`env` with one computing thread per library: several processes do not fight over the cores."""
+    flags = " ".join(filter(None, [env.get("XLA_FLAGS", ""), "--xla_cpu_multi_thread_eigen=false"]))
+    return {**env, **ONE_THREAD, "XLA_FLAGS": flags}
+
+
+def machine_path(text: str, *extra: Path) -> str | None:
+    """The first path of this (or somebody's) machine in `text`: it has no place in a stored output."""
+    own = {str(Path.home()), tempfile.gettempdir(), *(str(path) for path in extra)}
+    own = {path for path in own if len(path.strip("/\\")) > 2}
+    somebody = r"/(?:home|root|tmp|Users|private|content)/[\w.-]+|[A-Z]:\\+Users\\+\w+"
+    # Not inside a longer path or an address: "https://x.org/home/page" is no machine's path.
+    found = re.search(
+        rf"(?<![\w.:/-])(?:{'|'.join(map(re.escape, sorted(own)))}|{somebody})[^\s'\"<>]*", text
+    )
+    return found[0] if found else None

@@ -1,0 +1,341 @@
+"""`cnnbook sync`: notebooks/NN-name.ipynb from chapters/NN-name.md, and its stored outputs.
+
+Chapters are written and reviewed as text; the notebooks hold the same cells with the outputs. The direction
+is always said (jupytext's own `--sync` lets the newer file win, which in a fresh clone is an accident), and
+nothing that was edited on the other side is overwritten unasked.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+from cnnbook import project as _project
+from cnnbook.progress import RUNNING, Board
+from cnnbook.project import (
+    KERNELSPEC,
+    Project,
+    UserError,
+    code_digest,
+    digest,
+    machine_path,
+    tags,
+    write_beside,
+)
+
+MYST = "md:myst"
+PAIRED = ("tags", "mystnb")  # the cell metadata that both files hold
+LANGUAGE_INFO = {
+    "name": "python",
+    "file_extension": ".py",
+    "mimetype": "text/x-python",
+    "pygments_lexer": "ipython3",
+}
+
+
+def colab_source(repository: str) -> str:
+    """The source of every chapter's cell tagged `colab`, as the repository's address gives it."""
+    head = 'import importlib.util\n\nif importlib.util.find_spec("cnnbook") is None:\n'
+    if repository:
+        return head + f"    %pip install -q git+{repository}"
+    return head + (
+        '    raise ModuleNotFoundError("This notebook needs cnnbook: README.md says how to install it.")'
+    )
+
+
+def cells(notebook) -> list[tuple[str, str, dict]]:
+    """What a chapter and its notebook have in common: type, source, tags, figure settings of each cell."""
+    return [
+        (c.cell_type, c.source.strip(), {k: c.metadata[k] for k in PAIRED if c.metadata.get(k)})
+        for c in notebook.cells
+    ]
+
+
+def read_chapter(path: Path):
+    """A chapter's text as a notebook."""
+    import jupytext
+
+    return jupytext.read(path, fmt=MYST)
+
+
+def read_notebook(path: Path):
+    """A notebook, brought to nbformat 4."""
+    import nbformat
+
+    return nbformat.read(path, as_version=4)
+
+
+def differences(chapter, notebook, limit=5) -> list[str]:
+    """Where the two files of a pair differ, in words."""
+    ours, theirs = cells(chapter), cells(notebook)
+    found = []
+    for i, (a, b) in enumerate(zip(ours, theirs, strict=False), 1):
+        if a != b:
+            what = next(w for w, x, y in zip(("type", "source", "tags"), a, b, strict=True) if x != y)
+            index = ("type", "source", "tags").index(what)
+            found.append(
+                f"cell {i}: {what} differs: {_short(a[index])} in the chapter, "
+                f"{_short(b[index])} in the notebook"
+            )
+    if len(ours) != len(theirs):
+        found.append(f"{len(ours)} cells in the chapter, {len(theirs)} in the notebook")
+    return found[:limit]
+
+
+def _short(value):
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return repr(text if len(text) <= 70 else text[:67] + "...")
+
+
+def sync(project: Project, only=None, *, execute=False, source="chapters", force=False, timeout=None) -> int:
+    """Bring the pairs together; with `execute`, run the notebooks and store their outputs. Exit status."""
+    _need("jupytext", "nbclient", "nbformat")
+    if source == "notebooks":
+        for path in project.notebook_paths(only):
+            chapter = project.chapters / f"{path.stem}.md"
+            print(f"  {path.stem}  {_to_chapter(path, chapter)}")
+        return 0
+    paths = project.chapter_paths(only)
+    if not paths:
+        raise UserError(f"there is no chapter NN-name.md in {project.chapters}")
+    for path in paths:
+        print(f"  {path.stem}  {_to_notebook(project, path, force)}", flush=True)
+    return (
+        _execute(project, [project.notebooks / f"{p.stem}.ipynb" for p in paths], timeout) if execute else 0
+    )
+
+
+def _to_chapter(path, chapter):
+    import jupytext
+
+    notebook = read_notebook(path)
+    if chapter.exists() and cells(read_chapter(chapter)) == cells(notebook):
+        return "equal"
+    before = os.getcwd()
+    try:  # jupytext looks for its settings (which metadata to write) beside the file that it writes
+        os.chdir(path.parents[1])
+        text = jupytext.writes(notebook, fmt=MYST, config=_jupytext_settings(chapter))
+    finally:
+        os.chdir(before)
+    write_beside(chapter, text)
+    _stamp(path, notebook)
+    return "chapter written from the notebook"
+
+
+def _jupytext_settings(chapter):
+    from jupytext.config import load_jupytext_config
+
+    return load_jupytext_config(str(chapter))
+
+
+def _stamp(path, notebook):
+    notebook.metadata.setdefault("cnnbook", {})["cells"] = digest(cells(notebook))
+    write_beside(path, _text(notebook))
+
+
+def _to_notebook(project, path, force):
+    _write_colab_cell(path, colab_source(project.repository))
+    chapter = read_chapter(path)
+    target = project.notebooks / f"{path.stem}.ipynb"
+    old = read_notebook(target) if target.exists() else None
+    if old is not None and cells(old) != cells(chapter):
+        stamp = old.metadata.get("cnnbook", {}).get("cells")
+        if stamp is not None and stamp != digest(cells(old)) and not force:
+            raise UserError(
+                f"{target.name} was edited since the last sync, and so its edits would be lost:\n    "
+                + "\n    ".join(differences(chapter, old))
+                + f"\nKeep the notebook's cells with `cnnbook sync --from notebooks --only {path.stem}`, "
+                "or the chapter's with --force"
+            )
+    new = merge(chapter, old, path.stem)
+    text = _text(new)
+    if old is not None and target.read_text("utf-8") == text:
+        return "equal"
+    write_beside(target, text)
+    kept = sum(bool(c.get("outputs")) for c in new.cells if c.cell_type == "code")
+    return f"notebook written from the chapter ({kept} cells with outputs)"
+
+
+def _write_colab_cell(path, source):
+    text = path.read_text("utf-8")
+    fence = re.compile(
+        r"(^```\{code-cell\}[^\n]*\n(?:(?::[^\n]*\n)+|---\n.*?^---\n)?\n*)(.*?)(^```[ \t]*$)", re.M | re.S
+    )
+
+    def replace(found):
+        return found[1] + source + "\n" + found[3] if re.search(r"\bcolab\b", found[1]) else found[0]
+
+    new = fence.sub(replace, text)
+    if new != text:
+        write_beside(path, new)
+
+
+def merge(chapter, old, stem):
+    """The chapter's cells, with the ids and outputs of those cells of `old` that did not change."""
+    import nbformat
+
+    new = nbformat.v4.new_notebook()
+    stored = dict(old.metadata.get("cnnbook", {})) if old is not None else {}
+    new.metadata = nbformat.from_dict(
+        {
+            "kernelspec": KERNELSPEC,
+            "language_info": LANGUAGE_INFO,
+            "cnnbook": {**stored, "cells": digest(cells(chapter))},
+        }
+    )
+    theirs = list(old.cells) if old is not None else []
+    match = difflib.SequenceMatcher(
+        a=[(c.cell_type, c.source.strip()) for c in theirs],
+        b=[(c.cell_type, c.source.strip()) for c in chapter.cells],
+        autojunk=False,
+    )
+    same = {b + i: theirs[a + i] for a, b, size in match.get_matching_blocks() for i in range(size)}
+    used = {c.id for c in same.values()}
+    for i, cell in enumerate(chapter.cells):
+        cell = nbformat.from_dict(
+            {**cell, "metadata": {k: cell.metadata[k] for k in PAIRED if cell.metadata.get(k)}}
+        )
+        if i in same:
+            cell.id = same[i].id
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = same[i].outputs, same[i].execution_count
+        else:
+            cell.id = _new_id(stem, cell.source, used)
+        used.add(cell.id)
+        new.cells.append(cell)
+    return new
+
+
+def _new_id(stem, source, used):
+    # From the text, not random: two people who sync the same chapter get the same file.
+    for n in range(1000):
+        name = hashlib.sha256(f"{stem}\n{n}\n{source}".encode()).hexdigest()[:8]
+        if name not in used:
+            return name
+    raise AssertionError("a thousand equal cells")
+
+
+def _text(notebook):
+    import nbformat
+
+    nbformat.validate(notebook)
+    return nbformat.writes(notebook).rstrip("\n") + "\n"
+
+
+def _execute(project, paths, timeout):
+    refused = {}
+    with Board([p.stem for p in paths]) as board:
+        for path in paths:
+            board.set(path.stem, RUNNING, "starting the kernel")
+            problems = record(path, timeout, note=lambda text, name=path.stem: board.note(name, text))
+            if problems:
+                refused[path.stem] = problems
+                board.set(path.stem, "failed", "outputs not stored, see below")
+            else:
+                board.set(path.stem, "stored")
+    for stem, problems in refused.items():
+        print(f"\n{stem}: outputs not stored\n  " + "\n  ".join(problems), file=sys.stderr)
+    return 1 if refused else 0
+
+
+def record(path: Path, timeout=None, note=lambda text: None) -> list[str]:
+    """Run a notebook and store its outputs; the list says why they were refused, empty if stored."""
+    import nbclient
+    from nbclient.exceptions import CellExecutionError, DeadKernelError
+
+    notebook = read_notebook(path)
+    code = [i for i, c in enumerate(notebook.cells) if c.cell_type == "code" and c.source.strip()]
+    here = {"cell": 0}
+
+    def started(cell, cell_index):
+        here["cell"] = cell_index + 1
+        place = code.index(cell_index) + 1 if cell_index in code else "?"
+        note(f"code cell {place} of {len(code)}" + (f" [{', '.join(tags(cell))}]" if tags(cell) else ""))
+
+    client = nbclient.NotebookClient(
+        notebook,
+        kernel_name=KERNELSPEC["name"],
+        timeout=timeout,
+        record_timing=False,
+        store_widget_state=False,
+        coalesce_streams=True,
+        on_cell_start=started,
+        extra_arguments=_project.KERNEL_ARGUMENTS,
+        resources={"metadata": {"path": str(path.parent)}},
+    )
+    # Stored outputs are those of the default backend.
+    env = {**_project.kernel_environment(), "KERAS_BACKEND": "tensorflow"}
+    saved = dict(os.environ)
+    try:
+        os.environ.clear()
+        os.environ.update(env)  # the kernel spec is looked up in this process, by this environment
+        client.execute(env=env)
+    except CellExecutionError as error:
+        return [f"cell {here['cell']}: {error.ename}: {error.evalue}"]
+    except TimeoutError:
+        return [f"cell {here['cell']}: not done within {timeout} s"]
+    except DeadKernelError:
+        return [f"cell {here['cell']}: the kernel died (out of memory?)"]
+    finally:
+        os.environ.clear()
+        os.environ.update(saved)
+    problems = output_problems(notebook, path.parents[1])
+    if problems:
+        return problems
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata["language_info"] = LANGUAGE_INFO
+    notebook.metadata["cnnbook"] = {"cells": digest(cells(notebook)), "code": code_digest(notebook)}
+    write_beside(path, _text(notebook))
+    return []
+
+
+def output_problems(notebook, root: Path) -> list[str]:
+    """What no stored output may hold: errors, warnings on stderr, paths of a machine."""
+    problems = []
+    for number, cell in enumerate(notebook.cells, 1):
+        for output in cell.get("outputs", []):
+            if output.output_type == "error" and "raises-exception" not in tags(cell):
+                problems.append(f"cell {number}: {output.ename}: {output.evalue}")
+            if output.get("name") == "stderr":
+                problems.append(f"cell {number} writes to stderr: {_short(output.text.strip())}")
+            texts = [output.get("text", "")]
+            texts += [
+                v for k, v in output.get("data", {}).items() if not k.startswith("image/") or "svg" in k
+            ]
+            for text in texts:
+                path = machine_path(text if isinstance(text, str) else json.dumps(text), root)
+                if path:
+                    problems.append(f"cell {number} shows a path of this machine: {_short(path)}")
+    return problems
+
+
+def student(project: Project, out: Path, only=None) -> list[Path]:
+    """Write the students' copies: no cell tagged `solution`, no outputs."""
+    import nbformat
+
+    written = []
+    for path in project.notebook_paths(only):
+        notebook = read_notebook(path)
+        notebook.cells = [c for c in notebook.cells if "solution" not in tags(c)]
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None
+        # The stamps are of the full notebook with its outputs; this copy has neither.
+        notebook.metadata.pop("cnnbook", None)
+        nbformat.validate(notebook)
+        write_beside(out / path.name, _text(notebook))
+        written.append(out / path.name)
+    return written
+
+
+def _need(*modules):
+    from importlib.util import find_spec
+
+    missing = [m for m in modules if find_spec(m) is None]
+    if missing:
+        raise UserError(f"this needs {', '.join(missing)}: python -m pip install -e '.[lab]'")
