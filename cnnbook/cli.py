@@ -13,9 +13,8 @@ from pathlib import Path
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns 0 done, 1 something failed, 2 wrong input, 130 interrupted."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(
-            stream, "reconfigure"
-        ):  # a console that lacks a character shows another; it does not stop us
+        # A console that lacks a character shows another; it does not stop us.
+        if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     arguments = _parser().parse_args(argv)
     from cnnbook.project import UserError
