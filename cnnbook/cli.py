@@ -17,8 +17,9 @@ def main(argv: list[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     arguments = _parser().parse_args(argv)
-    from cnnbook.project import UserError
+    from cnnbook.project import UserError, quick_nbformat
 
+    quick_nbformat()
     try:
         return arguments.command(arguments)
     except UserError as error:

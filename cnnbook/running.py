@@ -1,9 +1,9 @@
 """`cnnbook run`: every notebook by papermill, in processes of their own, with a live line each.
 
-What is written: `notebooks/` and `html/` (what passed), `failed/` (what did not), `logs/`, `results/` (a record
-per notebook) and `summary.html`. A result counts only with its record, and a record only with the notebook
-whose digest it holds; it is written last. So whatever interrupts a run, the next one repeats what is not whole,
-and no more than that.
+What is written: `notebooks/` and `html/` (what passed), `failed/` (what did not), `logs/`, `results/` (one
+record per notebook) and `summary.html`. A result counts only with its record, which is written last, and a
+record only with the notebook whose digest it holds. So whatever interrupts a run, the next one repeats what is
+not whole, and no more than that.
 """
 
 from __future__ import annotations
@@ -111,8 +111,6 @@ def run(
 
 def plan(project: Project, profile: str, only: str | None) -> list[Task]:
     """The chosen notebooks with the profile's parameters, each of which the notebook must have."""
-    import papermill
-
     paths = project.notebook_paths(only)
     if not paths:
         raise UserError(f"there is no notebook in {project.notebooks}: `cnnbook sync --execute` makes them")
@@ -121,6 +119,8 @@ def plan(project: Project, profile: str, only: str | None) -> list[Task]:
     for path in paths:
         parameters = sizes.get(path.stem, {})
         if parameters:
+            import papermill
+
             known = papermill.inspect_notebook(str(path))
             unknown = sorted(set(parameters) - set(known))
             if unknown:

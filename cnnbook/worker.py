@@ -1,8 +1,8 @@
 """One notebook in a process of its own: what `cnnbook run` starts, never a person.
 
 The runner writes the task as one line of JSON to standard input and keeps that pipe open: when the runner is
-gone, however it went, the pipe ends, and this process ends its kernel and itself. Progress goes back as lines of
-JSON.
+gone, however it went, the pipe ends, and this process ends its kernel and itself. Progress goes back as JSON
+lines.
 """
 
 from __future__ import annotations
@@ -15,14 +15,19 @@ import threading
 import traceback
 from pathlib import Path
 
+from cnnbook.project import quick_nbformat
+
 
 def main() -> int:
     """Execute the notebook of the task on standard input; the result is the last line on standard output."""
     # The kernel inherits descriptor 1: what libraries print there belongs in the log, not between our lines.
     wire = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
-    task = json.loads(sys.stdin.buffer.readline())
-    threading.Thread(target=_end_with_the_runner, daemon=True).start()
+    quick_nbformat()
+    # Unbuffered: a thread that waits in a buffered read cannot be left behind at the end.
+    pipe = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115
+    task = json.loads(pipe.readline())
+    threading.Thread(target=_end_with_the_runner, args=(pipe,), daemon=True).start()
 
     def tell(**message):
         wire.write(json.dumps(message) + "\n")
@@ -36,8 +41,8 @@ def main() -> int:
         return 1
 
 
-def _end_with_the_runner():
-    while sys.stdin.buffer.read(1):
+def _end_with_the_runner(pipe):
+    while pipe.read(1):
         pass
     end_tree(os.getpid(), self_too=False)
     os._exit(1)
