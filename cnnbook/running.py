@@ -2,8 +2,8 @@
 
 What is written: `notebooks/` and `html/` (what passed), `failed/` (what did not), `logs/`, `results/` (one
 record per notebook) and `summary.html`. A result counts only with its record, which is written last, and a
-record only with the notebook whose digest it holds. So whatever interrupts a run, the next one repeats what is
-not whole, and no more than that.
+record only with the notebook whose digest it holds. So whatever interrupts a run, the next one repeats what
+is not whole, and no more than that.
 """
 
 from __future__ import annotations

@@ -1,0 +1,81 @@
+# Each target makes what it needs, the environment included. Windows has no make: README.md says what to type there.
+# make run PYTHON=/path/to/python3.12    another Python        make run ARGS="--profile gpu --only vgg"    options
+
+PYTHON ?= python3
+ARGS ?=
+BIN := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+PY := .venv/$(BIN)/python
+PYJAX := .venv-jax/$(BIN)/python
+ONE_THREAD := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1
+# The unit tests that need no TensorFlow.
+JAX_TESTS = $(wildcard $(addprefix tests/test_,$(addsuffix .py,graph published_figures weight_ports training data layers)))
+
+.DEFAULT_GOAL := help
+.PHONY: help env env-jax run test test-unit test-notebooks test-jax lab book lint bench sync student doctor models clean
+
+help:
+	@echo "make run      execute every notebook, write build/ and render the book"
+	@echo "make test     unit tests, then every notebook against its stored outputs"
+	@echo "make lab      open JupyterLab on the notebooks"
+	@echo "make book     render the book from the stored notebooks"
+	@echo "make test-jax the JAX backend, in an environment without TensorFlow"
+	@echo "make lint | bench | sync | student | doctor | models | clean"
+
+env:
+	@$(PYTHON) tools/environment.py .venv cpu,dev
+
+env-jax:
+	@$(PYTHON) tools/environment.py .venv-jax jax
+
+run: env
+	@$(PY) -m cnnbook run $(ARGS)
+
+# Two notebooks at a time, one thread each: faster than one with two threads, whatever the number of cores.
+UNIT_TESTS = $(PY) -m pytest tests $(ARGS)
+NOTEBOOK_TESTS = $(ONE_THREAD) $(PY) -m pytest --nbval notebooks -n 2 -v $(ARGS)
+
+test: env
+	$(UNIT_TESTS)
+	$(NOTEBOOK_TESTS)
+
+test-unit: env
+	$(UNIT_TESTS)
+
+test-notebooks: env
+	$(NOTEBOOK_TESTS)
+
+test-jax: env-jax
+	@$(PYJAX) -c "import importlib.util as u, sys; sys.exit('TensorFlow is in .venv-jax' if u.find_spec('tensorflow') else 0)"
+	@echo "TensorFlow is not there; Keras runs on JAX"
+	KERAS_BACKEND=jax $(PYJAX) -m cnnbook run --only start --out build/jax --no-book
+	KERAS_BACKEND=jax $(PYJAX) -m pytest $(JAX_TESTS) $(ARGS)
+
+lab: env
+	@$(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/00-start.ipynb $(ARGS)
+
+book: env
+	@$(PY) -m cnnbook book $(ARGS)
+
+lint: env
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m codespell_lib chapters README.md cnnbook --skip "*.npz,*.json,*.csv"
+
+bench: env
+	@$(PY) benchmarks/run.py $(ARGS)
+
+sync: env
+	@$(PY) -m cnnbook sync $(ARGS)
+
+student: env
+	@$(PY) -m cnnbook student $(ARGS)
+
+doctor: env
+	@$(PY) -m cnnbook doctor $(ARGS)
+
+models: env
+	@$(PY) -m cnnbook models $(ARGS)
+
+# The environments stay: delete .venv and .venv-jax by hand.
+clean:
+	rm -rf build book/_build .pytest_cache .ruff_cache
