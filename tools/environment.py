@@ -163,7 +163,7 @@ def _pip(folder, arguments, started):
                 tail = [*tail[-20:], line]
                 word = line.split()[:2]
                 seen += word[:1] == ["Collecting"]
-                if word[:1] in (["Collecting"], ["Downloading"], ["Using"], ["Installing"], ["Building"]):
+                if word[:1] == ["Collecting"] or word == ["Installing", "collected"]:
                     now = time.monotonic()
                     text = f"  {now - started:4.0f} s  {seen} packages  {' '.join(line.split()[:2])}"
                     if word[0] == "Installing":

@@ -1,0 +1,322 @@
+"""The command line: wrong input; notebooks that pass, fail, die, sleep and are interrupted."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cnnbook import cli
+from cnnbook.project import Project, UserError, machine_path
+
+ROOT = Path(__file__).parents[1]
+nbformat = pytest.importorskip("nbformat")
+pytest.importorskip("papermill")
+psutil = pytest.importorskip("psutil")
+posix = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+
+
+def notebook(*cells):
+    """A notebook of code cells; a cell may be (source, tags)."""
+    made = nbformat.v4.new_notebook()
+    made.metadata.kernelspec = {
+        "display_name": "Python 3 (ipykernel)",
+        "language": "python",
+        "name": "python3",
+    }
+    for i, cell in enumerate(cells):
+        source, tags = cell if isinstance(cell, tuple) else (cell, [])
+        made.cells.append(
+            nbformat.v4.new_code_cell(source, id=f"cell-{i}", metadata={"tags": tags} if tags else {})
+        )
+    return made
+
+
+def project(folder, **notebooks):
+    """A course with these notebooks, in a path as students have them."""
+    root = folder / "卷积 课程"
+    (root / "notebooks" / "profiles").mkdir(parents=True)
+    for name, made in notebooks.items():
+        nbformat.write(made, root / "notebooks" / f"{name}.ipynb")
+    return root
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "cnnbook", *map(str, arguments)]
+
+
+def cnnbook(*arguments, **options):
+    return subprocess.run(
+        command(*arguments), capture_output=True, text=True, encoding="utf-8", timeout=120, **options
+    )
+
+
+def results(root):
+    return {p.stem: json.loads(p.read_text("utf-8")) for p in (root / "build" / "results").glob("*.json")}
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """One run of notebooks that pass, fail and die, two at a time."""
+    root = project(
+        tmp_path_factory.mktemp("run"),
+        **{
+            "00-good": notebook(("size = 3", ["parameters"]), "print('size', size)"),
+            "01-fails": notebook(
+                "before = 1", ("raise ValueError(f'{before} is wrong')", ["boom"]), "after = 1"
+            ),
+            "02-dies": notebook("import os, signal", "os.kill(os.getpid(), getattr(signal, 'SIGKILL', 9))"),
+            "03-中文": notebook("import os; print(os.environ.get('TF_NUM_INTRAOP_THREADS'))"),
+        },
+    )
+    (root / "notebooks" / "profiles" / "large.yaml").write_text("00-good: {size: 7}\n", "utf-8")
+    return root, cnnbook("run", "--root", root, "--jobs", 2)
+
+
+def test_one_failure_fails_the_run_and_the_others_still_run(mixed):
+    root, done = mixed
+    assert done.returncode == 1, done.stdout + done.stderr
+    status = {name: r["status"] for name, r in results(root).items()}
+    assert status == {"00-good": "passed", "01-fails": "failed", "02-dies": "failed", "03-中文": "passed"}
+    assert "2 passed, 0 passed before and unchanged, 2 failed" in done.stdout
+
+
+def test_failure_names_notebook_cell_tag_and_error(mixed):
+    root, done = mixed
+    assert "FAILED 01-fails: cell 2 of 3 [boom]\n  ValueError: 1 is wrong" in done.stdout
+    assert "FAILED 02-dies: cell 2 of 2\n  the kernel died" in done.stdout
+    failed = nbformat.read(root / "build" / "failed" / "01-fails.ipynb", 4)
+    assert any(o.output_type == "error" for c in failed.cells for o in c.get("outputs", []))
+
+
+def test_two_at_a_time_have_one_thread_each(mixed):
+    root, _ = mixed
+    executed = nbformat.read(root / "build" / "notebooks" / "03-中文.ipynb", 4)
+    assert executed.cells[0].outputs[0].text == "1\n"
+
+
+def test_summary_links_every_notebook(mixed):
+    root, _ = mixed
+    page = (root / "build" / "summary.html").read_text("utf-8")
+    assert "2 of 4 notebooks passed" in page and "ValueError: 1 is wrong" in page
+    links = re.findall(r'href="([^"]+)"', page)
+    assert {"html/00-good.html", "failed/01-fails.html"} <= set(links)
+    for link in links:
+        assert (root / "build" / link).is_file(), link
+
+
+def test_sources_are_left_alone(mixed):
+    root, _ = mixed
+    for path in (root / "notebooks").glob("*.ipynb"):
+        assert "papermill" not in path.read_text("utf-8")
+    assert sorted(p.name for p in (root / "build").iterdir() if "lock" in p.name or p.name == "partial") == []
+
+
+def test_only_what_changed_or_failed_runs_again(mixed):
+    root, _ = mixed
+    again = cnnbook("run", "--root", root, "--only", "good,03", "--jobs", 1)
+    assert again.returncode == 0 and "0 passed, 2 passed before and unchanged" in again.stdout
+    # A result that was tampered with, or half written, does not count; nor does one of other parameters.
+    (root / "build" / "notebooks" / "03-中文.ipynb").write_text("{}", "utf-8")
+    again = cnnbook("run", "--root", root, "--only", "good,03", "--jobs", 2, "--profile", "large")
+    assert again.returncode == 0 and "2 passed, 0 passed before and unchanged" in again.stdout
+    executed = nbformat.read(root / "build" / "notebooks" / "00-good.ipynb", 4)
+    assert "size 7\n" in [o.get("text") for c in executed.cells for o in c.outputs]
+
+
+def test_wrong_input_says_what_is_possible(mixed, capsys):
+    root, _ = mixed
+    profiles = root / "notebooks" / "profiles"
+    (profiles / "typo.yaml").write_text("00-good: {sise: 7}\n", "utf-8")
+    (profiles / "stray.yaml").write_text("99-none: {size: 7}\n", "utf-8")
+    (profiles / "broken.yaml").write_text("a: [", "utf-8")
+    (profiles / "flat.yaml").write_text("size: 7\n", "utf-8")
+    before = results(root)
+    for arguments, words in [
+        (["--profile", "huge"], ["'huge'", "default", "large"]),
+        (["--profile", "typo"], ["'sise'", "00-good", "size"]),
+        (["--profile", "stray"], ["'99-none'", "00-good"]),
+        (["--profile", "broken"], ["broken.yaml"]),
+        (["--profile", "flat"], ["flat.yaml"]),
+        (["--only", "vgg"], ["'vgg'", "00-good"]),
+        (["--only", ","], ["00-good"]),
+        (["--out", str(root / "notebooks")], ["--out"]),
+    ]:
+        assert cli.main(["run", "--root", str(root), *arguments]) == 2
+        said = capsys.readouterr().err
+        assert all(w in said for w in words), said
+    assert results(root) == before, "wrong input loses no result"
+    for arguments in (["--jobs", "0"], ["--jobs", "x"], ["--timeout", "-1"], ["--timeout", "nan"]):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(["run", "--root", str(root), *arguments])
+        assert stop.value.code == 2
+        assert repr(arguments[1]) in capsys.readouterr().err
+
+
+def test_no_course_here(tmp_path, capsys):
+    assert cli.main(["run", "--root", str(tmp_path)]) == 2
+    assert "no folder notebooks/" in capsys.readouterr().err
+    assert cli.main(["run", "--root", str(project(tmp_path))]) == 2
+    assert "there is no notebook" in capsys.readouterr().err
+
+
+def test_timeout(tmp_path):
+    root = project(tmp_path, **{"00-slow": notebook("import time; time.sleep(60)")})
+    started = time.monotonic()
+    done = cnnbook("run", "--root", root, "--timeout", 4)
+    assert done.returncode == 1 and time.monotonic() - started < 30
+    assert "FAILED 00-slow" in done.stdout and "not done within 4 s" in done.stdout
+
+
+NAP = """
+import os, pathlib, time
+pathlib.Path(os.environ["MARKS"], "{name}").write_text(str(os.getpid()))
+time.sleep(float(os.environ["NAP"]))
+"""
+
+
+class Napping:
+    """A run whose two notebooks sleep in a cell; knows the kernels' process ids."""
+
+    def __init__(self, folder):
+        self.marks = folder / "marks"
+        self.marks.mkdir()
+        names = ("00-a", "01-b")
+        self.root = project(folder, **{name: notebook(NAP.format(name=name)) for name in names})
+
+    def start(self, nap):
+        for mark in self.marks.iterdir():
+            mark.unlink()
+        self.process = subprocess.Popen(
+            command("run", "--root", self.root, "--jobs", 2),
+            env={**os.environ, "NAP": str(nap), "MARKS": str(self.marks)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+        )
+        self.wait(lambda: len([p for p in self.marks.iterdir() if p.read_text()]) == 2)
+        self.kernels = [int(p.read_text()) for p in sorted(self.marks.iterdir())]
+        self.workers = psutil.Process(self.process.pid).children()
+        return self
+
+    def wait(self, ready, seconds=60):
+        end = time.monotonic() + seconds
+        while not ready():
+            assert time.monotonic() < end, "waited too long"
+            time.sleep(0.05)
+
+    def nothing_left(self):
+        alive = [p for p in self.kernels if psutil.pid_exists(p) and psutil.Process(p).status() != "zombie"]
+        return not alive and not any(w.is_running() and w.status() != "zombie" for w in self.workers)
+
+
+@posix
+def test_interruptions_leave_no_process_and_no_result(tmp_path):
+    nap = Napping(tmp_path).start(60)
+    # The process of one notebook is killed, then Ctrl-C for the rest.
+    next(w for w in nap.workers if nap.kernels[0] in [c.pid for c in w.children()]).kill()
+    nap.wait(lambda: "00-a" in results(nap.root))
+    nap.process.send_signal(signal.SIGINT)
+    said, _ = nap.process.communicate(timeout=20)
+    assert nap.process.returncode == 130, said
+    assert "its process ended by signal 9" in said and "stopped" in said
+    nap.wait(nap.nothing_left, 10)
+    assert "01-b" not in results(nap.root) and results(nap.root)["00-a"]["status"] == "failed"
+
+    # kill -9 of the runner itself: its workers and kernels go with it.
+    nap.start(60)
+    second = cnnbook("run", "--root", nap.root)
+    assert second.returncode == 2 and f"process {nap.process.pid} is already running" in second.stderr
+    nap.process.kill()
+    nap.process.communicate()
+    nap.wait(nap.nothing_left, 10)
+    assert not any(r["status"] == "passed" for r in results(nap.root).values())
+
+    # What is left does not stop or deceive the next run.
+    nap.start(0.1)
+    said, _ = nap.process.communicate(timeout=60)
+    assert nap.process.returncode == 0 and "2 passed, 0 passed before" in said, said
+
+
+def test_profiles_of_the_course_fit_its_notebooks():
+    from cnnbook.running import plan
+
+    course = Project.find(ROOT)
+    if not course.notebook_paths():
+        pytest.skip("no notebooks yet")
+    for path in (ROOT / "notebooks" / "profiles").glob("*.yaml"):
+        plan(course, path.stem, None)
+
+
+def test_help_is_quick_and_loads_nothing_heavy():
+    code = (
+        "import sys, contextlib; from cnnbook import cli\n"
+        "with contextlib.suppress(SystemExit): cli.main(['--help'])\n"
+        "heavy = {'keras', 'numpy', 'jax', 'papermill', 'nbformat', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(repr(heavy) if heavy else 0)"
+    )
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "run" in done.stdout and time.monotonic() - started < 5
+
+
+def test_module_is_the_command():
+    assert "cnnbook 0." in cnnbook("--version").stdout
+    assert cnnbook("nonsense").returncode == 2
+
+
+def test_models_table(monkeypatch, capsys):
+    rows = [
+        {"builder": "LeNet5", "input": (32, 32, 1), "params": 61706, "macs": 416520, "receptive_field": 32,
+         "stride": 4, "source": "LeCun 1998", "note": ""},
+        {"builder": "VGG16", "input": (224, 224, 3), "params": 138357544, "macs": 15470264320,
+         "receptive_field": 212, "stride": 32, "source": "Table 1", "note": ""},
+    ]  # fmt: skip
+    import types
+
+    monkeypatch.setitem(sys.modules, "cnnbook.models", types.SimpleNamespace(table=lambda: rows))
+    assert cli.main(["models", "--only", "vgg"]) == 0
+    said = capsys.readouterr().out
+    assert "138,357,544" in said and "224 x 224 x 3" in said and "LeNet5" not in said
+    assert cli.main(["models", "--json"]) == 0
+    assert [r["builder"] for r in json.loads(capsys.readouterr().out)] == ["LeNet5", "VGG16"]
+    assert cli.main(["models", "--only", "resnext"]) == 2
+    assert "LeNet5, VGG16" in capsys.readouterr().err
+
+
+def test_student_copies(tmp_path):
+    made = notebook("1 + 1", ("answer = ...", ["exercise"]), ("answer = 2", ["solution"]))
+    made.cells[0].outputs = [nbformat.v4.new_output("execute_result", {"text/plain": "2"}, execution_count=1)]
+    made.cells[0].execution_count = 1
+    root = project(tmp_path, **{"00-a": made})
+    assert cli.main(["student", "--root", str(root)]) == 0
+    copy = nbformat.read(root / "build" / "student" / "00-a.ipynb", 4)
+    assert [c.source for c in copy.cells] == ["1 + 1", "answer = ..."]
+    assert all(c.outputs == [] and c.execution_count is None for c in copy.cells)
+
+
+def test_choose():
+    from cnnbook.project import choose
+
+    paths = [Path(f"{n}.ipynb") for n in ("00-start", "03-vgg", "08-residual-learning")]
+    assert choose(paths, None, "notebook") == paths
+    assert choose(paths, "residual, 00", "notebook") == [paths[0], paths[2]]
+    assert choose(paths, "03-vgg.ipynb", "notebook") == [paths[1]]
+    with pytest.raises(UserError, match="'inception'; there is: 00-start, 03-vgg"):
+        choose(paths, "inception", "notebook")
+
+
+@pytest.mark.parametrize("text", ["saved to /home/ann/x.npz", r"C:\Users\ann\x", f"in {Path.home()}/x"])
+def test_machine_paths_are_seen(text):
+    assert machine_path(text)
+
+
+@pytest.mark.parametrize("text", ["https://example.org/home/page", "train/val", "a / b", "1/home"])
+def test_other_texts_are_no_machine_path(text):
+    assert machine_path(text) is None

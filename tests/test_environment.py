@@ -1,0 +1,198 @@
+"""What is installed where: pyproject.toml, environment.yml, constraints.txt, Makefile and README agree."""
+
+import importlib.util
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+requirements = pytest.importorskip("packaging.requirements")
+specifiers = pytest.importorskip("packaging.specifiers")
+yaml = pytest.importorskip("yaml")
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+CONSTRAINTS = [
+    line
+    for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    if line and not line.startswith("#")
+]
+
+
+def named(lines):
+    return {requirements.Requirement(line).name.lower().replace("_", "-") for line in lines}
+
+
+def environment_module():
+    spec = importlib.util.spec_from_file_location("environment", ROOT / "tools" / "environment.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_base_brings_no_backend():
+    assert named(PROJECT["dependencies"]) == {"keras", "numpy"}
+    for extra in ("lab", "test", "book", "dev", "jax"):
+        assert not any(name.startswith("tensorflow") for name in named(EXTRAS[extra])), extra
+
+
+def test_environment_yml_agrees():
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))
+    assert conda["name"] == PROJECT["name"] and conda["channels"][-1] == "nodefaults"
+    plain = {re.split("[=>]", d)[0]: d for d in conda["dependencies"] if isinstance(d, str)}
+    assert set(plain) == {"python", "pip"}, "everything else comes from pyproject.toml"
+    python = plain["python"].partition("=")[2]
+    assert specifiers.SpecifierSet(PROJECT["requires-python"]).contains(f"{python}.0")
+    constraints, install = next(d["pip"] for d in conda["dependencies"] if isinstance(d, dict))
+    assert constraints == "-c constraints.txt"
+    asked = re.fullmatch(r"-e \.\[(.+)\]", install)[1].split(",")
+    dev = re.fullmatch(r"cnnbook\[(.+)\]", EXTRAS["dev"][0])[1].split(",")
+    assert asked == ["cpu", *dev]
+
+
+def test_constraints_hold_names_and_versions_only():
+    for line in CONSTRAINTS:
+        assert re.fullmatch(r"[a-z0-9][a-z0-9.-]*==[0-9][\w.]*", line), line
+    assert len(named(CONSTRAINTS)) == len(CONSTRAINTS)
+    assert "torch" not in named(CONSTRAINTS)
+
+
+def test_constraints_cover_and_satisfy_what_is_asked():
+    pinned = {r.name: str(r.specifier)[2:] for r in map(requirements.Requirement, CONSTRAINTS)}
+    asked = [
+        PROJECT["dependencies"],
+        *(lines for extra, lines in EXTRAS.items() if extra not in ("gpu", "dev")),
+    ]
+    for requirement in map(requirements.Requirement, sum(asked, [])):
+        assert requirement.name in pinned, f"constraints.txt lacks {requirement.name}"
+        assert requirement.specifier.contains(pinned[requirement.name]), str(requirement)
+
+
+def test_installed_versions_are_those_of_the_constraints():
+    from importlib.metadata import PackageNotFoundError, version
+
+    pinned = {r.name: str(r.specifier)[2:] for r in map(requirements.Requirement, CONSTRAINTS)}
+    try:
+        here = {name: version(name) for name in ("keras", "tensorflow-cpu")}
+    except PackageNotFoundError:
+        pytest.skip("another platform's TensorFlow")
+    if here != {name: pinned[name] for name in here}:
+        pytest.skip(f"an environment of other versions: {here}")
+
+
+def test_no_package_index_is_named():
+    words = re.compile(r"index-url|find-links|trusted-host|INDEX_URL|://[\w.-]*/simple")
+    names = (
+        "Makefile",
+        "pyproject.toml",
+        "constraints.txt",
+        "environment.yml",
+        ".ci/run",
+        "tools/environment.py",
+    )
+    for path in [*(ROOT / n for n in names), *(ROOT / ".github" / "workflows").glob("*.yml")]:
+        assert not words.search(path.read_text("utf-8")), path.name
+
+
+def test_make_installs_extras_that_exist():
+    asked = re.findall(r"tools/environment\.py \S+ (\S+)", (ROOT / "Makefile").read_text("utf-8"))
+    assert asked == ["cpu,dev", "jax"]
+    for extras in asked:
+        assert set(extras.split(",")) <= set(EXTRAS)
+
+
+def test_make_targets_are_those_of_the_readme():
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.M))
+    assert targets >= set(
+        ["run", "test", "test-jax", "lab", "book", "lint", "bench", "sync", "student", "doctor", "clean"]
+    )
+    assert targets <= set(re.search(r"\.PHONY: (.*)", makefile)[1].split())
+    mentioned = set(re.findall(r"\bmake ([a-z-]+)", (ROOT / "README.md").read_text("utf-8")))
+    assert mentioned <= targets and {"run", "test"} <= mentioned
+
+
+def test_ci_runs_the_tests_of_the_readme():
+    script = (ROOT / ".ci" / "run").read_text("utf-8")
+    assert re.search(r"for target in lint book test-jax test;", script)
+    assert subprocess.run(["bash", "-n", str(ROOT / ".ci" / "run")]).returncode == 0
+
+
+@pytest.fixture
+def setup(tmp_path, monkeypatch):
+    """tools/environment.py with pip and venv replaced: `calls` lists what it would have done."""
+    module = environment_module()
+    folder = tmp_path / "环 境"
+    calls, outcome = [], {"pip": 0}
+
+    def venv(target):
+        calls.append("venv")
+        module.python_of(target).parent.mkdir(parents=True, exist_ok=True)
+        module.python_of(target).touch()
+        return True
+
+    def pip(target, arguments, started):
+        calls.append("pip")
+        if isinstance(outcome["pip"], BaseException):
+            raise outcome["pip"]
+        return outcome["pip"]
+
+    monkeypatch.setattr(module, "_venv", venv)
+    monkeypatch.setattr(module, "_pip", pip)
+    return module, folder, calls, outcome
+
+
+def test_environment_is_made_once(setup):
+    module, folder, calls, _ = setup
+    assert module.main([folder, "cpu"]) == 0 and calls == ["venv", "pip"]
+    assert module.main([folder, "cpu"]) == 0 and calls == ["venv", "pip"]
+    assert module.main([folder, "cpu,dev"]) == 0 and calls == ["venv", "pip", "pip"], (
+        "other extras: completed"
+    )
+
+
+def test_interrupted_environment_is_made_anew(setup):
+    module, folder, calls, outcome = setup
+    outcome["pip"] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        module.main([folder, "cpu"])
+    outcome["pip"] = 0
+    calls.clear()
+    assert module.main([folder, "cpu"]) == 0 and calls == ["venv", "pip"]
+
+
+def test_failed_completion_keeps_the_environment(setup, capsys):
+    module, folder, calls, outcome = setup
+    module.main([folder, "cpu"])
+    calls.clear()
+    outcome["pip"] = 1
+    assert module.main([folder, "cpu,dev"]) == 1 and "failed" in capsys.readouterr().err
+    outcome["pip"] = 0
+    assert module.main([folder, "cpu"]) == 0 and calls == ["pip"], "what was whole still is"
+
+
+def test_moved_or_other_python_is_made_anew(setup, monkeypatch):
+    module, folder, calls, _ = setup
+    module.main([folder, "cpu"])
+    calls.clear()
+    moved = {**module.wanted("cpu"), "root": "/elsewhere"}
+    monkeypatch.setattr(module, "wanted", lambda extras: moved)
+    assert module.main([folder, "cpu"]) == 0 and calls == ["venv", "pip"]
+
+
+def test_python_range_is_that_of_pyproject():
+    module = environment_module()
+    allowed = specifiers.SpecifierSet(PROJECT["requires-python"])
+    inside = [(3, minor) for minor in range(8, 20) if allowed.contains(f"3.{minor}.0")]
+    assert (inside[0], inside[-1]) == (module.OLDEST, module.NEWEST)
+
+
+def test_wrong_python_is_told(monkeypatch, capsys, tmp_path):
+    module = environment_module()
+    monkeypatch.setattr(module, "NEWEST", (3, 10))
+    monkeypatch.setattr(module.shutil, "which", lambda name: None)
+    assert module.main([tmp_path, "cpu"]) == 2
+    assert "PYTHON=" in capsys.readouterr().err

@@ -1,0 +1,89 @@
+"""`pytest --nbval notebooks` compares what it should, ignores what is tagged so, notices a dead kernel."""
+
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+nbformat = pytest.importorskip("nbformat")
+pytest.importorskip("nbval")
+pytest.importorskip("xdist")
+
+
+def notebook(*cells):
+    """Code cells (source, stored text, *tags), as if executed."""
+    made = nbformat.v4.new_notebook()
+    for i, (source, text, *tags) in enumerate(cells):
+        cell = nbformat.v4.new_code_cell(source, id=f"c{i}", execution_count=i + 1)
+        cell.metadata.tags = list(tags)
+        if text is not None:
+            cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=text)]
+        made.cells.append(cell)
+    return made
+
+
+def pytest_in(folder, *arguments):
+    started = time.monotonic()
+    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, encoding="utf-8", timeout=120)
+    found = re.findall(r"(PASSED|FAILED|ERROR) notebooks/([\w-]+)::ipynb::Cell (\d+)", done.stdout)
+    return {(name, int(cell)): result for result, name, cell in found}, done, time.monotonic() - started
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    """A tiny course with this repository's conftest.py and sanitize file."""
+    folder = tmp_path_factory.mktemp("课 程")
+    (folder / "notebooks").mkdir()
+    shutil.copy(ROOT / "conftest.py", folder)
+    shutil.copy(ROOT / "notebooks" / "sanitize.cfg", folder / "notebooks")
+    made = {
+        "right": notebook(
+            ("print(3 * 9)", "27\n"),
+            ("print('parameters: 138,357,544')", "parameters: 138,357,544\n"),
+            ("import random; print(random.random())", "0.5\n", "nbval-ignore-output"),
+            ("print('accuracy 0.690')", "accuracy 0.667\n", "nbval-approx=0.05"),
+            ("print(object())", "<object object at 0x7f0000000000>\n"),
+            ("print('12/12 - 3s - 250ms/step')", "12/12 - 1s - 90ms/step\n"),
+        ),
+        "changed": notebook(
+            ("print(3 * 9)", "28\n"),
+            ("print('accuracy 0.690')", "accuracy 0.9\n", "nbval-approx=0.05"),
+            ("print('accuracy 0.690')", "score 0.690\n", "nbval-approx=0.05"),
+            ("print(3 * 9)", "27\n"),
+        ),
+        "dead": notebook(("import os, signal; os.kill(os.getpid(), getattr(signal, 'SIGKILL', 9))", None)),
+    }
+    for name, cells in made.items():
+        nbformat.write(cells, folder / "notebooks" / f"{name}.ipynb")
+    # On two workers, where the cells of a notebook must stay together: conftest.py sees to it.
+    return folder, *pytest_in(folder, "--nbval", "notebooks", "-n", "2")
+
+
+def test_equal_ignored_and_approximate_outputs_pass(course):
+    _, found, done, _ = course
+    assert [found[("right", i)] for i in range(6)] == ["PASSED"] * 6, done.stdout
+
+
+def test_a_changed_number_fails(course):
+    _, found, done, _ = course
+    assert found[("changed", 0)] == found[("changed", 1)] == found[("changed", 2)] == "FAILED", done.stdout
+    assert found[("changed", 3)] == "PASSED" and done.returncode == 1
+
+
+def test_a_dead_kernel_is_named_in_seconds(course):
+    _, found, done, seconds = course
+    assert found[("dead", 0)] == "FAILED" and "the kernel died" in done.stdout
+    assert seconds < 45, "nbval alone waits for the cell's whole time-out, here 600 s"
+
+
+def test_pytest_without_nbval_works(course):
+    folder, *_ = course
+    (folder / "test_one.py").write_text("def test_one():\n    pass\n")
+    _, done, _ = pytest_in(folder, "-p", "no:nbval", "test_one.py")
+    assert done.returncode == 0, done.stdout + done.stderr

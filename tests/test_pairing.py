@@ -1,0 +1,204 @@
+"""A chapter and its notebook hold the same cells, and the stored outputs are those of these cells."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from cnnbook.project import Project, UserError, code_digest, tags
+
+jupytext = pytest.importorskip("jupytext")
+nbformat = pytest.importorskip("nbformat")
+from cnnbook import sync  # noqa: E402
+
+ROOT = Path(__file__).parents[1]
+COURSE = Project(ROOT)
+STEMS = sorted({p.stem for p in (*COURSE.chapter_paths(), *COURSE.notebook_paths())})
+each = pytest.mark.parametrize("stem", STEMS)
+
+
+def pair(stem):
+    chapter, notebook = COURSE.chapters / f"{stem}.md", COURSE.notebooks / f"{stem}.ipynb"
+    assert chapter.exists(), f"chapters/{stem}.md is missing: cnnbook sync --from notebooks --only {stem}"
+    assert notebook.exists(), f"notebooks/{stem}.ipynb is missing: cnnbook sync --execute --only {stem}"
+    return sync.read_chapter(chapter), sync.read_notebook(notebook)
+
+
+def code(notebook):
+    return [c for c in notebook.cells if c.cell_type == "code" and c.source.strip()]
+
+
+@each
+def test_chapter_and_notebook_are_equal(stem):
+    differences = sync.differences(*pair(stem))
+    assert not differences, "\n".join([*differences, f"cnnbook sync --only {stem}"])
+
+
+@each
+def test_notebook_is_valid(stem):
+    _, notebook = pair(stem)
+    nbformat.validate(notebook)
+    ids = [c.id for c in notebook.cells]
+    assert len(ids) == len(set(ids))
+    assert notebook.metadata.kernelspec == sync.KERNELSPEC
+    assert "papermill" not in notebook.metadata and "widgets" not in notebook.metadata
+    assert sum("parameters" in tags(c) for c in notebook.cells) == 1
+
+
+@each
+def test_stored_outputs_are_of_this_code(stem):
+    _, notebook = pair(stem)
+    again = f"cnnbook sync --execute --only {stem}"
+    assert notebook.metadata.get("cnnbook", {}).get("code") == code_digest(notebook), (
+        f"code was edited: {again}"
+    )
+    counts = [c.execution_count for c in code(notebook)]
+    assert counts == list(range(1, len(counts) + 1)), f"not run from top to bottom: {again}"
+
+
+@each
+def test_stored_outputs_are_clean(stem):
+    _, notebook = pair(stem)
+    assert sync.output_problems(notebook, ROOT) == []
+
+
+@each
+def test_something_is_compared(stem):
+    _, notebook = pair(stem)
+    compared = [
+        c
+        for c in code(notebook)
+        if not {"nbval-ignore-output", "nbval-skip"} & set(tags(c))
+        and any(
+            o.output_type == "stream" or {"text/plain", "text/html"} & set(o.get("data", {}))
+            for o in c.outputs
+        )
+    ]
+    assert compared, "nbval would compare nothing in this notebook"
+
+
+@each
+def test_colab_cell_is_what_the_address_gives(stem):
+    chapter, _ = pair(stem)
+    cells = [c for c in chapter.cells if "colab" in tags(c)]
+    assert [c.source for c in cells] == [sync.colab_source(COURSE.repository)], "cnnbook sync"
+
+
+def test_colab_source():
+    assert "%pip" not in sync.colab_source("")
+    source = sync.colab_source("https://example.org/x/cnnbook")
+    assert "    %pip install -q git+https://example.org/x/cnnbook" in source
+    for text in (source.replace("%pip", "pass  #"), sync.colab_source("")):
+        exec(compile(text, "colab", "exec"), {})  # cnnbook is installed here: nothing happens
+
+
+CHAPTER = """---
+kernelspec:
+  display_name: Python 3 (ipykernel)
+  language: python
+  name: python3
+---
+
+# A chapter
+
+```{code-cell} ipython3
+:tags: [colab]
+
+pass
+```
+
+```{code-cell} ipython3
+:tags: [parameters]
+
+n = 3
+```
+
+```{code-cell} ipython3
+print(n * n)
+```
+
+```{code-cell} ipython3
+print("last")
+```
+"""
+
+
+@pytest.fixture
+def course(tmp_path):
+    root = tmp_path / "课 程"
+    for folder in ("chapters", "notebooks"):
+        (root / folder).mkdir(parents=True)
+    (root / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
+    (root / "chapters" / "00-a.md").write_text(CHAPTER, "utf-8")
+    return Project(root)
+
+
+def texts(course):
+    return (course.chapters / "00-a.md"), (course.notebooks / "00-a.ipynb")
+
+
+def edit(path, old, new):
+    text = path.read_text("utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), "utf-8")
+
+
+def test_sync_keeps_ids_and_outputs_of_unchanged_cells(course):
+    md, ipynb = texts(course)
+    assert sync.sync(course, execute=True) == 0
+    first = sync.read_notebook(ipynb)
+    assert [o.text for c in code(first) for o in c.outputs] == ["9\n", "last\n"]
+    assert code(first)[0].source == sync.colab_source("") and sync.colab_source("") in md.read_text("utf-8")
+    before = ipynb.read_bytes()
+    sync.sync(course)
+    assert ipynb.read_bytes() == before, "nothing changed, nothing is written"
+
+    edit(md, "print(n * n)", "print(n + n)")
+    sync.sync(course)
+    second = sync.read_notebook(ipynb)
+    assert [o.text for c in code(second) for o in c.outputs] == ["last\n"]
+    assert [c.id for c in second.cells][:3] == [c.id for c in first.cells][:3]
+    assert second.cells[3].id != first.cells[3].id
+    assert second.metadata.cnnbook.code != code_digest(second), "the other outputs are seen to be stale"
+
+
+def test_drift_is_seen_and_edits_are_not_lost(course, capsys):
+    md, ipynb = texts(course)
+    sync.sync(course)
+    assert sync.differences(sync.read_chapter(md), sync.read_notebook(ipynb)) == []
+    edit(ipynb, '"parameters"', '"other"')
+    found = sync.differences(sync.read_chapter(md), sync.read_notebook(ipynb))
+    assert len(found) == 1 and "tags differs" in found[0]
+    with pytest.raises(UserError, match="edited since the last sync"):
+        sync.sync(course)
+    sync.sync(course, source="notebooks")
+    assert ":tags: [other]" in md.read_text("utf-8")
+    assert sync.differences(sync.read_chapter(md), sync.read_notebook(ipynb)) == []
+    edit(ipynb, "n * n", "n * 5")
+    sync.sync(course, force=True)
+    assert "n * n" in ipynb.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    "line, words",
+    [
+        ("import sys; print('hot', file=sys.stderr)", "writes to stderr: 'hot'"),
+        ("raise ValueError('no')", "ValueError: no"),
+        ("import pathlib; print(pathlib.Path.cwd())", "path of this machine"),
+    ],
+)
+def test_bad_outputs_are_not_stored(course, capsys, line, words):
+    md, ipynb = texts(course)
+    edit(md, 'print("last")', line)
+    assert sync.sync(course, execute=True) == 1
+    assert words in capsys.readouterr().err
+    assert all(c.outputs == [] for c in code(sync.read_notebook(ipynb)))
+
+
+def test_notebooks_are_not_ignored_by_git():
+    if not (ROOT / ".git").exists():
+        pytest.skip("no git here")
+    paths = [str(p.relative_to(ROOT)) for p in COURSE.notebook_paths()]
+    if paths:
+        done = subprocess.run(["git", "check-ignore", *paths], cwd=ROOT, capture_output=True, text=True)
+        assert done.stdout == ""

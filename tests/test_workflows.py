@@ -1,0 +1,59 @@
+"""The GitHub workflows are valid, and everything that they call exists."""
+
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+yaml = pytest.importorskip("yaml")
+
+ROOT = Path(__file__).parents[1]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+def steps(path):
+    for job in yaml.safe_load(path.read_text("utf-8"))["jobs"].values():
+        yield from job["steps"]
+
+
+def test_the_three_are_here():
+    assert [p.stem for p in WORKFLOWS] == ["ci", "gpu", "weekly"]
+
+
+@pytest.mark.skipif(find_spec("check_jsonschema") is None, reason="check-jsonschema is not installed")
+def test_valid_by_the_schema():
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows"]
+    done = subprocess.run([*command, *map(str, WORKFLOWS)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)
+def test_what_is_called_exists(path):
+    from cnnbook.cli import _parser
+
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.M))
+    extras = re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text("utf-8"), re.M)
+    for line in "\n".join(s.get("run", "") for s in steps(path)).splitlines():
+        for target in re.findall(r"\bmake ([a-z-]+)", line):
+            assert target in targets, line
+        for arguments in re.findall(r"\bcnnbook (.+)", line):
+            _parser().parse_args(arguments.split())  # SystemExit names what is wrong
+        for asked in re.findall(r"\.\[([\w,]+)\]", line):
+            assert set(asked.split(",")) <= set(extras), line
+        for test in re.findall(r"\btests/\w+\.py", line):
+            assert (ROOT / test).exists(), line
+        assert "constraints.txt" not in line or (ROOT / "constraints.txt").exists()
+
+
+def test_newest_keras_has_no_constraints():
+    runs = [s["run"] for s in steps(ROOT / ".github" / "workflows" / "weekly.yml") if "run" in s]
+    assert not any("constraints" in r for r in runs) and any("--upgrade" in r for r in runs)
+
+
+def test_gpu_runs_every_notebook_at_full_size():
+    runs = [s["run"] for s in steps(ROOT / ".github" / "workflows" / "gpu.yml") if "run" in s]
+    (line,) = [r for r in runs if "cnnbook run" in r]
+    assert "--profile gpu" in line and "--only" not in line
