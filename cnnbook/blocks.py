@@ -1,0 +1,136 @@
+"""The pieces that several papers share. A piece is a function: tensor in, tensor out, every layer named."""
+
+import contextlib
+import inspect
+import sys
+
+import keras
+from keras import layers as L
+
+from . import weights as weights_
+
+
+def conv_bn(
+    x,
+    filters,
+    kernel,
+    strides=1,
+    *,
+    name,
+    activation="relu",
+    padding="symmetric",
+    epsilon=1e-3,
+    momentum=0.99,
+    use_bias=False,
+    **options,
+):
+    """Convolution, batch normalisation, activation: `{name}_conv`, `{name}_bn`, `{name}_relu`.
+
+    `padding="symmetric"` adds kernel // 2 zeros on every side, as Caffe and torch do. Keras' own "same" pads a
+    strided convolution on one side only: the same shapes, other numbers. At stride 1 the two agree.
+    """
+    if padding == "symmetric":
+        padding = "same" if strides == 1 else "valid"
+        if strides > 1 and kernel > 1:
+            x = L.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
+    x = L.Conv2D(filters, kernel, strides, padding, use_bias=use_bias, name=f"{name}_conv", **options)(x)
+    x = L.BatchNormalization(momentum=momentum, epsilon=epsilon, name=f"{name}_bn")(x)
+    return L.Activation(activation, name=f"{name}_{activation}")(x) if activation else x
+
+
+def image(input_shape, *, smallest=1, flexible=True):
+    """The input of a network, its shape checked: (height, width, channels), sides of at least `smallest` pixels.
+
+    Sides may be None (any size) if `flexible`; a head that flattens needs fixed ones.
+    """
+    shape = tuple(input_shape) if isinstance(input_shape, (tuple, list)) else input_shape
+    if not isinstance(shape, tuple) or len(shape) != 3:
+        raise ValueError(f"input_shape is (height, width, channels), got {input_shape!r}")
+    *sides, channels = shape
+    if not isinstance(channels, int) or channels < 1:
+        raise ValueError(f"input_shape needs a fixed number of channels, at least 1, got {input_shape!r}")
+    for side in sides:
+        if side is None and not flexible:
+            raise ValueError(
+                f"input_shape {input_shape!r}: the dense layers of this network need a fixed size; "
+                "give one, or include_top=False"
+            )
+        if side is not None and (not isinstance(side, int) or side < smallest):
+            raise ValueError(f"input_shape {input_shape!r}: each side must be at least {smallest} pixels")
+    return keras.Input(shape)
+
+
+def classifier(x, classes, activation, name="predictions"):
+    """The last dense layer."""
+    if not isinstance(classes, int) or classes < 1:
+        raise ValueError(f"classes is a whole number of at least 1, got {classes!r}")
+    return L.Dense(classes, activation=activation, name=name)(x)
+
+
+def finish(inputs, x, *, pooling=None, weights=None, name):
+    """The ending of every network: optional global pooling of the last map, the model, its weights."""
+    poolings = {None: None, "avg": L.GlobalAveragePooling2D, "max": L.GlobalMaxPooling2D}
+    if pooling not in poolings:
+        raise ValueError(f'pooling is None, "avg" or "max", got {pooling!r}')
+    if pooling:
+        x = poolings[pooling](name=f"{pooling}_pool")(x)
+    with deep_graphs():
+        model = keras.Model(inputs, x, name=name)
+    return weights_.load_into(model, weights)
+
+
+def pooled_classifier(
+    inputs, x, *, classes, include_top, pooling, weights, classifier_activation, name, dropout=0
+):
+    """The head of ResNet and most nets after it: global average pooling and one dense layer; or none."""
+    if include_top:
+        x = L.GlobalAveragePooling2D(name="avg_pool")(x)
+        x = L.Dropout(dropout, name="dropout")(x) if dropout else x
+        x, pooling = classifier(x, classes, classifier_activation), None
+    return finish(inputs, x, pooling=pooling, weights=weights, name=name)
+
+
+@contextlib.contextmanager
+def deep_graphs(frames=20_000):
+    """Room for Keras to walk very deep nets: it recurses once per layer, and ResNet-1202 has 4,200."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, frames))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
+
+
+def variant(title, network, *leading, **defaults):
+    """`network` with its leading arguments fixed and some defaults changed, as a builder called `title`.
+
+    The builder's signature and help show the remaining arguments with their defaults. Its models are named
+    like it, in lower case.
+    """
+    defaults = {"name": title.lower(), **defaults}
+    parameters = list(inspect.signature(network).parameters.values())[len(leading) :]
+    signature = inspect.Signature([p.replace(default=defaults.get(p.name, p.default)) for p in parameters])
+    unknown = defaults.keys() - signature.parameters.keys()
+    if unknown:
+        raise TypeError(f"{network.__name__} has no argument {sorted(unknown)}")
+
+    def build(*args, **kwargs):
+        try:
+            given = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(
+                f"{title}: {error}; its arguments are {', '.join(signature.parameters)}"
+            ) from None
+        given.apply_defaults()
+        arguments = given.arguments
+        if arguments["weights"] == "imagenet":
+            arguments["weights"] = weights_.imagenet(title, **arguments)
+        return network(*leading, *given.args, **given.kwargs)
+
+    build.__name__ = build.__qualname__ = title
+    build.__module__ = network.__module__
+    fixed = [*(getattr(a, "__name__", repr(a)) for a in leading)]
+    fixed += [f"{k}={v!r}" for k, v in defaults.items() if k != "name"]
+    build.__doc__ = f"{title} is {network.__name__}({', '.join(fixed)}).\n\n{inspect.getdoc(network) or ''}"
+    build.__signature__ = signature
+    return build

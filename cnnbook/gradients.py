@@ -1,0 +1,71 @@
+"""Gradients on either backend: the one place where TensorFlow and JAX need their own lines."""
+
+import keras
+import numpy as np
+
+
+def of_weights(model, loss, *, training=True):
+    """The gradient of `loss(model_output)` for every trainable variable: (value, {variable path: array}).
+
+    `model` is called on the images that `loss.images` holds; see `loss_on`. Moving statistics are left as they are.
+    """
+    images = keras.ops.convert_to_tensor(loss.images)
+    variables = model.trainable_variables
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        before = [keras.ops.copy(v) for v in model.non_trainable_variables]
+        with tf.GradientTape() as tape:
+            value = loss(model(images, training=training))
+        found = tape.gradient(value, [v.value for v in variables])
+        for variable, old in zip(model.non_trainable_variables, before, strict=True):
+            variable.assign(old)
+    elif keras.backend.backend() == "jax":
+        import jax
+
+        state = [v.value for v in model.non_trainable_variables]
+
+        def objective(values):
+            return loss(model.stateless_call(values, state, images, training=training)[0])
+
+        value, found = jax.value_and_grad(objective)([v.value for v in variables])
+    else:
+        raise NotImplementedError(_backend_message())
+    arrays = {v.path: np.asarray(g) for v, g in zip(variables, found, strict=True)}
+    return float(value), arrays
+
+
+def of_input(function, images):
+    """The gradient of the scalar `function(images)` for the images: (value, array of their shape)."""
+    x = keras.ops.convert_to_tensor(images)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = function(x)
+        return float(value), np.asarray(tape.gradient(value, x))
+    if keras.backend.backend() == "jax":
+        import jax
+
+        value, found = jax.value_and_grad(function)(x)
+        return float(value), np.asarray(found)
+    raise NotImplementedError(_backend_message())
+
+
+def loss_on(images, labels, *, from_logits=False):
+    """The mean cross-entropy of predictions on `images`, whole-number labels: a function for `of_weights`."""
+    labels = keras.ops.convert_to_tensor(labels)
+
+    def loss(predictions):
+        cross_entropy = keras.losses.sparse_categorical_crossentropy
+        return keras.ops.mean(cross_entropy(labels, predictions, from_logits=from_logits))
+
+    loss.images = images
+    return loss
+
+
+def _backend_message():
+    return (
+        f'gradients work on the "tensorflow" and "jax" backends; KERAS_BACKEND is "{keras.backend.backend()}"'
+    )

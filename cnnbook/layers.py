@@ -1,0 +1,73 @@
+"""Layers that Keras lacks. Importing this module lets `keras.models.load_model` open models that hold them."""
+
+import keras
+from keras import ops
+
+from .blocks import deep_graphs
+
+
+@keras.saving.register_keras_serializable(package="cnnbook")
+class LocalResponseNormalization(keras.layers.Layer):
+    """Divides each value by a power of the energy of its neighbours in channel order.
+
+    b_i = a_i / (bias + alpha * sum_{|j - i| <= radius} a_j^2)^beta, channels last, shape unchanged, no parameters.
+
+    The defaults are the paper's (Krizhevsky et al. 2012, section 3.3: k=2, n=5, alpha=1e-4, beta=0.75); its sum is not
+    divided by n. Caffe and torch divide alpha by n, and the released Caffe models keep bias=1: use alpha=2e-5, bias=1
+    to compute what they compute.
+    """
+
+    pointwise = True  # along height and width: for cnnbook.graph
+
+    def __init__(self, radius=2, bias=2.0, alpha=1e-4, beta=0.75, **options):
+        super().__init__(**options)
+        if radius < 0:
+            raise ValueError(
+                f"radius is the number of neighbouring channels on each side, at least 0, got {radius}"
+            )
+        self.radius, self.bias, self.alpha, self.beta = radius, bias, alpha, beta
+
+    def call(self, x):
+        channels, rank = x.shape[-1], len(x.shape)
+        energy = ops.pad(ops.square(x), [[0, 0]] * (rank - 1) + [[self.radius, self.radius]])
+        total = sum(energy[..., i : i + channels] for i in range(2 * self.radius + 1))
+        return x / ops.power(self.bias + self.alpha * total, self.beta)
+
+    def compute_output_shape(self, shape):
+        return shape
+
+    def get_config(self):
+        own = dict(radius=self.radius, bias=self.bias, alpha=self.alpha, beta=self.beta)
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable(package="cnnbook")
+class PadChannels(keras.layers.Layer):
+    """Appends channels of zeros until there are `filters`: the parameter-free shortcut of He et al. 2016, option A."""
+
+    pointwise = True
+
+    def __init__(self, filters, **options):
+        super().__init__(**options)
+        self.filters = filters
+
+    def build(self, shape):
+        if shape[-1] > self.filters:
+            raise ValueError(
+                f"{self.name} pads to {self.filters} channels, but its input has {shape[-1]} already"
+            )
+
+    def call(self, x):
+        return ops.pad(x, [[0, 0]] * (len(x.shape) - 1) + [[0, self.filters - x.shape[-1]]])
+
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], self.filters)
+
+    def get_config(self):
+        return {**super().get_config(), "filters": self.filters}
+
+
+def load(path, **options):
+    """Opens a model saved by `model.save(path)`, our own layers included; `options` as keras.models.load_model."""
+    with deep_graphs():
+        return keras.models.load_model(path, **options)

@@ -1,0 +1,122 @@
+"""The networks of the course, one file per paper. `help(VGG16)` shows a builder's arguments.
+
+Every builder returns an uncompiled functional keras.Model and takes, by keyword only,
+
+input_shape            (height, width, channels), channels last; sides may be None where no layer flattens
+classes                the number of classes
+include_top            False leaves the classifier out: the model ends with its last feature map
+pooling                with include_top=False: None (the map), "avg" or "max" (a vector)
+weights                None (new), "imagenet" where a source exists, or the path of a .weights.h5 file
+classifier_activation  "softmax", or None for logits
+name                   the model's name
+
+and the arguments of its paper, which its own help explains. A wrong argument raises ValueError (TypeError for a name
+that does not exist) and says what is possible.
+"""
+
+import csv
+import functools
+import importlib
+import json
+from pathlib import Path
+
+# builder -> the file of its paper
+BUILDERS = {
+    "LeNet5": "lenet",
+    "AlexNet": "alexnet",
+    **dict.fromkeys(["VGG11", "VGG11LRN", "VGG13", "VGG16C", "VGG16", "VGG19"], "vgg"),
+    **dict.fromkeys(
+        ["Plain18", "Plain34", "ResNet18", "ResNet34", "ResNet50", "ResNet101", "ResNet152"], "resnet"
+    ),
+    **dict.fromkeys(["PlainCIFAR", "ResNetCIFAR"], "resnet"),
+}
+__all__ = [*BUILDERS, "BUILDERS", "decode", "figures", "preprocess", "table"]
+
+
+def __getattr__(name):
+    if name in BUILDERS:
+        return getattr(importlib.import_module(f"cnnbook.models.{BUILDERS[name]}"), name)
+    if name in set(BUILDERS.values()):
+        return importlib.import_module(f"cnnbook.models.{name}")
+    raise AttributeError(f"cnnbook.models has no {name!r}; its builders are {', '.join(BUILDERS)}")
+
+
+def __dir__():
+    return sorted([*globals(), *BUILDERS, *BUILDERS.values()])
+
+
+def builder(name):
+    """The builder of that name, in any spelling of upper and lower case. Raises ValueError if there is none."""
+    found = {b.lower(): b for b in BUILDERS}.get(str(name).lower())
+    if found is None:
+        raise ValueError(f"no builder is called {name!r}; there are {', '.join(BUILDERS)}")
+    return __getattr__(found)
+
+
+def preprocess(model):
+    """The input scaling of a net with ImageNet weights: a function of RGB images (..., h, w, 3) in 0 to 255.
+
+    `model` is one of our models, a builder or a builder's name. Raises ValueError for a net that has no weights, and
+    so no scaling of its own.
+    """
+    from .. import weights
+
+    name = model if isinstance(model, str) else getattr(model, "__name__", None) or model.name
+    found = {b.lower(): source for b, source in weights.IMAGENET.items()}.get(name.lower())
+    if found is None:
+        known = ", ".join(weights.IMAGENET)
+        raise ValueError(
+            f"{name} has no ImageNet weights, so no input scaling of its own; these have: {known}"
+        )
+    return weights.scaling(found[1])
+
+
+def decode(probabilities, top=5):
+    """The `top` ImageNet names for each row of probabilities (n, 1000): a list of [(name, probability), ...]."""
+    import numpy as np
+
+    p = np.asarray(probabilities)
+    if p.ndim != 2 or p.shape[1] != 1000:
+        raise ValueError(
+            f"probabilities of the 1000 ImageNet classes have the shape (n, 1000), got {p.shape}"
+        )
+    names = (Path(__file__).parent / "imagenet_classes.txt").read_text("utf-8").splitlines()
+    return [[(names[i], float(row[i])) for i in np.argsort(row)[::-1][:top]] for row in p]
+
+
+@functools.cache
+def figures():
+    """The published figures, one dict per builder and arguments: the file figures.csv beside this one.
+
+    params are trained parameters (batch norm's moving statistics not counted), macs multiply-adds of convolutions and
+    dense layers for one image, receptive_field and stride those of the last feature map, errors in per cent.
+    """
+    with open(Path(__file__).with_name("figures.csv"), encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        row["arguments"] = json.loads(row["arguments"] or "{}")
+        for key in ("params", "macs", "receptive_field", "stride"):
+            row[key] = int(row[key]) if row[key] else None
+        for key in ("top1_err", "top5_err"):
+            row[key] = float(row[key]) if row[key] else None
+        arguments = ", ".join(f"{k}={v!r}" for k, v in row["arguments"].items())
+        row["call"] = f"{row['builder']}({arguments})"
+    return rows
+
+
+def table(only=None):
+    """Every row of `figures`, counted now: dicts with builder, input, params, macs, receptive_field, stride, ...
+
+    `only` keeps the builders whose name holds it, in any case. `published` holds the row of `figures`.
+    """
+    from .. import graph
+
+    rows = []
+    for row in figures():
+        if only and only.lower() not in row["builder"].lower():
+            continue
+        model = graph.blueprint(builder(row["builder"]), **row["arguments"])
+        total = graph.totals(model)
+        keep = {k: row[k] for k in ("top1_err", "top5_err", "source", "note")}
+        rows.append({"builder": row["call"], **total, **keep, "published": row})
+    return rows

@@ -1,0 +1,128 @@
+"""ResNet and its plain twins. He, Zhang, Ren & Sun 2016, Deep residual learning, arXiv:1512.03385, Table 1, Fig. 3 and 5.
+
+New: layers learn the residual F(x) = H(x) - x, and a shortcut adds x back.
+As in the paper: stride in the first convolution of a block, no convolution biases, He's initialisation, ReLU after the
+addition. Keras' ResNets keep biases; a bias before batch norm only shifts its mean, so their weights still load here.
+The stem pools with symmetric padding, as Keras and torch do (the Caffe original pools past the edge: the same shapes).
+Option A holds a layer of cnnbook: import cnnbook.layers to load it.
+Change first: shortcut="A", or the numbers of blocks in Table 1 below.
+"""
+
+from functools import partial
+
+from keras import layers as L
+
+from .. import blocks
+from ..layers import PadChannels
+
+# epsilon as in keras.applications, so that their weights give the same numbers (Caffe: 1e-5); momentum as in torch
+conv_bn = partial(blocks.conv_bn, epsilon=1.001e-5, momentum=0.9, kernel_initializer="he_normal")
+
+
+def connect(x, y, strides, option, name):
+    """Shortcut plus residual. A: zero channels. B: 1x1 projection where the shape changes. C: projection everywhere."""
+    filters = y.shape[-1]
+    changes = strides > 1 or x.shape[-1] != filters
+    if option == "C" or (option == "B" and changes):
+        x = conv_bn(x, filters, 1, strides, activation=None, name=f"{name}_0")
+    elif changes:
+        x = L.MaxPooling2D(1, strides, name=f"{name}_0_pool")(x) if strides > 1 else x
+        x = PadChannels(filters, name=f"{name}_0_pad")(x)
+    return L.Add(name=f"{name}_add")([x, y])
+
+
+def basic(x, filters, strides, option, name):  # Fig. 5, left
+    y = conv_bn(x, filters, 3, strides, name=f"{name}_1")
+    y = conv_bn(y, filters, 3, activation=None, name=f"{name}_2")
+    y = connect(x, y, strides, option, name) if option else y
+    return L.Activation("relu", name=f"{name}_out")(y)
+
+
+def bottleneck(x, filters, strides, option, name):  # Fig. 5, right
+    y = conv_bn(x, filters, 1, strides, name=f"{name}_1")
+    y = conv_bn(y, filters, 3, name=f"{name}_2")
+    y = conv_bn(y, 4 * filters, 1, activation=None, name=f"{name}_3")
+    y = connect(x, y, strides, option, name) if option else y
+    return L.Activation("relu", name=f"{name}_out")(y)
+
+
+def stages(x, block, repeats, widths, option):
+    """Stages conv2, conv3, ...: each but the first halves height and width in its first block."""
+    if option not in ("A", "B", "C", None):
+        raise ValueError(
+            f'shortcut is "A", "B" or "C" (section 3.3), or None for a plain net, got {option!r}'
+        )
+    for stage, (n, filters) in enumerate(zip(repeats, widths, strict=True), 2):
+        for b in range(1, n + 1):
+            x = block(x, filters, 2 if b == 1 and stage > 2 else 1, option, name=f"conv{stage}_block{b}")
+    return x
+
+
+def ResNet(
+    block,
+    repeats,
+    *,
+    shortcut="B",
+    widths=(64, 128, 256, 512),
+    input_shape=(224, 224, 3),
+    classes=1000,
+    include_top=True,
+    pooling=None,
+    weights=None,
+    classifier_activation="softmax",
+    name="resnet",
+):
+    """The ImageNet nets of Table 1: a 7x7 stem, `repeats` blocks in conv2_x to conv5_x, one dense layer.
+
+    shortcut: "A" pads with zero channels, "B" projects where the shape changes, "C" projects everywhere, None leaves
+    the shortcuts out (the plain nets). The smallest side is 32.
+    """
+    x = inputs = blocks.image(input_shape, smallest=32)
+    x = conv_bn(x, 64, 7, 2, name="conv1")
+    x = L.ZeroPadding2D(1, name="pool1_pad")(x)
+    x = L.MaxPooling2D(3, 2, name="pool1_pool")(x)
+    x = stages(x, block, repeats, widths, shortcut)
+    top = dict(classes=classes, include_top=include_top, classifier_activation=classifier_activation)
+    return blocks.pooled_classifier(inputs, x, **top, pooling=pooling, weights=weights, name=name)
+
+
+# Table 1: blocks in conv2_x to conv5_x
+# fmt: off
+Plain18   = blocks.variant("Plain18",   ResNet, basic,      (2, 2,  2, 2), shortcut=None)
+Plain34   = blocks.variant("Plain34",   ResNet, basic,      (3, 4,  6, 3), shortcut=None)
+ResNet18  = blocks.variant("ResNet18",  ResNet, basic,      (2, 2,  2, 2))
+ResNet34  = blocks.variant("ResNet34",  ResNet, basic,      (3, 4,  6, 3))
+ResNet50  = blocks.variant("ResNet50",  ResNet, bottleneck, (3, 4,  6, 3))
+ResNet101 = blocks.variant("ResNet101", ResNet, bottleneck, (3, 4, 23, 3))
+ResNet152 = blocks.variant("ResNet152", ResNet, bottleneck, (3, 8, 36, 3))
+# fmt: on
+
+
+def ResNetCIFAR(
+    depth,
+    *,
+    shortcut="A",
+    widths=(16, 32, 64),
+    input_shape=(32, 32, 3),
+    classes=10,
+    include_top=True,
+    pooling=None,
+    weights=None,
+    classifier_activation="softmax",
+    name=None,
+):
+    """The CIFAR-10 nets of section 4.2: `depth` = 6n + 2 layers (20, 32, 44, 56, 110, 1202), n basic blocks a stage.
+
+    shortcut as in `ResNet`; the paper uses A in all cases. The smallest side is 3.
+    """
+    if not isinstance(depth, int) or depth < 8 or (depth - 2) % 6:
+        raise ValueError(f"depth is 6n + 2: 8, 14, 20, 26, 32, 44, 56, 110, 1202 ...; got {depth!r}")
+    x = inputs = blocks.image(input_shape, smallest=3)
+    x = conv_bn(x, widths[0], 3, name="conv1")
+    x = stages(x, basic, [(depth - 2) // 6] * 3, widths, shortcut)
+    name = name or f"{'resnet' if shortcut else 'plain'}{depth}_cifar"
+    top = dict(classes=classes, include_top=include_top, classifier_activation=classifier_activation)
+    return blocks.pooled_classifier(inputs, x, **top, pooling=pooling, weights=weights, name=name)
+
+
+PlainCIFAR = blocks.variant("PlainCIFAR", ResNetCIFAR, shortcut=None, name=None)  # Fig. 6, left

@@ -1,0 +1,361 @@
+"""The course's training protocol: seeded, SGD with momentum, a schedule, the standard augmentation, a history.
+
+The protocol is He et al. 2016, section 4.2, with a cosine schedule as the default: batches of 128, momentum 0.9, weight
+decay 1e-4 on kernels only, images shifted by up to 4 pixels and mirrored, each one by its own draw.
+"""
+
+import inspect
+import json
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import keras
+import numpy as np
+
+
+def seed(number):
+    """Seeds Python, NumPy and the backend: the same numbers again on the same machine with the same threads."""
+    keras.utils.set_random_seed(number)
+
+
+class Batches(keras.utils.PyDataset):
+    """Shuffled batches of images (n, h, w, c) and labels (n,), augmented image by image.
+
+    shift: each image is padded by that many pixels of zeros and cropped back at a random place; mirror: half of the
+    images are mirrored. Order and draws are functions of `seed` and the epoch.
+    """
+
+    def __init__(self, x, y, *, batch_size=128, shift=4, mirror=True, seed=0):
+        super().__init__()
+        self.x, self.y, self.batch_size = x, y, batch_size
+        self.shift, self.mirror, self.seed, self.epoch = shift, mirror, seed, 0
+        self.on_epoch_begin()
+
+    def on_epoch_begin(self):
+        self.order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.x))
+
+    def on_epoch_end(self):
+        self.epoch += 1
+        self.on_epoch_begin()
+
+    def __len__(self):
+        return math.ceil(len(self.x) / self.batch_size)
+
+    def __getitem__(self, index):
+        chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
+        rng = np.random.default_rng([self.seed, self.epoch, index])
+        return augment(self.x[chosen], rng, shift=self.shift, mirror=self.mirror), self.y[chosen]
+
+
+def augment(images, rng, *, shift=4, mirror=True):
+    """The standard augmentation of (n, h, w, c) images: every image gets its own shift and its own mirroring."""
+    n, height, width, _ = images.shape
+    if shift:
+        padded = np.pad(images, ((0, 0), (shift, shift), (shift, shift), (0, 0)))
+        top, left = rng.integers(0, 2 * shift + 1, (2, n))
+        rows, columns = top[:, None] + np.arange(height), left[:, None] + np.arange(width)
+        images = padded[np.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    if mirror:
+        images = np.where(rng.random(n)[:, None, None, None] < 0.5, images[:, :, ::-1], images)
+    return images
+
+
+@keras.saving.register_keras_serializable(package="cnnbook")
+class Schedule(keras.optimizers.schedules.LearningRateSchedule):
+    """The learning rate at a step: a linear warm-up from zero, then "cosine" to zero, "step" or "constant".
+
+    "step" divides by 10 at 1/2 and again at 3/4 of all steps (He et al. 2016, section 4.2).
+    """
+
+    def __init__(self, peak, steps, *, kind="cosine", warmup=0):
+        if kind not in ("cosine", "step", "constant"):
+            raise ValueError(f'schedule is "cosine", "step" or "constant", got {kind!r}')
+        self.peak, self.steps, self.kind, self.warmup = peak, steps, kind, warmup
+
+    def __call__(self, step):
+        step = keras.ops.cast(step, "float32")
+        rise = keras.ops.minimum((step + 1) / max(self.warmup, 1), 1.0)
+        done = keras.ops.clip((step - self.warmup) / max(self.steps - self.warmup, 1), 0.0, 1.0)
+        if self.kind == "cosine":
+            fall = 0.5 * (1 + keras.ops.cos(math.pi * done))
+        elif self.kind == "step":
+            tenths = keras.ops.cast(step >= self.steps / 2, "float32") + keras.ops.cast(
+                step >= self.steps * 3 / 4, "float32"
+            )
+            fall = keras.ops.power(10.0, -tenths)
+        else:
+            fall = 1.0
+        return self.peak * rise * fall
+
+    def get_config(self):
+        return dict(peak=self.peak, steps=self.steps, kind=self.kind, warmup=self.warmup)
+
+
+class Progress(keras.callbacks.Callback):
+    """At most about one line every few seconds, and the last epoch: readable in a notebook, headless and in a log."""
+
+    def __init__(self, label, every=5.0):
+        super().__init__()
+        self.label, self.every = label, every
+
+    def on_train_begin(self, logs=None):
+        self.begin = self.said = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        now, epochs = time.monotonic(), self.params["epochs"]
+        if now - self.said >= self.every or epoch + 1 == epochs:
+            self.said = now
+            numbers = "  ".join(f"{key} {value:.3f}" for key, value in (logs or {}).items())
+            print(
+                f"{self.label}: epoch {epoch + 1}/{epochs}  {numbers}  {now - self.begin:.0f} s", flush=True
+            )
+
+
+@dataclass
+class History:
+    """What a training run measured: one number per epoch in each of `curves`, and how it was run.
+
+    Keys of curves: loss and accuracy on the augmented training images as they were seen, val_loss and val_accuracy on
+    the held-out ones, and train_accuracy: clean training images after the epoch, where that was asked for.
+    """
+
+    label: str
+    curves: dict = field(default_factory=dict)
+    settings: dict = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def epochs(self):
+        return len(next(iter(self.curves.values()), []))
+
+    def final(self, key, last=1):
+        """The mean of a curve's last values."""
+        return float(np.mean(self.curves[key][-last:]))
+
+    def to_frame(self):
+        """A pandas DataFrame with a row per epoch."""
+        import pandas as pd
+
+        return pd.DataFrame(self.curves, index=pd.RangeIndex(1, self.epochs + 1, name="epoch"))
+
+    def to_dict(self):
+        rounded = {key: [round(float(v), 4) for v in values] for key, values in self.curves.items()}
+        return dict(label=self.label, curves=rounded, settings=self.settings, seconds=round(self.seconds, 1))
+
+    @classmethod
+    def from_dict(cls, record):
+        return cls(**record)
+
+    def plot(self, keys=("accuracy", "val_accuracy"), ax=None):
+        """Curves over epochs, on `ax` or a new figure; returns the axes."""
+        return plot({self.label: [self]}, keys=keys, ax=ax)
+
+
+def fit(
+    model,
+    x,
+    y,
+    *,
+    validation=None,
+    epochs=10,
+    batch_size=128,
+    learning_rate=0.1,
+    schedule="cosine",
+    warmup=0,
+    momentum=0.9,
+    weight_decay=1e-4,
+    shift=4,
+    mirror=True,
+    clean_training_accuracy=False,
+    seed=0,
+    label=None,
+    verbose=True,
+):
+    """Trains a classifier on images x (n, h, w, c) and whole-number labels y (n,); returns a `History`.
+
+    validation: (x, y) measured after every epoch. warmup: epochs of linear rise. weight_decay: per step and unit of
+    learning rate, on kernels only (biases and batch norm are left alone). clean_training_accuracy: measure the training
+    images without augmentation after every epoch, too. seed: order and augmentation; set `training.seed` before you
+    build the model to fix its first weights. Raises ValueError where images, labels and model do not fit.
+    """
+    _check(model, x, y, epochs)
+    steps = math.ceil(len(x) / batch_size)
+    rate = Schedule(learning_rate, epochs * steps, kind=schedule, warmup=round(warmup * steps))
+    optimizer = keras.optimizers.SGD(rate, momentum=momentum, weight_decay=weight_decay or None)
+    if weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    from_logits = getattr(model.layers[-1], "activation", None) is keras.activations.linear
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
+    model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=keras.backend.backend() == "jax")
+    given = dict(batch_size=batch_size, learning_rate=learning_rate, schedule=schedule, warmup=warmup,
+                 momentum=momentum, weight_decay=weight_decay, shift=shift, mirror=mirror, seed=seed)  # fmt: skip
+    history = History(label or model.name, settings=_settings(x, dict(epochs=epochs, **given)))
+    batches = Batches(x, y, batch_size=batch_size, shift=shift, mirror=mirror, seed=seed)
+    callbacks = [_Clean(x, y)] if clean_training_accuracy else []
+    callbacks += [Progress(history.label)] if verbose else []
+    begin = time.monotonic()
+    run = model.fit(batches, epochs=epochs, validation_data=validation, callbacks=callbacks, verbose=0, shuffle=False,
+                    validation_batch_size=500)  # fmt: skip
+    history.seconds, history.curves = time.monotonic() - begin, run.history
+    return history
+
+
+def _settings(x, given):
+    """What a history records: every setting of the protocol, the defaults too, and the images."""
+    names = (
+        "epochs",
+        "batch_size",
+        "learning_rate",
+        "schedule",
+        "warmup",
+        "momentum",
+        "weight_decay",
+        "shift",
+        "mirror",
+    )
+    defaults = {name: inspect.signature(fit).parameters[name].default for name in (*names, "seed")}
+    chosen = {**defaults, **{k: v for k, v in given.items() if k in defaults}}
+    return {"images": len(x), "shape": list(x.shape[1:]), **chosen}
+
+
+class _Clean(keras.callbacks.Callback):
+    """Adds the accuracy on the clean training images to the epoch's numbers."""
+
+    def __init__(self, x, y):
+        super().__init__()
+        self.x, self.y = x, y
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["train_accuracy"] = accuracy(self.model, self.x, self.y)
+
+
+def accuracy(model, x, y, batch_size=500):
+    """The share of images x (n, h, w, c) whose most probable class is y (n,)."""
+    predictions = model.predict(x, batch_size=batch_size, verbose=0)
+    return float(np.mean(np.argmax(predictions, -1) == np.asarray(y)))
+
+
+def _check(model, x, y, epochs):
+    shape = model.input_shape[1:]
+    fits = len(x.shape) == 4 and all(
+        want in (None, got) for want, got in zip(shape, x.shape[1:], strict=True)
+    )
+    if not fits:
+        raise ValueError(f"{model.name} reads images {shape}, got an array of shape {x.shape}")
+    if len(x) != len(y) or np.ndim(y) != 1:
+        raise ValueError(
+            f"one whole-number label per image: got {len(x)} images and labels of shape {np.shape(y)}"
+        )
+    classes = model.output_shape[-1]
+    if len(y) and not 0 <= np.min(y) <= np.max(y) < classes:
+        raise ValueError(f"labels are 0 to {classes - 1} for {model.name}, got {np.min(y)} to {np.max(y)}")
+    if not isinstance(epochs, int) or epochs < 1:
+        raise ValueError(f"epochs is a whole number of at least 1, got {epochs!r}")
+
+
+def gradient_norms(model, x, y):
+    """The length of the loss' gradient for every kernel: {layer name: norm}, from the input to the output.
+
+    One batch, batch norm in training mode, as in a training step; the weights are left as they are.
+    """
+    from . import gradients
+
+    _, found = gradients.of_weights(model, gradients.loss_on(x, y))
+    kernels = {
+        layer.kernel.path: layer.name for layer in model.layers if getattr(layer, "kernel", None) is not None
+    }
+    return {kernels[path]: float(np.linalg.norm(g)) for path, g in found.items() if path in kernels}
+
+
+# --------------------------------------------------------------------------- several runs
+
+
+def spread(histories, key, last=1):
+    """(mean, smallest, largest) over runs of a curve's last values."""
+    values = [h.final(key, last) for h in histories]
+    return float(np.mean(values)), min(values), max(values)
+
+
+def plot(groups, keys=("accuracy", "val_accuracy"), *, ax=None, error=False):
+    """Curves of several groups of runs: {label: [History, ...]}. The mean over runs, and a band from lowest to highest.
+
+    The first key is drawn solid, the second dashed. error=True draws 1 - accuracy in per cent, as the papers do.
+    """
+    from .viz import style
+
+    if ax is None:
+        _, ax = style.figure(7, 4)
+    names = {"accuracy": "training", "val_accuracy": "held out", "train_accuracy": "training, clean images"}
+    for color, (label, histories) in zip(style.colors(len(groups)), groups.items(), strict=True):
+        for line, key in zip(("-", "--"), keys, strict=False):
+            runs = np.array([h.curves[key] for h in histories])
+            runs = 100 * (1 - runs) if error else runs
+            epochs = np.arange(1, runs.shape[1] + 1)
+            ax.plot(epochs, runs.mean(0), line, color=color, label=f"{label}, {names.get(key, key)}")
+            if len(runs) > 1:
+                ax.fill_between(epochs, runs.min(0), runs.max(0), color=color, alpha=0.15, linewidth=0)
+    ax.set_xlabel("epoch")
+    ax.set_ylabel("error (%)" if error else "accuracy" if "accuracy" in keys[0] else keys[0])
+    ax.legend()
+    return ax
+
+
+class Results:
+    """A small JSON file of finished runs, with the facts of how they were made. An interrupted series resumes.
+
+    `run` returns the stored history where label and settings are the same, else trains and adds it to the file
+    (written beside, then renamed: a run that was cut short is never taken for whole). path=None stores nothing.
+    """
+
+    def __init__(self, path=None):
+        self.path = Path(path) if path else None
+        self.facts, self.histories = {}, []
+        if self.path and self.path.exists():
+            stored = json.loads(self.path.read_text("utf-8"))
+            self.histories = [History.from_dict(run) for run in stored.pop("runs")]
+            self.facts = stored
+
+    def run(self, label, build, x, y, *, seed=0, **settings):
+        """The history of `fit(build(), x, y, seed=seed, **settings)` after `training.seed(seed)`, stored or trained."""
+        wanted = dict(_settings(x, dict(seed=seed, **settings)))
+        for history in self.histories:
+            if history.label == label and history.settings == wanted:
+                return history
+        globals()["seed"](seed)
+        history = fit(build(), x, y, seed=seed, label=label, **settings)
+        self.histories.append(history)
+        if self.path:
+            self.facts = {**self.facts, **facts()}
+            beside = self.path.with_name(f"{self.path.name}.part")
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            text = json.dumps({**self.facts, "runs": [h.to_dict() for h in self.histories]}, indent=1)
+            beside.write_text(text + "\n", encoding="utf-8")
+            beside.replace(self.path)
+        return history
+
+    def group(self, label):
+        """The stored histories of that label, in order of seed."""
+        return sorted((h for h in self.histories if h.label == label), key=lambda h: h.settings["seed"])
+
+
+def facts():
+    """What a stored result has to say of its making: date, processor, cores, versions. No names of machines or people."""
+    import datetime
+    import os
+    import platform
+
+    processor = platform.processor() or platform.machine()
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+        processor = names[0] if names else processor
+    return dict(
+        date=datetime.date.today().isoformat(),
+        processor=processor,
+        cores=os.cpu_count(),
+        python=platform.python_version(),
+        keras=keras.__version__,
+        backend=keras.backend.backend(),
+    )

@@ -1,0 +1,123 @@
+"""Weights from elsewhere: port them from a reference model, by name, all or nothing."""
+
+import keras
+import numpy as np
+from keras import layers as L
+
+# Builders whose ImageNet weights keras.applications has: its name there and how it scales its input.
+IMAGENET = {
+    "VGG16": ("VGG16", "caffe"),
+    "VGG19": ("VGG19", "caffe"),
+    "ResNet50": ("ResNet50", "caffe"),
+    "ResNet101": ("ResNet101", "caffe"),
+    "ResNet152": ("ResNet152", "caffe"),
+}
+
+
+def port(reference, model, *, names=None, partial=False):
+    """Copies the weights of `reference` into `model` and returns `model`. All or nothing.
+
+    Layers meet by name, or by `names`, a dict from our layer names to the reference's. Two forms may differ: a dense
+    layer's kernel becomes that of the convolution with the same window (VGG's dense evaluation), and a convolution
+    bias that ours lacks is folded into the batch norm behind it (its moving mean; the outputs then agree to float
+    rounding). `partial=True` lets layers of the reference stay unused: a top that ours does not have.
+    Raises ValueError naming the first layer that does not fit; nothing has been copied then.
+    """
+    theirs = {layer.name: layer for layer in _layers(reference) if layer.weights}
+    ours = {layer.name: layer for layer in _layers(model)}
+    new, biases = {}, {}
+    for layer in (layer for layer in ours.values() if layer.weights):
+        name = (names or {}).get(layer.name, layer.name)
+        if name not in theirs:
+            raise ValueError(
+                f"{model.name}: the reference {reference.name} has no layer {name!r} with weights"
+            )
+        source = theirs.pop(name)
+        values, shapes = source.get_weights(), [tuple(w.shape) for w in layer.weights]
+        if isinstance(layer, L.Conv2D) and not layer.use_bias and len(values) == 2:
+            biases[layer.name] = values.pop()
+        if isinstance(layer, L.Conv2D) and isinstance(source, L.Dense):
+            fits = values[0].shape == (int(np.prod(shapes[0][:-1])), shapes[0][-1])
+            values[0] = values[0].reshape(shapes[0]) if fits else values[0]
+        if [v.shape for v in values] != shapes:
+            raise ValueError(
+                f"{layer.name}: expected shapes {shapes}, {name} has {[v.shape for v in values]}"
+            )
+        new[layer.name] = values
+    if theirs and not partial:
+        raise ValueError(
+            f"{model.name} has no layer for {next(iter(theirs))!r} of {reference.name}; partial=True skips"
+        )
+    for name, bias in biases.items():
+        norm = _only_consumer(ours[name])
+        if not isinstance(norm, L.BatchNormalization):
+            raise ValueError(
+                f"{name} has no bias, the reference has one, and no batch norm follows to take it in"
+            )
+        index = [w.path for w in norm.weights].index(norm.moving_mean.path)
+        new[norm.name][index] = new[norm.name][index] - bias
+    for name, values in new.items():
+        ours[name].set_weights(values)
+    return model
+
+
+def _layers(model):
+    """All layers, those of nested models too."""
+    for layer in model.layers:
+        yield from _layers(layer) if isinstance(layer, keras.Model) else [layer]
+
+
+def _only_consumer(layer):
+    nodes = layer._outbound_nodes
+    return nodes[0].operation if len(nodes) == 1 else None
+
+
+def load_into(model, weights):
+    """What a builder's `weights` means: None, a `.weights.h5` path, or what `imagenet` returned."""
+    if weights is None:
+        return model
+    if callable(weights):
+        return weights(model)
+    if weights == "imagenet":
+        raise ValueError(_no_source(model.name))
+    if not str(weights).endswith(".weights.h5"):
+        raise ValueError(f'weights is None, "imagenet" or the path of a .weights.h5 file, got {weights!r}')
+    model.load_weights(weights)
+    return model
+
+
+def imagenet(builder, *, include_top=True, classes=1000, input_shape=None, **_):
+    """The loader of a builder's ImageNet weights, from keras.applications' files. Raises ValueError if it has none."""
+    if builder not in IMAGENET:
+        raise ValueError(_no_source(builder))
+    channels = 3 if input_shape is None else input_shape[-1]
+    if channels != 3:
+        raise ValueError(
+            f'{builder}(weights="imagenet") reads RGB images: 3 channels, got input_shape {input_shape}'
+        )
+    if include_top and classes != 1000:
+        raise ValueError(
+            f'{builder}(weights="imagenet") with its top has 1000 classes, got classes={classes}; '
+            'for your own classes take include_top=False, pooling="avg" and add a dense layer'
+        )
+
+    def load(model):
+        twin = getattr(keras.applications, IMAGENET[builder][0])
+        return port(twin(weights="imagenet", include_top=include_top), model)
+
+    return load
+
+
+def _no_source(builder):
+    return f"no ImageNet weights are known for {builder}; these have some: {', '.join(IMAGENET)}"
+
+
+def scaling(mode):
+    """How a net wants its pixels, as a function of RGB images in 0 to 255, channels last."""
+
+    def caffe(images):
+        """BGR, minus the mean colour of ImageNet's training images; no division."""
+        images = np.asarray(images, "float32")[..., ::-1]
+        return images - np.array([103.939, 116.779, 123.68], "float32")
+
+    return {"caffe": caffe}[mode]
