@@ -1,4 +1,4 @@
-"""One live line per task: redrawn in a terminal, plain lines with a heartbeat in a log."""
+"""One live line per task: in a terminal those that run are redrawn, in a log they have a heartbeat."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import threading
 import time
 import unicodedata
 
-RUNNING = "running"
+WAITING, RUNNING = "waiting", "running"
 HEARTBEAT = (5, 20, 40, 60)  # seconds after which a log hears that a task still runs, then once a minute
 
 
@@ -20,7 +20,7 @@ class Board:
         self.stream = stream or sys.stdout
         self.names = list(names)
         self.width = max(map(_columns, self.names), default=0)
-        self.state = dict.fromkeys(self.names, ("waiting", "", None, None))  # state, note, started, took
+        self.state = dict.fromkeys(self.names, (WAITING, "", None, None))  # state, note, started, took
         self.beats = dict.fromkeys(self.names, 0)
         self.live = self.stream.isatty() and os.environ.get("TERM") != "dumb" if live is None else live
         self.drawn = 0
@@ -50,7 +50,7 @@ class Board:
                 took = time.monotonic() - started
             self.state[name] = (state, note, started, took)
             if self.live:
-                self._draw()
+                self._draw([name] if state not in (RUNNING, WAITING) else [])
             elif state != old:
                 self._print(self._line(name))
 
@@ -80,15 +80,19 @@ class Board:
     def _print(self, text):
         print(text, file=self.stream, flush=True)
 
-    def _draw(self):
+    def _draw(self, ended=()):
+        """Lines of tasks that ended stay; below them only what runs is redrawn, so that any number fits."""
         if not self.live:
             return
         columns = shutil.get_terminal_size().columns - 1
-        lines = [_cut(self._line(name), columns) for name in self.names]
+        running = [name for name, (state, *_) in self.state.items() if state == RUNNING]
+        waiting = sum(state == WAITING for state, *_ in self.state.values())
+        lines = [self._line(name) for name in (*ended, *running)]
+        lines += [f"  {waiting} waiting"] if waiting else []
         up = f"\x1b[{self.drawn}A" if self.drawn else ""
-        self.stream.write(up + "".join(f"\r\x1b[K{line}\n" for line in lines))
+        self.stream.write(up + "".join(f"\r\x1b[K{_cut(line, columns)}\n" for line in lines) + "\x1b[J")
         self.stream.flush()
-        self.drawn = len(lines)
+        self.drawn = len(lines) - len(ended)
 
 
 def _beat(count):

@@ -259,9 +259,9 @@ def _run(project, tasks, profile, only, jobs, timeout, out, book, fresh):
             _forget(out, task.name)
     todo = [t for t in tasks if t.status != UNCHANGED]
     jobs = min(jobs, max(1, len(todo)))
-    threads = "one thread each" if jobs > 1 else "all threads"
+    threads = "one thread each" if jobs > 1 else "all its threads"
     print(
-        f"{len(tasks)} notebooks, profile {profile}, {jobs} at a time with {threads}, backend {backend()}"
+        f"{len(tasks)} notebook{'s' if len(tasks) > 1 else ''}, profile {profile}, {jobs} at a time with {threads}, backend {backend()}"
         + (f", at most {timeout:.0f} s each" if timeout else ""),
         flush=True,
     )
