@@ -167,34 +167,35 @@ def models(only: str | None = None, as_json: bool = False) -> int:
             f"counting needs Keras' backend {backend()}, which is not installed: "
             "python -m pip install -e '.[cpu]', or set KERAS_BACKEND to one that is"
         )
-    rows = importlib.import_module("cnnbook.models").table()
-    if only is not None:
-        words = [w.strip().casefold() for w in only.split(",") if w.strip()]
-        kept = [r for r in rows if any(w in str(r["builder"]).casefold() for w in words)]
-        if not kept:
-            known = ", ".join(str(r["builder"]) for r in rows)
+    source = importlib.import_module("cnnbook.models")
+    if only is None:
+        rows = source.table()
+    else:  # only what is shown is built and counted
+        words = [w.strip() for w in only.split(",") if w.strip()]
+        rows = list({row["builder"]: row for word in words for row in source.table(only=word)}.values())
+        if not rows:
+            known = ", ".join(dict.fromkeys(str(row["builder"]) for row in source.figures()))
             raise UserError(f"there is no network with {only!r} in its name; there is: {known}")
-        rows = kept
     if as_json:
         json.dump(rows, sys.stdout, indent=1, ensure_ascii=False, default=str)
         print()
         return 0
     shown = [c for c in COLUMNS if any(r.get(c) not in (None, "") for r in rows)]
-    texts = [[_cell(r.get(c)) for c in shown] for r in rows]
+    texts = [[_cell(r.get(c), c) for c in shown] for r in rows]
     heads = [c.replace("_", " ") for c in shown]
     widths = [max(len(t[i]) for t in [heads, *texts]) for i in range(len(shown))]
-    numeric = [isinstance(next((r.get(c) for r in rows if r.get(c) is not None), ""), int) for c in shown]
+    right = [c in ("params", "macs", "receptive_field", "stride") for c in shown]
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for line in [heads, ["-" * w for w in widths], *texts]:
-        parts = [t.rjust(w) if n else t.ljust(w) for t, w, n in zip(line, widths, numeric, strict=True)]
-        print("  ".join(parts).rstrip())
+        parts = [t.rjust(w) if r else t.ljust(w) for t, w, r in zip(line, widths, right, strict=True)]
+        print("  ".join(parts).rstrip()[:room])
     return 0
 
 
-def _cell(value):
+def _cell(value, column):
     if value is None:
         return ""
-    if isinstance(value, bool) or not isinstance(value, int):
-        if isinstance(value, (tuple, list)):
-            return " x ".join(map(str, value))
-        return str(value)
-    return f"{value:,}"
+    if isinstance(value, (tuple, list)):
+        square = column != "input" and len(set(value)) == 1
+        return str(value[0]) if square else " x ".join(map(str, value))
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -261,7 +261,8 @@ def _run(project, tasks, profile, only, jobs, timeout, out, book, fresh):
     jobs = min(jobs, max(1, len(todo)))
     threads = "one thread each" if jobs > 1 else "all its threads"
     print(
-        f"{len(tasks)} notebook{'s' if len(tasks) > 1 else ''}, profile {profile}, {jobs} at a time with {threads}, backend {backend()}"
+        f"{len(tasks)} notebook{'s' if len(tasks) > 1 else ''}, profile {profile}, "
+        f"{jobs} at a time with {threads}, backend {backend()}"
         + (f", at most {timeout:.0f} s each" if timeout else ""),
         flush=True,
     )
@@ -295,7 +296,10 @@ def _run(project, tasks, profile, only, jobs, timeout, out, book, fresh):
     elif book:
         why = "only some notebooks were run" if status == 0 else "not every notebook passed"
         print(f"book: not rendered, since {why}")
-    write_beside(out / "summary.html", summary(tasks, profile, out, rendered, time.monotonic() - started))
+    earlier = _earlier(project, out, tasks)
+    write_beside(
+        out / "summary.html", summary([*tasks, *earlier], profile, out, rendered, time.monotonic() - started)
+    )
     count = {s: sum(t.status == s for t in tasks) for s in ("passed", UNCHANGED, "failed", "stopped")}
     print(
         f"\n{count['passed']} passed, {count[UNCHANGED]} passed before and unchanged, "
@@ -305,6 +309,26 @@ def _run(project, tasks, profile, only, jobs, timeout, out, book, fresh):
         flush=True,
     )
     return status
+
+
+def _earlier(project, out, tasks):
+    """The results of earlier runs that this one left alone: the summary shows them too."""
+    found = []
+    for path in project.notebook_paths():
+        record = _record(out, path.stem)
+        if record and path not in [t.path for t in tasks]:
+            status = f"{record['status']} in an earlier run"
+            found.append(
+                Task(
+                    path,
+                    {},
+                    status=status,
+                    seconds=record["seconds"],
+                    cell=record["cell"],
+                    error=record["error"],
+                )
+            )
+    return found
 
 
 @contextlib.contextmanager
@@ -474,8 +498,12 @@ def _forget(out, name):
         (out / folder / f"{name}{kind}").unlink(missing_ok=True)
 
 
+def _bad(task):
+    return task.status.startswith(("failed", "stopped"))
+
+
 def _page(out, task):
-    folder = "failed" if task.status == "failed" else "html"
+    folder = "failed" if _bad(task) else "html"
     for path in (f"{folder}/{task.name}.html", f"notebooks/{task.name}.ipynb", f"failed/{task.name}.ipynb"):
         if (out / path).exists():
             return out / path
@@ -527,12 +555,12 @@ def summary(tasks, profile, out, rendered, seconds) -> str:
             if (out / path).exists():
                 extra += f' <a href="{html.escape(path, quote=True)}">{label}</a>'
         name = f'<a href="{link}">{html.escape(task.name)}</a>' if page.exists() else html.escape(task.name)
-        kind = "bad" if task.status in ("failed", "stopped") else "good"
+        kind = "bad" if _bad(task) else "good"
         rows.append(
             f'<tr class="{kind}"><th scope="row">{name}</th><td>{status}</td><td class="n">{took}</td>'
             f"<td>{error}</td><td>{extra}</td></tr>"
         )
-    failed = sum(t.status in ("failed", "stopped") for t in tasks)
+    failed = sum(map(_bad, tasks))
     head = f"{len(tasks) - failed} of {len(tasks)} notebooks passed"
     facts = ", ".join(f"{k} {v}" for k, v in versions().items())
     book = '<p><a href="book/index.html">The book, rendered from these notebooks</a></p>' if rendered else ""

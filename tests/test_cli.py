@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,8 @@ def test_only_what_changed_or_failed_runs_again(mixed):
     root, _ = mixed
     again = cnnbook("run", "--root", root, "--only", "good,03", "--jobs", 1)
     assert again.returncode == 0 and "0 passed, 2 passed before and unchanged" in again.stdout
+    page = (root / "build" / "summary.html").read_text("utf-8")
+    assert "failed in an earlier run" in page and "2 of 4 notebooks passed" in page
     # A result that was tampered with, or half written, does not count; nor does one of other parameters.
     (root / "build" / "notebooks" / "03-中文.ipynb").write_text("{}", "utf-8")
     again = cnnbook("run", "--root", root, "--only", "good,03", "--jobs", 2, "--profile", "large")
@@ -278,9 +281,13 @@ def test_models_table(monkeypatch, capsys):
         {"builder": "VGG16", "input": (224, 224, 3), "params": 138357544, "macs": 15470264320,
          "receptive_field": 212, "stride": 32, "source": "Table 1", "note": ""},
     ]  # fmt: skip
-    import types
 
-    monkeypatch.setitem(sys.modules, "cnnbook.models", types.SimpleNamespace(table=lambda: rows))
+    def table(only=None):
+        return [r for r in rows if only is None or only.lower() in r["builder"].lower()]
+
+    monkeypatch.setitem(
+        sys.modules, "cnnbook.models", types.SimpleNamespace(table=table, figures=lambda: rows)
+    )
     assert cli.main(["models", "--only", "vgg"]) == 0
     said = capsys.readouterr().out
     assert "138,357,544" in said and "224 x 224 x 3" in said and "LeNet5" not in said
