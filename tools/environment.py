@@ -145,6 +145,7 @@ def _pip(folder, arguments, started):
         process = subprocess.Popen(
             [str(python_of(folder)), "-m", "pip", *arguments],
             cwd=ROOT,
+            close_fds=os.name == "nt",  # it holds the lock too, see `_alone`
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
@@ -188,7 +189,8 @@ def _pip(folder, arguments, started):
 
 @contextlib.contextmanager
 def _alone(folder):
-    """Two calls at once take turns; the lock goes with its process, however that ends."""
+    """Two calls at once take turns. The lock goes when its last holder ends, however that ends, and pip is one:
+    a pip that outlives this process keeps the next call waiting, and does not write into its environment."""
     try:
         import fcntl
     except ImportError:  # Windows
@@ -196,6 +198,7 @@ def _alone(folder):
         return
     (ROOT / "build").mkdir(exist_ok=True)
     with open(ROOT / "build" / f"{folder.name}.lock", "w") as lock:
+        os.set_inheritable(lock.fileno(), True)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
