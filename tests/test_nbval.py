@@ -79,7 +79,7 @@ def test_a_changed_number_fails(course):
 def test_a_dead_kernel_is_named_in_seconds(course):
     _, found, done, seconds = course
     assert found[("dead", 0)] == "FAILED" and "the kernel died" in done.stdout
-    assert seconds < 45, "nbval alone waits for the cell's whole time-out, here 600 s"
+    assert seconds < 120, "nbval alone waits for the whole time-out of a cell, here 600 s"
 
 
 def test_pytest_without_nbval_works(course):
