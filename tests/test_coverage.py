@@ -1,4 +1,4 @@
-"""Every system, table, formula and slip of the course's sources has a cell that shows it, or says it has none yet."""
+"""Every system, table, formula and slip of the course's sources has a cell that shows it, or none yet."""
 
 import collections
 import csv
@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 CHAPTERS = ROOT / "chapters"
 COLUMNS = ["id", "kind", "item", "sources", "chapter", "cell", "status"]
-# What the sources hold. The list only ever moves between chapters: a row that vanishes is a row nobody teaches.
+# What the sources hold. Rows only ever move between chapters: a row that vanishes is a row nobody teaches.
 COUNTS = {"system": 35, "table": 14, "formula": 8, "worked example": 23, "erratum": 54}
 SHOWN, PENDING = "shown", "not written yet"
 
@@ -20,7 +20,7 @@ with (CHAPTERS / "coverage.csv").open(encoding="utf-8", newline="") as file:
 
 
 def cell_tags(text):
-    """The tags of a MyST text notebook, from the cells' heads only: prose may name a tag without having it."""
+    """The tags of a MyST text notebook, from the cells' heads only: prose may name tags too."""
     tags, lines = set(), iter(text.splitlines())
     for line in lines:
         if line.startswith("+++"):
@@ -40,7 +40,9 @@ def cell_tags(text):
 
 
 def written():
-    return {path.stem: cell_tags(path.read_text("utf-8")) for path in sorted(CHAPTERS.glob("[0-9][0-9]-*.md"))}
+    return {
+        path.stem: cell_tags(path.read_text("utf-8")) for path in sorted(CHAPTERS.glob("[0-9][0-9]-*.md"))
+    }
 
 
 def test_the_list_is_whole():
@@ -75,9 +77,11 @@ def test_written_chapters_show_their_rows():
             if row["status"] != PENDING:
                 missing.append(f"{row['id']}: {row['chapter']} does not exist, so the status is '{PENDING}'")
         elif row["status"] != SHOWN:
-            missing.append(f"{row['id']}: {row['chapter']} is written; show the row there or give it another chapter")
+            missing.append(f"{row['id']}: {row['chapter']} is written: show the row there or move it")
         elif row["cell"] not in tags:
-            missing.append(f"{row['id']}: no cell of {row['chapter']} is tagged {row['cell']} ({row['item']})")
+            missing.append(
+                f"{row['id']}: no cell of {row['chapter']} is tagged {row['cell']} ({row['item']})"
+            )
     assert not missing, "\n".join(missing)
 
 
@@ -94,7 +98,7 @@ def test_no_tag_without_a_row():
 
 def test_tags_are_read_from_cell_heads_only():
     text = (
-        "cover-in-prose\n\n```{code-cell} ipython3\n:tags: [cover-t1, hide-input]\n:alt: x\n\n'cover-in-code'\n```\n"
+        "cover-in-prose\n\n```{code-cell} ipython3\n:tags: [cover-t1, hide-input]\n\n'cover-in-code'\n```\n"
         "```{code-cell}\n---\ntags: [cover-e1, cover-e2,\n  cover-e3]\n---\n# cover-in-comment\n```\n"
         "```{code-cell} ipython3\ntags = 'cover-none'\n```\n"
         '+++ {"tags": ["cover-vgg-5x5"]}\n\ntext\n\n+++\n\nmore\n'
