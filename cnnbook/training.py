@@ -6,6 +6,7 @@ decay 1e-4 on kernels only, images shifted by up to 4 pixels and mirrored, each 
 
 import inspect
 import json
+import logging
 import math
 import time
 from dataclasses import dataclass, field
@@ -13,6 +14,9 @@ from pathlib import Path
 
 import keras
 import numpy as np
+
+# TensorFlow warns when several small models are asked in turn: each is traced once, as it must be.
+logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in record.getMessage())
 
 
 def seed(number):
