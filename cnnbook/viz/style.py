@@ -27,8 +27,14 @@ def figure(width=7, height=4, rows=1, columns=1, **options):
     """A figure of that size in inches in the course's style, and its axes, as matplotlib's `subplots` gives them."""
     import matplotlib.pyplot as plt
 
-    with plt.rc_context(SETTINGS):
+    # Not plt.rc_context: it would also take back the switch to interactive figures that the first figure of a notebook
+    # makes, and the notebook would show no further figure.
+    before = {key: plt.rcParams[key] for key in SETTINGS}
+    plt.rcParams.update(SETTINGS)
+    try:
         return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **options)
+    finally:
+        plt.rcParams.update(before)
 
 
 def colors(n):
