@@ -151,8 +151,8 @@ def _data():
     except Exception as error:  # the doctor must come to its end on a broken installation
         _row("data", "cannot be listed")
         return [f"cnnbook.data cannot be asked what is here: {type(error).__name__}: {error}"]
-    for name, state, detail in rows:
-        _row(name, f"{state}  {detail}".rstrip())
+    for name, here, how in rows:
+        _row(name, f"{'here' if here else 'not here'}: {how}")
     return []
 
 
