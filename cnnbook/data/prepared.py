@@ -1,0 +1,251 @@
+"""Data sets by TensorFlow Datasets (TFDS), made so that nothing half-made is ever taken as whole.
+
+A set is prepared in a private folder beside its place and renamed into it when complete. One process prepares at a time (a
+file lock, which the system lifts when its owner dies); the others wait and then read. Stock TFDS reads the result.
+"""
+
+import contextlib
+import io
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import threading
+import time
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+from . import fashion
+from .images import DataError
+
+# What must be reached for a download, and its size in megabytes. A test holds this table against TFDS' own.
+URLS = {
+    "fashion_mnist": ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/", 29),
+    "cifar10": ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", 162),
+    "cifar100": ("https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz", 161),
+    "tf_flowers": ("http://download.tensorflow.org/example_images/flower_photos.tgz", 218),
+    "oxford_iiit_pet": ("https://thor.robots.ox.ac.uk/~vgg/data/pets/images.tar.gz", 773),
+}
+PRIVATE = "incomplete.cnnbook-"
+STALE = 24 * 3600  # seconds after which a stock TFDS `incomplete.*` folder is taken for abandoned
+
+
+def tfds_folder(data_dir=None):
+    """Where TFDS keeps data: `data_dir`, else TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+    return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+
+
+def import_tfds(name):
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        import tensorflow as tf  # noqa: F401
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise DataError(
+            f"{name} is read by TensorFlow Datasets, which is not installed here ({error}): pip install 'cnnbook[cpu]'. "
+            "Without it: load('fashion_mnist'), load('scenes') or a folder of images."
+        ) from None
+    return tfds
+
+
+def prepare(name, data_dir=None, *, damaged=None):
+    """A TFDS builder of `name` ("cifar10", "cnnbook_scenes/segment", ...) whose files are complete.
+
+    Prepares what is not there, with TFDS' checksums and progress bar, and makes again what is incomplete. `damaged` is a
+    builder whose files failed on reading: it is made again unless another process just did. Raises DataError within
+    seconds, and changes nothing, when the data are not here and their host cannot be reached.
+    """
+    tfds = import_tfds(name)
+    if name.startswith("cnnbook_scenes"):
+        from . import scenes_tfds  # noqa: F401  registers the builder
+    folder, stamp = tfds_folder(data_dir), damaged and _stamp(damaged)
+    home = folder / name.split("/")[0]
+    try:
+        builder = tfds.builder(name, data_dir=folder)
+        if stamp is None and _whole(builder):
+            _sweep(home, older=STALE)
+            return builder
+        home.mkdir(parents=True, exist_ok=True)
+        with _alone(home) as alone, _private(home, alone) as private:
+            builder = tfds.builder(name, data_dir=folder)
+            if _whole(builder) and _stamp(builder) != stamp:
+                return builder  # another process was first
+            made, place = _make(tfds, name, folder, private, builder), Path(builder.data_path)
+            place.parent.mkdir(exist_ok=True)
+            if place.exists():
+                os.replace(place, private / "broken")
+            try:
+                os.rename(made, place)
+            except OSError:  # a stock TFDS, which knows no lock, may have been first
+                if not _whole(tfds.builder(name, data_dir=folder)):
+                    raise
+    except OSError as error:
+        raise DataError(
+            f"{name}: cannot write to the data folder {folder} ({error.strerror or error}). Give a folder that can be "
+            "written and has room, load(..., data_dir=...), or set TFDS_DATA_DIR."
+        ) from None
+    return tfds.builder(name, data_dir=folder)
+
+
+def read(name, use, data_dir=None):
+    """`use(builder)` on a complete set; when its records turn out damaged the set is made again, once."""
+    builder = prepare(name, data_dir)
+    import tensorflow as tf
+
+    broken = (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.InvalidArgumentError)
+    try:
+        return use(builder)
+    except broken:
+        builder = prepare(name, data_dir, damaged=builder)
+    try:
+        return use(builder)
+    except broken as error:
+        raise DataError(
+            f"{name}: unreadable although just made again: {str(error).splitlines()[0]}"
+        ) from None
+
+
+def is_prepared(name, data_dir=None):
+    """Whether a complete-looking TFDS version is in the folder, asked without TFDS."""
+    return any((tfds_folder(data_dir) / name).glob("*/dataset_info.json"))
+
+
+def reachable(url, seconds=3.0):
+    """Whether a connection to the host of `url` (or to the proxy set for it) opens in time, name look-up included."""
+    parts = urllib.parse.urlsplit(url)
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    if proxy and not urllib.request.proxy_bypass(parts.hostname):
+        parts = urllib.parse.urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    port = parts.port or {"https": 443}.get(parts.scheme, 80)
+    opened = threading.Event()
+
+    def attempt():
+        with contextlib.suppress(OSError), socket.create_connection((parts.hostname, port), timeout=seconds):
+            opened.set()
+
+    # In a thread of its own: a name server that does not answer blocks for longer than any socket timeout.
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return opened.is_set()
+
+
+def _make(tfds, name, folder, private, found):
+    """Prepares `name` inside `private`; the complete folder, still there. `found` is the builder of what is not whole."""
+    state = "damaged" if os.path.exists(found.data_path) else "not there"
+    tried, options, downloads = [f"the data folder {folder} ({state})"], {}, private / "downloads"
+    if name == "fashion_mnist" and fashion.DEBIAN.is_dir():
+        try:
+            options = {"manual_dir": fashion.restore(fashion.DEBIAN, private / "published")}
+        except DataError as error:
+            tried.append(str(error).removeprefix("fashion_mnist: "))
+    if name in URLS and not options:
+        url, megabytes = URLS[name]
+        host = urllib.parse.urlsplit(url).hostname
+        downloads = folder / "downloads"
+        if not any(downloads.glob(f"*{Path(url).name.split('.')[0]}*")) and not reachable(url):
+            tried.append(f"{host} (no connection within 3 seconds)")
+            debian = " or install Debian's dataset-fashion-mnist" if name == "fashion_mnist" else ""
+            raise DataError(
+                f"{name} is not on this machine and cannot be downloaded. Tried: {'; '.join(tried)}. To get it: "
+                f"connect once ({megabytes} MB){debian}, or copy a prepared TFDS folder here and give "
+                "load(..., data_dir=...) or set TFDS_DATA_DIR. With no network: load('fashion_mnist') and "
+                "load('scenes') are shipped with cnnbook."
+            )
+    builder = tfds.builder(name, data_dir=private / "made")
+    config = tfds.download.DownloadConfig(try_download_gcs=False, **options)
+    try:
+        with contextlib.redirect_stdout(
+            io.StringIO()
+        ):  # it would name the private folder; progress is not on stdout
+            builder.download_and_prepare(download_dir=downloads, download_config=config)
+    except OSError as error:
+        if error.errno is not None and not isinstance(error, ConnectionError) and error.filename:
+            raise  # a file or disk of this machine
+        raise _failed(name, error, tried) from None
+    except Exception as error:
+        raise _failed(name, error, tried) from None
+    return Path(builder.data_path)
+
+
+def _failed(name, error, tried):
+    reason = (str(error).strip().splitlines() or [""])[0][:300]
+    return DataError(
+        f"{name}: preparing it failed, nothing was changed ({type(error).__name__}: {reason}). Tried: {'; '.join(tried)}, "
+        "then its source. Run it again, or give a prepared folder with data_dir= or TFDS_DATA_DIR."
+    )
+
+
+def _whole(builder):
+    """Whether every shard is there and the sizes add up (16 bytes frame each record): no half folder passes."""
+    if not (Path(builder.data_path) / "dataset_info.json").is_file() or not builder.info.splits:
+        return False
+    try:
+        return all(
+            sum(os.path.getsize(f) for f in split.filepaths) == int(split.num_bytes) + 16 * split.num_examples
+            or builder.info.file_format.value != "tfrecord"
+            for split in builder.info.splits.values()
+        )
+    except OSError:
+        return False
+
+
+def _stamp(builder):
+    with contextlib.suppress(OSError):
+        stat = os.stat(os.path.join(builder.data_path, "dataset_info.json"))
+        return stat.st_ino, stat.st_mtime_ns
+    return None
+
+
+@contextlib.contextmanager
+def _private(home, alone):
+    """A folder of this process beside the data, removed at the end; those of killed processes are removed at the start."""
+    _sweep(home, older=STALE)
+    if alone:  # whoever made these held the lock, and does not any more
+        _sweep(home, older=0, pattern=PRIVATE + "*")
+    private = Path(tempfile.mkdtemp(prefix=PRIVATE, dir=home))
+    try:
+        yield private
+    finally:
+        shutil.rmtree(private, ignore_errors=True)
+
+
+def _sweep(home, older, pattern="incomplete.*"):
+    for orphan in [*home.glob(pattern), *home.glob(f"*/{pattern}")]:
+        newest = max((p.lstat().st_mtime for p in [orphan, *orphan.rglob("*")]), default=0)
+        if time.time() - newest >= older:
+            shutil.rmtree(orphan, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _alone(home):
+    """True while this process alone prepares in `home`; False where the file system has no locks."""
+    with open(home / ".cnnbook.lock", "a+b") as file:
+        said = False
+        while not (held := _try_lock(file)) and held is not None:
+            if not said:
+                print(f"{home.name}: waiting for another process that prepares it", file=sys.stderr)
+            said = True
+            time.sleep(0.3)
+        yield bool(held)  # closing the file lifts the lock, and so does the end of the process
+
+
+def _try_lock(file):
+    """True: locked. False: another process has it. None: no locks here."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        return None
+    return True
