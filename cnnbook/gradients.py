@@ -1,7 +1,6 @@
 """Gradients on either backend: the one place where TensorFlow and JAX need their own lines."""
 
 import keras
-import numpy as np
 
 
 def of_weights(model, loss, *, training=True):
@@ -31,7 +30,7 @@ def of_weights(model, loss, *, training=True):
         value, found = jax.value_and_grad(objective)([v.value for v in variables])
     else:
         raise NotImplementedError(_backend_message())
-    arrays = {v.path: np.asarray(g) for v, g in zip(variables, found, strict=True)}
+    arrays = {v.path: keras.ops.convert_to_numpy(g) for v, g in zip(variables, found, strict=True)}
     return float(value), arrays
 
 
@@ -44,12 +43,12 @@ def of_input(function, images):
         with tf.GradientTape() as tape:
             tape.watch(x)
             value = function(x)
-        return float(value), np.asarray(tape.gradient(value, x))
+        return float(value), keras.ops.convert_to_numpy(tape.gradient(value, x))
     if keras.backend.backend() == "jax":
         import jax
 
         value, found = jax.value_and_grad(function)(x)
-        return float(value), np.asarray(found)
+        return float(value), keras.ops.convert_to_numpy(found)
     raise NotImplementedError(_backend_message())
 
 

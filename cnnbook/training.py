@@ -207,21 +207,20 @@ def fit(
 
 
 def _settings(x, given):
-    """What a history records: every setting of the protocol, the defaults too, and the images."""
-    names = (
-        "epochs",
-        "batch_size",
-        "learning_rate",
-        "schedule",
-        "warmup",
-        "momentum",
-        "weight_decay",
-        "shift",
-        "mirror",
-    )
-    defaults = {name: inspect.signature(fit).parameters[name].default for name in (*names, "seed")}
-    chosen = {**defaults, **{k: v for k, v in given.items() if k in defaults}}
-    return {"images": len(x), "shape": list(x.shape[1:]), **chosen}
+    """What a history records: the images and every setting of the protocol, the defaults too."""
+    return {
+        "images": len(x),
+        "shape": list(x.shape[1:]),
+        **_PROTOCOL,
+        **{k: v for k, v in given.items() if k in _PROTOCOL},
+    }
+
+
+_PROTOCOL = {
+    name: parameter.default
+    for name, parameter in inspect.signature(fit).parameters.items()
+    if isinstance(parameter.default, (int, float, str)) and name not in ("clean_training_accuracy", "verbose")
+}
 
 
 class _Clean(keras.callbacks.Callback):
@@ -323,7 +322,7 @@ class Results:
 
     def run(self, label, build, x, y, *, seed=0, **settings):
         """The history of `fit(build(), x, y, seed=seed, **settings)` after `training.seed(seed)`, stored or trained."""
-        wanted = dict(_settings(x, dict(seed=seed, **settings)))
+        wanted = _settings(x, dict(seed=seed, **settings))
         for history in self.histories:
             if history.label == label and history.settings == wanted:
                 return history

@@ -78,7 +78,7 @@ def ResNet(
     the shortcuts out (the plain nets). The smallest side is 32.
     """
     x = inputs = blocks.image(input_shape, smallest=32)
-    x = conv_bn(x, 64, 7, 2, name="conv1")
+    x = conv_bn(x, widths[0], 7, 2, name="conv1")
     x = L.ZeroPadding2D(1, name="pool1_pad")(x)
     x = L.MaxPooling2D(3, 2, name="pool1_pool")(x)
     x = stages(x, block, repeats, widths, shortcut)

@@ -1,0 +1,174 @@
+"""Weights of keras.applications in our nets: the same outputs, bit for bit, at several sizes and heads."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers as L
+
+from cnnbook import models, weights
+
+apps = keras.applications
+
+
+def randomised(reference, *, conv_bias=True, seed=0):
+    """`reference` filled with random numbers that keep activations near one: variances positive, kernels He-scaled."""
+    rng = np.random.default_rng(seed)
+    for layer in reference.layers:
+        values = []
+        for variable in layer.weights:
+            shape, kind = tuple(variable.shape), variable.name
+            if kind == "kernel":
+                fan_in = np.prod(shape[:-1])
+                value = rng.standard_normal(shape, dtype="float32") * np.sqrt(2 / fan_in)
+            elif kind in ("gamma", "moving_variance"):
+                value = rng.uniform(0.5, 1.5, shape)
+            elif kind == "bias" and isinstance(layer, L.Conv2D) and not conv_bias:
+                value = np.zeros(shape)
+            else:
+                value = rng.normal(0, 0.1, shape)
+            values.append(value.astype("float32"))
+        if values:
+            layer.set_weights(values)
+    return reference
+
+
+def images(height, width, seed=1):
+    return np.random.default_rng(seed).normal(0, 1, (2, height, width, 3)).astype("float32")
+
+
+def outputs(model, x):
+    return keras.ops.convert_to_numpy(
+        model(x, training=False)
+    )  # without the seconds that compiling `predict` takes
+
+
+def difference(a, b, shape):
+    x = images(*shape)
+    return float(np.abs(outputs(a, x) - outputs(b, x)).max())
+
+
+CASES = [
+    ("VGG16", {}, (224, 224)),
+    ("VGG16", {"include_top": False}, (96, 64)),
+    ("VGG16", {"include_top": False, "pooling": "max", "input_shape": (None, None, 3)}, (33, 50)),
+    ("VGG19", {"include_top": False, "pooling": "avg"}, (64, 64)),
+    ("VGG19", {"classes": 7, "input_shape": (32, 32, 3)}, (32, 32)),
+    ("ResNet50", {}, (224, 224)),
+    ("ResNet50", {"classes": 7, "input_shape": (160, 96, 3)}, (160, 96)),
+    ("ResNet50", {"include_top": False, "pooling": "max"}, (97, 65)),
+    ("ResNet101", {"include_top": False, "pooling": "avg"}, (64, 64)),
+    ("ResNet152", {"classifier_activation": None, "classes": 5, "input_shape": (64, 64, 3)}, (64, 64)),
+]
+
+
+@pytest.mark.parametrize("name, arguments, shape", CASES, ids=[f"{n}-{a}" for n, a, _ in CASES])
+def test_port_gives_the_same_outputs(name, arguments, shape):
+    if not arguments.get("include_top", True) or "input_shape" in arguments:
+        arguments = {"input_shape": (*shape, 3), **arguments}
+    # A bias before batch norm is folded, which rounds; without it nothing does.
+    reference = randomised(getattr(apps, name)(weights=None, **arguments), conv_bias=name.startswith("VGG"))
+    ours = weights.port(reference, getattr(models, name)(**arguments))
+    assert difference(reference, ours, shape) == 0
+    biases = 26_560 if name == "ResNet50" else 0
+    if biases and arguments == {}:
+        assert reference.count_params() - ours.count_params() == biases
+
+
+def test_convolution_biases_fold_into_batch_norm():
+    small = dict(input_shape=(64, 64, 3), classes=5)
+    reference = randomised(apps.ResNet50(weights=None, **small))
+    ours = weights.port(reference, models.ResNet50(**small))
+    x = images(64, 64)
+    a, b = outputs(reference, x), outputs(ours, x)
+    np.testing.assert_allclose(
+        b, a, rtol=1e-4, atol=1e-6
+    )  # float rounding: conv + b - m against conv - (m - b)
+
+
+def test_names_survive_other_models_being_built_first():
+    for _ in range(2):
+        models.ResNet50(include_top=False, input_shape=(64, 64, 3))
+    names = [
+        layer.name
+        for layer in models.ResNet50(include_top=False, input_shape=(64, 64, 3)).layers
+        if layer.weights
+    ]
+    twin = apps.ResNet50(weights=None, include_top=False, input_shape=(64, 64, 3))
+    assert names == [layer.name for layer in twin.layers if layer.weights]
+
+
+def test_dense_layers_run_as_convolutions():
+    small = dict(widths=(4, 4, 8, 8, 8), hidden=16, classes=5)
+    net = models.vgg.VGG((1, 1, 1, 1, 1), input_shape=(64, 64, 3), **small)
+    slides = weights.port(net, models.vgg.VGG((1, 1, 1, 1, 1), window=2, **small))
+    x = images(64, 64)
+    np.testing.assert_allclose(outputs(slides, x), outputs(net, x), rtol=1e-5)
+    scores = keras.Model(slides.inputs, slides.get_layer("predictions").output)
+    assert scores(images(128, 96)).shape == (2, 3, 2, 5)  # (side / 32 - 1) windows
+
+
+def test_all_or_nothing():
+    small = dict(input_shape=(32, 32, 3), classes=5)
+    reference = apps.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3))
+    ours = models.VGG16(include_top=False, input_shape=(32, 32, 3))
+    ours_wider = models.vgg.VGG((2, 2, 3, 3, 3), widths=(64, 128, 256, 512, 513), include_top=False, **small)
+    before = ours_wider.get_weights()
+    with pytest.raises(ValueError, match="block5_conv1"):
+        weights.port(reference, ours_wider)
+    assert all(np.array_equal(a, b) for a, b in zip(before, ours_wider.get_weights(), strict=True))
+    with pytest.raises(ValueError, match="no layer 'fc1'"):
+        weights.port(reference, models.VGG16(**small))
+    with pytest.raises(ValueError, match="fc1"):
+        weights.port(models.VGG16(**small), ours)
+    weights.port(models.VGG16(**small), ours, partial=True)
+
+
+def test_imagenet_goes_through_the_files_of_keras_applications(monkeypatch):
+    """The real path, with the one step that needs a network replaced by random numbers."""
+    real, asked = apps.ResNet50, {}
+
+    def offline(**arguments):
+        asked.update(arguments)
+        return randomised(real(**{**arguments, "weights": None}), conv_bias=False)
+
+    monkeypatch.setattr(apps, "ResNet50", offline)
+    net = models.ResNet50(weights="imagenet", include_top=False, input_shape=(64, 64, 3), pooling="avg")
+    assert asked == {"weights": "imagenet", "include_top": False}
+    reference = randomised(real(weights=None, include_top=False, pooling="avg"), conv_bias=False)
+    assert difference(reference, net, (64, 64)) == 0
+
+
+def test_what_imagenet_weights_refuse():
+    with pytest.raises(ValueError, match="these have some: VGG16"):
+        models.ResNet34(weights="imagenet")
+    with pytest.raises(ValueError, match="these have some: VGG16"):
+        models.LeNet5(weights="imagenet")
+    with pytest.raises(ValueError, match="1000 classes"):
+        models.ResNet50(weights="imagenet", classes=10)
+    with pytest.raises(ValueError, match="3 channels"):
+        models.VGG16(weights="imagenet", input_shape=(224, 224, 1))
+    with pytest.raises(ValueError, match=r"\.weights\.h5"):
+        models.LeNet5(weights="image-net")
+
+
+def test_weights_from_a_file(tmp_path):
+    path = tmp_path / "lenet.weights.h5"
+    net = models.LeNet5()
+    net.save_weights(path)
+    again = models.LeNet5(weights=path)
+    assert all(np.array_equal(a, b) for a, b in zip(net.get_weights(), again.get_weights(), strict=True))
+
+
+def test_preprocess_and_decode():
+    rgb = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3)).astype("float32")
+    np.testing.assert_allclose(
+        models.preprocess("VGG16")(rgb), apps.vgg16.preprocess_input(rgb.copy()), rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        models.preprocess(models.ResNet50)(rgb), apps.resnet.preprocess_input(rgb.copy()), rtol=1e-6
+    )
+    with pytest.raises(ValueError, match="LeNet5 has no ImageNet weights"):
+        models.preprocess(models.LeNet5)
+    p = np.zeros((1, 1000))
+    p[0, [285, 281]] = 0.7, 0.3
+    assert models.decode(p, top=2) == [[("Egyptian cat", 0.7), ("tabby", 0.3)]]
