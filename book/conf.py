@@ -28,7 +28,7 @@ def theme_options(address, branch):
         "toc_title": "On this page",
         # The theme's own default puts a second search field across the page and disables the phone menu.
         "navbar_persistent": [],
-        "footer_start": ["copyright"],
+        "footer_start": [],
         "footer_end": [],
     }
     if address:  # without an address a Colab or repository button would lead nowhere
@@ -55,7 +55,15 @@ nb_merge_streams = True
 nb_ipywidgets_js = {}  # the default loads scripts from a remote host
 nb_code_prompt_show = "Show the code"
 nb_code_prompt_hide = "Hide the code"
-myst_enable_extensions = ["alert", "amsmath", "attrs_inline", "colon_fence", "deflist", "dollarmath", "tasklist"]
+myst_enable_extensions = [
+    "alert",
+    "amsmath",
+    "attrs_inline",
+    "colon_fence",
+    "deflist",
+    "dollarmath",
+    "tasklist",
+]
 myst_heading_anchors = 4
 myst_html_meta = {"viewport": "width=device-width, initial-scale=1"}
 

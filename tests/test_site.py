@@ -1,0 +1,301 @@
+"""The rendered book: no remote request, words for every picture, live links, formulas and search with no network."""
+
+import importlib.util
+import json
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote, urldefrag
+
+import pytest
+
+for module in (
+    "sphinx",
+    "myst_nb",
+    "sphinx_book_theme",
+    "sphinx_design",
+    "sphinx_copybutton",
+    "bs4",
+    "pybtex",
+):
+    pytest.importorskip(module, reason="the book's tools are not installed: pip install -e '.[book,test]'")
+nbformat = pytest.importorskip("nbformat")
+BeautifulSoup = pytest.importorskip("bs4").BeautifulSoup
+new_markdown_cell, new_notebook, new_output = (
+    getattr(nbformat.v4, f"new_{kind}") for kind in ("markdown_cell", "notebook", "output")
+)
+
+ROOT = Path(__file__).parents[1]
+ADDRESS = "https://github.com/example/course"
+# The smallest PNG: one grey pixel.
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
+TABLE = (
+    '<table border="1" class="dataframe"><thead><tr><th></th><th>here</th></tr></thead>'
+    "<tbody><tr><th>c1</th><td>156</td></tr></tbody></table>"
+)
+
+
+def code(source, *outputs, tags=(), **metadata):
+    metadata |= {"tags": list(tags)}
+    return nbformat.v4.new_code_cell(source, metadata=metadata, outputs=list(outputs), execution_count=1)
+
+
+def picture():
+    return new_output("display_data", data={"image/png": PIXEL, "text/plain": "<Figure>"})
+
+
+def chapter():
+    """One of everything that a chapter holds."""
+    return new_notebook(
+        cells=[
+            new_markdown_cell(
+                "# VGG: small kernels\n\nCan depth win alone? See [the start](00-start.ipynb#data)."
+            ),
+            code("%pip install cnnbook", tags=["colab"]),
+            code("epochs = 5", tags=["parameters"]),
+            new_markdown_cell(
+                "## The question\n\nThe [receptive field](../book/glossary.md#receptive-field) (感受野) of [simonyan2015]"
+                " and [He et al.](../book/references.md#he2016), `[he2016]`; later [U-Net](19-unet.ipynb).\n\n"
+                "$$27C^2 < 49C^2$$\n\n> [!NOTE]\n> Biases are *not* counted.\n\n"
+                "<details>\n<summary>Answer</summary>\n\nIt is **2.303**.\n\n</details>"
+            ),
+            code("table", new_output("execute_result", data={"text/html": TABLE}, execution_count=1)),
+            code("plot()", picture(), tags=["cover"], alt="A grey square.", caption="What the net sees."),
+            code("plot()", picture(), tags=["hide-input"], mystnb={"image": {"alt": "Another square."}}),
+            code("print(36864)", new_output("stream", name="stdout", text="36864\n"), tags=["solution"]),
+            new_markdown_cell("It is $9 \\cdot 64^2$.", metadata={"tags": ["solution"]}),
+            new_markdown_cell("## References\n\n- [simonyan2015] K. Simonyan, A. Zisserman."),
+        ]
+    )
+
+
+def write(folder, **notebooks):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, notebook in notebooks.items():
+        nbformat.write(notebook, folder / f"{name.replace('_', '-')}.ipynb")
+    return folder
+
+
+def start():
+    return new_notebook(
+        cells=[new_markdown_cell("# Start\n\nRun this first, it is short.\n\n## Data\n\nText.")]
+    )
+
+
+def render(notebooks, out, address=""):
+    command = [sys.executable, str(ROOT / "book/build.py"), "--notebooks", str(notebooks), "--out", str(out)]
+    env = os.environ | {"CNNBOOK_REPOSITORY": address}
+    return subprocess.run(
+        command, env=env, capture_output=True, encoding="utf-8", errors="replace", timeout=300
+    )
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("book")
+    done = render(write(folder / "notebooks", **{"00-start": start(), "03-vgg": chapter()}), folder / "site")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "site"
+
+
+@pytest.fixture(scope="module")
+def pages(site):
+    found = {path: BeautifulSoup(path.read_text("utf-8"), "html.parser") for path in site.rglob("*.html")}
+    return {path: soup for path, soup in found.items() if "_static" not in path.parts}
+
+
+@pytest.fixture(scope="module")
+def vgg(site, pages):
+    return pages[site / "notebooks/03-vgg.html"]
+
+
+@pytest.fixture(scope="module")
+def build():
+    spec = importlib.util.spec_from_file_location("book_build", ROOT / "book/build.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_page_is_sound(site, pages):
+    bad = []
+    for path, soup in pages.items():
+        name = path.relative_to(site).as_posix()
+        if not soup.html.get("lang"):
+            bad.append(f"{name}: no language")
+        if len(soup.find_all("h1")) != 1 and name != "genindex.html":
+            bad.append(f"{name}: {len(soup.find_all('h1'))} titles")
+        for tag in soup.find_all(["script", "link", "img", "iframe", "source"]):
+            url = tag.get("src") or (tag.get("href") if tag.name == "link" else None)
+            if url and re.match(r"(https?:)?//", url):
+                bad.append(f"{name}: remote {tag.name} {url}")
+        for style in soup.find_all("style"):
+            if re.search(r"url\(.?(https?:)?//|@import", style.text):
+                bad.append(f"{name}: remote style")
+        for image in soup.find_all("img"):
+            words = (image.get("alt") or "").strip()
+            if not words or re.search(r"\.(png|svg|jpe?g|gif)$", words):
+                bad.append(f"{name}: {image.get('src')} has the words {words!r}")
+    assert not bad, "\n".join(bad)
+
+
+def test_local_links_and_anchors_live(site, pages):
+    bad = []
+    for path, soup in pages.items():
+        for link in soup.find_all("a", href=True):
+            url, anchor = urldefrag(link["href"])
+            if re.match(r"[a-z]+:|//", url):
+                continue
+            target = (path.parent / unquote(url)).resolve() if url else path
+            if not target.exists():
+                bad.append(f"{path.relative_to(site)}: {link['href']}")
+            elif anchor and target in pages and not pages[target].find(id=unquote(anchor)):
+                bad.append(f"{path.relative_to(site)}: no anchor {link['href']}")
+        for tag in soup.find_all(["script", "img", "link"]):
+            url = (tag.get("src") or tag.get("href") or "").partition("?")[0].partition("#")[0]
+            if url and ":" not in url and not (path.parent / unquote(url)).exists():
+                bad.append(f"{path.relative_to(site)}: no file {url}")
+    assert not bad, "\n".join(sorted(set(bad)))
+
+
+def test_style_sheets_ask_for_nothing_remote(site):
+    for path in (site / "_static").rglob("*.css"):
+        assert not re.search(r"url\([\"']?(https?:)?//", path.read_text("utf-8")), path
+
+
+def test_formulas_come_with_the_book(site, vgg):
+    scripts = [tag["src"] for tag in vgg.find_all("script", src=True) if "mathjax" in tag["src"]]
+    assert scripts and all(not script.startswith("http") for script in scripts)
+    assert (site / "_static/vendor/mathjax/tex-svg.js").stat().st_size > 1_000_000
+    assert (site / "_static/vendor/mathjax/LICENSE").exists()
+
+
+def test_search_finds_english_and_chinese(site):
+    index = json.loads(
+        (site / "searchindex.js").read_text("utf-8").removeprefix("Search.setIndex(").rstrip(")")
+    )
+
+    def found(word):
+        hits = index["terms"].get(word, [])
+        return {index["docnames"][i] for i in (hits if isinstance(hits, list) else [hits])}
+
+    assert {"book/glossary", "notebooks/03-vgg"} <= found("感受野")
+    for word in ("步幅", "捷径", "卷积", "残差", "stride"):
+        assert "book/glossary" in found(word), word
+
+
+def test_cells_take_their_form(site, vgg):
+    text = vgg.get_text()
+    assert "%pip" not in text, "the cell for Colab is for Colab"
+    assert "epochs = 5" in text
+    solution = next(d for d in vgg.find_all("details") if "Show a solution" in d.summary.get_text())
+    assert "36864" in solution.get_text() and not solution.has_attr("open")
+    assert [image["alt"] for image in vgg.select(".cell_output img")] == ["A grey square.", "Another square."]
+    assert vgg.find("figcaption").get_text(strip=True).startswith("What the net sees.")
+    assert vgg.select_one(".admonition.note em").get_text() == "not"
+    assert vgg.find("summary", string="Answer").parent.find("strong").get_text() == "2.303"
+    assert vgg.select_one("table.dataframe")
+
+
+def test_citations_terms_and_chapters_become_links(vgg):
+    links = {link.get_text(): link["href"] for link in vgg.select(".bd-article a.reference")}
+    assert links["Simonyan & Zisserman 2015"].endswith("book/references.html#simonyan2015")
+    assert links["He et al."].endswith("book/references.html#he2016")
+    assert links["receptive field"].endswith("book/glossary.html#receptive-field")
+    assert links["the start"].endswith("00-start.html#data")
+    assert "U-Net" not in links, "a chapter to come is named, not linked"
+    assert vgg.find("code", string="[he2016]"), "code stays as it was written"
+
+
+def test_front_page_shows_the_chapters(site, pages):
+    cards = pages[site / "index.html"].select(".chapter-card")
+    assert [card.find("strong").get_text() for card in cards] == ["Start", "VGG: small kernels"]
+    assert cards[1].find("img")["alt"] == "A grey square."
+    assert "Can depth win alone?" in cards[1].get_text()
+    assert "Cited in" in pages[site / "book/references.html"].get_text()
+
+
+def test_downloads_are_the_notebooks_as_run(site):
+    notebook = nbformat.read(site / "_sources/notebooks/03-vgg.ipynb", as_version=4)
+    assert notebook.cells[1].source.startswith("%pip")
+
+
+def test_colab_button_needs_an_address(vgg, tmp_path):
+    assert "colab.research" not in str(vgg)
+    out = tmp_path / "名 字" / "book"
+    done = render(write(tmp_path / "笔记 本", **{"03-vgg": chapter()}), out, ADDRESS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = (out / "notebooks/03-vgg.html").read_text("utf-8")
+    path = "/github/example/course/blob/main/notebooks/03-vgg.ipynb"
+    assert f"https://colab.research.google.com{path}" in page
+    assert 'href="/course/index.html"' in (out / "404.html").read_text("utf-8")
+    assert not [left for left in out.parent.iterdir() if left != out], "the staging folder stays behind"
+
+
+def test_address_has_one_place(monkeypatch):
+    monkeypatch.delenv("CNNBOOK_REPOSITORY", raising=False)
+    settings = runpy.run_path(str(ROOT / "book/conf.py"))
+    address, branch = settings["repository"]()
+    assert ("launch_buttons" in settings["html_theme_options"]) == bool(address)
+    assert "launch_buttons" not in settings["theme_options"]("", branch)
+    assert settings["theme_options"](ADDRESS, branch)["repository_url"] == ADDRESS
+
+
+def test_what_a_chapter_must_mend_is_named(build, tmp_path):
+    failed = new_output("error", ename="ValueError", evalue="no such layer", traceback=[])
+    bad = new_notebook(
+        cells=[
+            new_markdown_cell(
+                "# One\n\n# Two\n\n[nobody1999] [x](../book/glossary.md#nothing) [y](../no/file.py)"
+            ),
+            code("plot()", picture()),
+            code("boom", failed),
+        ]
+    )
+    stage = build.Stage(write(tmp_path / "in", **{"03-vgg": bad}), tmp_path / "out")
+    stage.write()
+    problems = "\n".join(stage.problems)
+    for part in (
+        "2 titles",
+        "nobody1999",
+        "glossary.md#nothing",
+        "no/file.py",
+        "cell 1: a figure without",
+        "cell 2",
+    ):
+        assert part in problems, part
+    assert "no such layer" in problems
+
+
+def test_a_failed_build_leaves_the_old_book(build, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "book"
+    out.mkdir()
+    (out / "searchindex.js").write_text("old")
+    monkeypatch.setattr(build, "sphinx", lambda work: 1)
+    assert build.build(write(tmp_path / "in", **{"00-start": start()}), out) == 1
+    assert (out / "searchindex.js").read_text() == "old"
+    assert "not rendered" in capsys.readouterr().out
+    assert not list(tmp_path.glob(".book-*"))
+
+
+@pytest.mark.parametrize("case", ["no folder", "other files"])
+def test_wrong_folders_are_refused(build, tmp_path, case, capsys):
+    notebooks, out = tmp_path / "nowhere", tmp_path / "out"
+    if case == "other files":
+        write(notebooks)
+        out.mkdir()
+        (out / "thesis.txt").write_text("mine")
+    assert build.main(["--notebooks", str(notebooks), "--out", str(out)]) == 1
+    assert ("nowhere" if case == "no folder" else "not a book") in capsys.readouterr().err
+    assert case == "no folder" or (out / "thesis.txt").exists()
+
+
+def test_references_page_is_written_from_the_bibliography(build):
+    text = (ROOT / "book/references.md").read_text("utf-8")
+    assert text == build.references(), "run `python book/build.py --references`"
+    for key, entry in build.bibliography().items():
+        assert {"eprint", "doi", "url"} & set(entry.fields) or key == "krizhevsky2009", key
+        assert re.fullmatch(r"\d{4}", entry.fields["year"])
