@@ -6,12 +6,13 @@ ARGS ?=
 BIN := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PY := .venv/$(BIN)/python
 PYJAX := .venv-jax/$(BIN)/python
+PYBENCH := .venv-bench/$(BIN)/python
 ONE_THREAD := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1
 # The unit tests that need no TensorFlow.
-JAX_TESTS = $(wildcard $(addprefix tests/test_,$(addsuffix .py,graph published_figures weight_ports training data layers)))
+JAX_TESTS = $(wildcard $(addprefix tests/test_,$(addsuffix .py,graph models published_figures weight_ports training)))
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-jax run test test-unit test-notebooks test-jax lab book lint bench sync student doctor models clean
+.PHONY: help env env-jax env-bench run test test-unit test-notebooks test-jax lab book lint bench sync student doctor models clean
 
 help:
 	@echo "make run      execute every notebook, write build/ and render the book"
@@ -27,11 +28,14 @@ env:
 env-jax:
 	@$(PYTHON) tools/environment.py .venv-jax jax
 
+env-bench:
+	@$(PYTHON) tools/environment.py .venv-bench cpu,bench
+
 run: env
 	@$(PY) -m cnnbook run $(ARGS)
 
-# Two notebooks at a time, one thread each: faster than one with two threads, whatever the number of cores.
-UNIT_TESTS = $(PY) -m pytest tests $(ARGS)
+# Two processes, one thread each: faster than one with two threads.
+UNIT_TESTS = $(ONE_THREAD) $(PY) -m pytest tests -n 2 --dist loadfile $(ARGS)
 NOTEBOOK_TESTS = $(ONE_THREAD) $(PY) -m pytest --nbval notebooks -n 2 -v $(ARGS)
 
 test: env
@@ -61,8 +65,8 @@ lint: env
 	$(PY) -m ruff format --check .
 	$(PY) -m codespell_lib chapters README.md cnnbook --skip "*.npz,*.json,*.csv"
 
-bench: env
-	@$(PY) benchmarks/run.py $(ARGS)
+bench: env-bench
+	@$(PYBENCH) benchmarks/run.py $(ARGS)
 
 sync: env
 	@$(PY) -m cnnbook sync $(ARGS)

@@ -343,6 +343,11 @@ class Results:
         return sorted((h for h in self.histories if h.label == label), key=lambda h: h.settings["seed"])
 
 
+def kept(name):
+    """The kept runs of a chapter, shipped with the package: a `Results` over results/NAME.json. See its facts."""
+    return Results(Path(__file__).parent / "results" / f"{name}.json")
+
+
 def facts():
     """What a stored result has to say of its making: date, processor, cores, versions. No names of machines or people."""
     import datetime

@@ -1,0 +1,203 @@
+"""ResNet-20 and VGG-16 at 32 x 32: cnnbook beside stock Keras and native PyTorch, on the CPU, in one run.
+
+    make bench            (or: python benchmarks/run.py [--rounds 7] [--batch 64])
+
+Each side lives in a process of its own with one thread per core; the sides take turns, step by step, while the others
+wait, so that all of them meet the same machine. Times are medians over rounds; a ratio is the median over rounds of
+cnnbook's time divided by the other side's, so above 1 means that cnnbook is slower. Random images: speed does not depend
+on what they show. PyTorch is asked for here alone: pip install -e '.[bench]'.
+"""
+
+import argparse
+import importlib.util
+import json
+import multiprocessing
+import os
+import platform
+import statistics
+import sys
+import time
+from pathlib import Path
+
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+NETS = ("ResNet-20", "VGG-16")
+
+
+# --------------------------------------------------------------------------- the three sides
+
+
+def keras_steps(build, batch):
+    import keras
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(batch, 32, 32, 3)).astype("float32"), rng.integers(0, 10, batch)
+    net = build()
+    net.compile(keras.optimizers.SGD(0.01, momentum=0.9), "sparse_categorical_crossentropy", jit_compile=False)
+    return {"training": lambda: net.train_on_batch(x, y), "inference": lambda: net.predict_on_batch(x)}
+
+
+def ours(net, batch):
+    from cnnbook import models
+
+    vgg = {"input_shape": (32, 32, 3), "classes": 10}
+    return keras_steps(lambda: models.ResNetCIFAR(20) if net == "ResNet-20" else models.VGG16(**vgg), batch)
+
+
+def stock_keras(net, batch):
+    """VGG-16 from keras.applications; ResNet-20 as the Keras documentation writes it: biases, "same" padding."""
+    import keras
+    from keras import layers as L
+
+    def conv(x, filters, stride=1, relu=True, kernel=3):
+        x = L.Conv2D(filters, kernel, stride, padding="same", kernel_initializer="he_normal")(x)
+        x = L.BatchNormalization()(x)
+        return L.Activation("relu")(x) if relu else x
+
+    def resnet20():
+        inputs = keras.Input((32, 32, 3))
+        x = conv(inputs, 16)
+        for stage, filters in enumerate((16, 32, 64)):
+            for block in range(3):
+                stride = 2 if stage and not block else 1
+                y = conv(conv(x, filters, stride), filters, relu=False)
+                x = L.Conv2D(filters, 1, stride)(x) if stride > 1 else x
+                x = L.Activation("relu")(L.add([x, y]))
+        return keras.Model(inputs, L.Dense(10, activation="softmax")(L.GlobalAveragePooling2D()(x)))
+
+    vgg = {"weights": None, "input_shape": (32, 32, 3), "classes": 10}
+    return keras_steps(resnet20 if net == "ResNet-20" else lambda: keras.applications.VGG16(**vgg), batch)
+
+
+def pytorch(net, batch):
+    import torch
+    from torch import nn
+
+    torch.set_num_threads(CORES)
+    torch.manual_seed(0)
+
+    def conv_bn(a, b, stride=1, kernel=3):
+        return nn.Sequential(nn.Conv2d(a, b, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(b))
+
+    class Block(nn.Module):
+        def __init__(self, a, b, stride):
+            super().__init__()
+            self.body = nn.Sequential(conv_bn(a, b, stride), nn.ReLU(inplace=True), conv_bn(b, b))
+            self.stride, self.extra = stride, b - a
+
+        def forward(self, x):
+            y = self.body(x)
+            if self.extra or self.stride > 1:  # option A, as in the paper
+                x = nn.functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.extra))
+            return torch.relu(x + y)
+
+    def resnet20():
+        layers, a = [conv_bn(3, 16), nn.ReLU(inplace=True)], 16
+        for stage, b in enumerate((16, 32, 64)):
+            for block in range(3):
+                layers.append(Block(a, b, 2 if stage and not block else 1))
+                a = b
+        return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+
+    def vgg16():
+        layers, a = [], 3
+        for n, b in zip((2, 2, 3, 3, 3), (64, 128, 256, 512, 512), strict=True):
+            for _ in range(n):
+                layers += [nn.Conv2d(a, b, 3, padding=1), nn.ReLU(inplace=True)]
+                a = b
+            layers.append(nn.MaxPool2d(2))
+        head = [nn.Flatten(), nn.Linear(512, 4096), nn.ReLU(), nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU()]
+        return nn.Sequential(*layers, *head, nn.Dropout(), nn.Linear(4096, 10))
+
+    model = (resnet20 if net == "ResNet-20" else vgg16)().to(memory_format=torch.channels_last)
+    x = torch.randn(batch, 3, 32, 32).to(memory_format=torch.channels_last)
+    y = torch.randint(0, 10, (batch,))
+    optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
+
+    def train():
+        model.train()
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+
+    def infer():
+        model.eval()
+        with torch.inference_mode():
+            torch.softmax(model(x), -1).numpy()
+
+    return {"training": train, "inference": infer}
+
+
+SIDES = {"cnnbook": ours, "stock Keras": stock_keras, "PyTorch": pytorch}
+
+
+# --------------------------------------------------------------------------- taking turns
+
+
+def side(name, batch, pipe):
+    """A process that builds both nets and takes a timed step whenever it is asked to."""
+    os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", OMP_NUM_THREADS=str(CORES), TF_NUM_INTRAOP_THREADS=str(CORES))
+    if os.environ.get("CNNBOOK_BENCH_QUIET", "1") == "1":
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    steps = {net: SIDES[name](net, batch) for net in NETS}
+    for net in NETS:
+        for step in steps[net].values():
+            step(), step(), step()  # compile and warm up
+    pipe.send("ready")
+    for net, kind, repeats in iter(pipe.recv, None):
+        begin = time.perf_counter()
+        for _ in range(repeats):
+            steps[net][kind]()
+        pipe.send((time.perf_counter() - begin) / repeats)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--out", type=Path, default=Path("build/benchmarks.json"))
+    given = parser.parse_args()
+    missing = [m for m in ("keras", "tensorflow", "torch") if importlib.util.find_spec(m) is None]
+    if missing:
+        sys.exit(f"missing: {', '.join(missing)}. Install the sides first: pip install -e '.[cpu,bench]'")
+
+    context, pipes, processes = multiprocessing.get_context("spawn"), {}, []
+    for name in SIDES:
+        print(f"{name}: building, warming up", flush=True)
+        pipes[name], theirs = context.Pipe()
+        process = context.Process(target=side, args=(name, given.batch, theirs), daemon=True)
+        process.start()
+        theirs.close()  # so that a side that dies is an error here, not a wait
+        processes.append(process)
+        pipes[name].recv()
+
+    records = []
+    for net in NETS:
+        for kind, repeats in (("training", 2), ("inference", 4)):
+            times = {name: [] for name in SIDES}
+            for i in range(given.rounds):
+                for name in SIDES:
+                    pipes[name].send((net, kind, repeats))
+                    times[name].append(pipes[name].recv())
+                print(f"{net}, {kind}: round {i + 1}/{given.rounds}", flush=True)
+            for name in SIDES:
+                ratios = [a / b for a, b in zip(times["cnnbook"], times[name], strict=True)]
+                rate = given.batch / statistics.median(times[name])
+                records.append([net, kind, name, rate, min(ratios), statistics.median(ratios), max(ratios)])
+    for name in SIDES:
+        pipes[name].send(None)
+    for process in processes:
+        process.join()
+
+    print(f"\n{CORES} cores, Python {platform.python_version()}, batch {given.batch}, {given.rounds} rounds\n")
+    print("| network | step | side | images / s | time of cnnbook / time of the side (lowest to highest) |")
+    print("|---|---|---|---:|---|")
+    for net, kind, name, rate, low, middle, high in records:
+        ratio = "" if name == "cnnbook" else f"{middle:.2f} ({low:.2f} to {high:.2f})"
+        print(f"| {net} | {kind} | {name} | {rate:,.0f} | {ratio} |")
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    given.out.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
