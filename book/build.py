@@ -27,7 +27,9 @@ ROOT = HERE.parent
 CHAPTER = re.compile(r"\d\d-[\w-]+")
 # Markdown links, images included; addresses with a scheme and anchors of the same page are sorted out later.
 LINK = re.compile(r"(?P<image>!?)\[(?P<text>(?:[^\[\]]|\[[^\[\]]*\])*)\]\((?P<to>[^()\s]+)\)")
-CITATION = re.compile(r"(?<![\]!\w`])\[(?P<key>[a-z]+\d{4}[a-z]*|keras|tfds)\](?![(\[`])")
+CITATION = re.compile(
+    r"(?P<item>^[-*] (?=\[))?(?<![\]!\w`])\[(?P<key>[a-z]+\d{4}[a-z]*|keras|tfds)\](?![(\[`])", re.M
+)
 FENCE = re.compile(r"(^(?:```|~~~).*?^(?:```|~~~)|`[^`\n]+`)", re.M | re.S)
 IMAGES = ("image/png", "image/jpeg", "image/svg+xml", "image/gif")
 LEFT_OVERS = 3600  # seconds after which another build's staging folder can only be one that was killed
@@ -167,17 +169,23 @@ class Chapter:
 
 
 def lead(text):
-    """The first sentence of prose after the title, without its marks: what a card can hold."""
+    """What a card can hold: the question in bold that opens the chapter, else the first sentence below the title."""
+    question = re.search(r"\*\*([^*]{15,200}\?)\*\*", text)
+    if question:
+        return plain(question[1])
     for paragraph in re.split(r"\n\s*\n", text):
         first = paragraph.strip()
-        if not first or first[0] in "#|<>-*`!$" and not first.startswith("**"):
-            continue
-        first = LINK.sub(lambda match: match["text"], " ".join(first.split()))
-        first = re.sub(r"[*_`]", "", CITATION.sub("", first))
-        sentence = re.match(r".{20,}?[.?!。](?=\s|$)", first)
-        first = sentence[0] if sentence else first
-        return first if len(first) <= 200 else first[:200].rsplit(" ", 1)[0] + " …"
+        if first and (first[0] not in "#|<>-*`!$" or first.startswith("**")):
+            first = re.sub(r"^You will be able to (.)", lambda match: match[1].upper(), plain(first))
+            sentence = re.match(r".{20,}?[.?!。](?=\s|$)", first)
+            first = sentence[0] if sentence else first
+            return first if len(first) <= 200 else first[:200].rsplit(" ", 1)[0] + " …"
     return ""
+
+
+def plain(text):
+    text = LINK.sub(lambda match: match["text"], " ".join(text.split()))
+    return re.sub(r"[*_`]", "", re.sub(r" ?" + CITATION.pattern, "", text))
 
 
 def tags(cell):
@@ -292,18 +300,22 @@ class Stage:
         """Markdown with its citations and links made good; code in it is left alone."""
         parts = FENCE.split(text)
         for i in range(0, len(parts), 2):
-            # In the list that closes a chapter the label stands apart from the entry.
-            part = re.sub(r"^([-*] \[[a-z]+\d*[a-z]*\])(?= )", r"\1:", parts[i], flags=re.M)
-            part = CITATION.sub(lambda match: self.citation(match["key"], match[0], where, chapter), part)
+            part = CITATION.sub(lambda match: self.citation(match, where, chapter), parts[i])
             parts[i] = LINK.sub(lambda match: self.link(match, where, folder, chapter), part)
         return "".join(parts)
 
-    def citation(self, key, text, where, chapter):
+    def citation(self, match, where, chapter):
+        key, listed = (
+            match["key"],
+            match["item"],
+        )  # an item of the list that closes a chapter begins with its key
         if key not in self.entries:
             if re.search(r"\d{4}", key):
                 self.problems.append(f"{where}: [{key}] is not in book/refs.bib")
-            return text
-        return f"[{label(self.entries[key])}](#{self.cite(key, chapter)})"
+            return match[0]
+        words = label(self.entries[key])
+        to = f"(#{self.cite(key, chapter)})"
+        return f"{listed}[{words}]{to}:" if listed else f"[\\[{words}\\]]{to}"
 
     def cite(self, key, chapter):
         if chapter:
@@ -391,11 +403,13 @@ def names(person):
 
 
 def label(entry):
-    """He et al. 2016."""
+    """He et al. 2016; a second one of the same people and year is He et al. 2016b."""
     people = [names(person)[1] for person in entry.persons["author"]]
     if len(people) == 2 and people[1] != "others":
         people = [" & ".join(people)]
-    return f"{people[0]}{' et al.' if len(people) > 1 else ''} {entry.fields['year']}"
+    text = f"{people[0]}{' et al.' if len(people) > 1 else ''} {entry.fields['year']}"
+    letter = re.fullmatch(r"[a-z]+\d{4}([a-z]{2,})", entry.key or "")
+    return text + "b" if letter else text
 
 
 def reference(key, entry, cited):

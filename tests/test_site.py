@@ -52,7 +52,7 @@ def chapter():
     return new_notebook(
         cells=[
             new_markdown_cell(
-                "# VGG: small kernels\n\nCan depth win alone? See [the start](00-start.ipynb#data)."
+                "# VGG: small kernels\n\n**Can depth win alone?** See [the start](00-start.ipynb#data)."
             ),
             code("%pip install cnnbook", tags=["colab"]),
             code("epochs = 5", tags=["parameters"]),
@@ -202,7 +202,11 @@ def test_cells_take_their_form(site, vgg):
 
 def test_citations_terms_and_chapters_become_links(vgg):
     links = {link.get_text(): link["href"] for link in vgg.select(".bd-article a.reference")}
-    assert links["Simonyan & Zisserman 2015"].endswith("book/references.html#simonyan2015")
+    for words in (
+        "[Simonyan & Zisserman 2015]",
+        "Simonyan & Zisserman 2015",
+    ):  # in the text, in the closing list
+        assert links[words].endswith("book/references.html#simonyan2015")
     assert links["He et al."].endswith("book/references.html#he2016")
     assert links["receptive field"].endswith("book/glossary.html#receptive-field")
     assert links["the start"].endswith("00-start.html#data")
