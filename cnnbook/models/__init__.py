@@ -20,16 +20,11 @@ import importlib
 import json
 from pathlib import Path
 
-# builder -> the file of its paper
-BUILDERS = {
-    "LeNet5": "lenet",
-    "AlexNet": "alexnet",
-    **dict.fromkeys(["VGG11", "VGG11LRN", "VGG13", "VGG16C", "VGG16", "VGG19"], "vgg"),
-    **dict.fromkeys(
-        ["Plain18", "Plain34", "ResNet18", "ResNet34", "ResNet50", "ResNet101", "ResNet152"], "resnet"
-    ),
-    **dict.fromkeys(["PlainCIFAR", "ResNetCIFAR"], "resnet"),
-}
+with open(Path(__file__).with_name("figures.csv"), encoding="utf-8", newline="") as _file:
+    _TABLE = list(csv.DictReader(_file))
+
+# builder -> the file of its paper: a new architecture is that file and its lines in figures.csv
+BUILDERS = {row["builder"]: row["file"] for row in _TABLE}
 __all__ = [*BUILDERS, "BUILDERS", "decode", "figures", "preprocess", "table"]
 
 
@@ -91,8 +86,7 @@ def figures():
     params are trained parameters (batch norm's moving statistics not counted), macs multiply-adds of convolutions and
     dense layers for one image, receptive_field and stride those of the last feature map, errors in per cent.
     """
-    with open(Path(__file__).with_name("figures.csv"), encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = [dict(row) for row in _TABLE]
     for row in rows:
         row["arguments"] = json.loads(row["arguments"] or "{}")
         for key in ("params", "macs", "receptive_field", "stride"):
