@@ -19,8 +19,11 @@ import tempfile
 import time
 from pathlib import Path
 
-import nbformat
-from pybtex.database import parse_file
+try:
+    import nbformat
+    from pybtex.database import parse_file
+except ImportError as error:
+    raise SystemExit(f"book: {error}; python -m pip install -e '.[book]' installs the book's tools") from None
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
