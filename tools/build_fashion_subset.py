@@ -19,7 +19,7 @@ from cnnbook.data import fashion
 PER_CLASS = {"train": 1200, "test": 200}
 
 
-def build(folder):
+def build(folder, compression=zipfile.ZIP_DEFLATED):
     """The bytes of the .npz."""
     arrays = fashion.whole(folder)
     out = io.BytesIO()
@@ -35,7 +35,7 @@ def build(folder):
                 )  # a fixed date: the same bytes every time
                 entry.external_attr = 0o644 << 16
                 entry.create_system = 3
-                archive.writestr(entry, npy.getvalue(), zipfile.ZIP_DEFLATED, 9)
+                archive.writestr(entry, npy.getvalue(), compression, 9)
     return out.getvalue()
 
 

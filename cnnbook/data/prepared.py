@@ -55,7 +55,7 @@ def prepare(name, data_dir=None, *, damaged=None):
 
     Prepares what is not there, with TFDS' checksums and progress bar, and makes again what is incomplete. `damaged` is a
     builder whose files failed on reading: it is made again unless another process just did. Raises DataError within
-    seconds, and changes nothing, when the data are not here and their host cannot be reached.
+    seconds, and removes nothing, when the data are not here and their host cannot be reached.
     """
     tfds = import_tfds(name)
     if name.startswith("cnnbook_scenes"):
@@ -63,23 +63,22 @@ def prepare(name, data_dir=None, *, damaged=None):
     folder, stamp = tfds_folder(data_dir), damaged and _stamp(damaged)
     home = folder / name.split("/")[0]
     try:
-        builder = tfds.builder(name, data_dir=folder)
-        if stamp is None and _whole(builder):
+        if stamp is None and (builder := _whole(tfds, name, folder)):
             _sweep(home, older=STALE)
             return builder
         home.mkdir(parents=True, exist_ok=True)
         with _alone(home) as alone, _private(home, alone) as private:
-            builder = tfds.builder(name, data_dir=folder)
-            if _whole(builder) and _stamp(builder) != stamp:
+            if (builder := _whole(tfds, name, folder)) and _stamp(builder) != stamp:
                 return builder  # another process was first
-            made, place = _make(tfds, name, folder, private, builder), Path(builder.data_path)
+            made = _make(tfds, name, folder, private)
+            place = folder / made.relative_to(private / "made")
             place.parent.mkdir(exist_ok=True)
             if place.exists():
                 os.replace(place, private / "broken")
             try:
                 os.rename(made, place)
             except OSError:  # a stock TFDS, which knows no lock, may have been first
-                if not _whole(tfds.builder(name, data_dir=folder)):
+                if not _whole(tfds, name, folder):
                     raise
     except OSError as error:
         raise DataError(
@@ -95,21 +94,19 @@ def read(name, use, data_dir=None):
     import tensorflow as tf
 
     broken = (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.InvalidArgumentError)
-    try:
-        return use(builder)
-    except broken:
+    for last in (False, True):
+        try:
+            return use(builder)
+        except broken as error:
+            reason = str(error).splitlines()[0]
+        if last:
+            raise DataError(f"{name}: unreadable although just made again: {reason}")
         builder = prepare(name, data_dir, damaged=builder)
-    try:
-        return use(builder)
-    except broken as error:
-        raise DataError(
-            f"{name}: unreadable although just made again: {str(error).splitlines()[0]}"
-        ) from None
 
 
 def is_prepared(name, data_dir=None):
     """Whether a complete-looking TFDS version is in the folder, asked without TFDS."""
-    return any((tfds_folder(data_dir) / name).glob("*/dataset_info.json"))
+    return any((tfds_folder(data_dir) / name).glob("[0-9]*/dataset_info.json"))
 
 
 def reachable(url, seconds=3.0):
@@ -132,9 +129,9 @@ def reachable(url, seconds=3.0):
     return opened.is_set()
 
 
-def _make(tfds, name, folder, private, found):
-    """Prepares `name` inside `private`; the complete folder, still there. `found` is the builder of what is not whole."""
-    state = "damaged" if os.path.exists(found.data_path) else "not there"
+def _make(tfds, name, folder, private):
+    """Prepares `name` inside `private`; the complete folder, still there."""
+    state = "damaged" if any((folder / name).glob("[0-9]*")) else "not there"
     tried, options, downloads = [f"the data folder {folder} ({state})"], {}, private / "downloads"
     if name == "fashion_mnist" and fashion.DEBIAN.is_dir():
         try:
@@ -173,23 +170,32 @@ def _make(tfds, name, folder, private, found):
 def _failed(name, error, tried):
     reason = (str(error).strip().splitlines() or [""])[0][:300]
     return DataError(
-        f"{name}: preparing it failed, nothing was changed ({type(error).__name__}: {reason}). Tried: {'; '.join(tried)}, "
+        f"{name}: preparing it failed, nothing was removed ({type(error).__name__}: {reason}). Tried: {'; '.join(tried)}, "
         "then its source. Run it again, or give a prepared folder with data_dir= or TFDS_DATA_DIR."
     )
 
 
-def _whole(builder):
-    """Whether every shard is there and the sizes add up (16 bytes frame each record): no half folder passes."""
-    if not (Path(builder.data_path) / "dataset_info.json").is_file() or not builder.info.splits:
-        return False
+def _whole(tfds, name, folder):
+    """The builder when every shard is there and none is short (16 bytes frame each record), else None."""
     try:
-        return all(
-            sum(os.path.getsize(f) for f in split.filepaths) == int(split.num_bytes) + 16 * split.num_examples
-            or builder.info.file_format.value != "tfrecord"
-            for split in builder.info.splits.values()
-        )
+        builder = tfds.builder(name, data_dir=folder)
     except OSError:
-        return False
+        raise
+    except (
+        Exception
+    ):  # the description in the folder cannot be read; a name that TFDS lacks fails again in _make
+        return None
+    if not os.path.isfile(os.path.join(builder.data_path, "dataset_info.json")) or not builder.info.splits:
+        return None
+    framed = builder.info.file_format and builder.info.file_format.value == "tfrecord"
+    try:
+        for split in builder.info.splits.values():
+            size = sum(os.path.getsize(file) for file in split.filepaths)
+            if framed and size < int(split.num_bytes) + 16 * split.num_examples:
+                return None
+    except FileNotFoundError:
+        return None
+    return builder
 
 
 def _stamp(builder):
