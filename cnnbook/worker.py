@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -144,9 +145,20 @@ def _render(partial):
         return
     try:
         page, _ = HTMLExporter().from_filename(str(partial))
-        partial.with_suffix(".html").write_text(page, "utf-8")
+        partial.with_suffix(".html").write_text(_offline(page), "utf-8")
     except Exception:
         traceback.print_exc()
+
+
+_MATHS = """<script>window.MathJax = {tex: {inlineMath: [["$", "$"], ["\\\\(", "\\\\)"]]}};</script>
+<script async src="../book/_static/vendor/mathjax/tex-svg.js"></script>"""  # of the book rendered beside
+
+
+def _offline(page):
+    """nbconvert's page without the scripts that it fetches from elsewhere; maths is set by the book's own copy."""
+    page = re.sub(r'<script[^>]*\bsrc="https?://[^"]*"[^>]*>\s*</script>', "", page)
+    page = re.sub(r'<script type="(text/x-mathjax-config|module)">.*?</script>', "", page, flags=re.S)
+    return page.replace("</head>", f"{_MATHS}</head>", 1)
 
 
 def _kernels():
