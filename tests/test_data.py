@@ -306,8 +306,8 @@ def test_where_needs_neither_network_nor_tensorflow(tmp_path, monkeypatch, no_ne
     (tmp_path / "cifar100" / "incomplete.ABC_3.0.2").mkdir(parents=True)
     (tmp_path / "cifar100" / "incomplete.ABC_3.0.2" / "dataset_info.json").write_text("{}")
     rows = {row.name: row for row in data.where(tmp_path)}
-    assert rows["fashion_mnist"].here and rows["scenes"].state == "here"
-    assert not rows["cifar10"].here and rows["cifar10"].detail == "needs a network once (162 MB)"
+    assert rows["fashion_mnist"].here and rows["scenes"].here is True
+    assert not rows["cifar10"].here and rows["cifar10"].how == "needs a network once (162 MB)"
     (version / "dataset_info.json").write_text("{}")
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     rows = {row.name: row for row in data.where()}

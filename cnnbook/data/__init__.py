@@ -93,40 +93,33 @@ def load(
 
 
 class Where(NamedTuple):
-    """A row of `where()`: `name`, `state` ("here" or "not here") and `detail`, how the data are had (no path)."""
+    """A row of `where()`: `name`, whether the data are `here`, and `how` they are had (one phrase, no path)."""
 
     name: str
-    state: str
-    detail: str
-
-    @property
-    def here(self):
-        return self.state == "here"
+    here: bool
+    how: str
 
 
 def where(data_dir=None):
     """Which data set is on this machine: a list of `Where`, found without TensorFlow and without a network."""
 
-    def row(name, here, detail):
-        return Where(name, "here" if here else "not here", detail)
-
     rows = [
-        row("fashion_mnist", fashion.SHIPPED.is_file(), "12,000 + 2,000 images shipped with cnnbook"),
-        row("scenes", fashion.SHIPPED.is_file(), "drawn from the shipped items"),
+        Where("fashion_mnist", fashion.SHIPPED.is_file(), "12,000 + 2,000 images shipped with cnnbook"),
+        Where("scenes", fashion.SHIPPED.is_file(), "drawn from the shipped items"),
     ]
     for name, (_, megabytes) in prepared.URLS.items():
         label = f"{name} (full)" if name == "fashion_mnist" else name
         if prepared.is_prepared(name, data_dir):
-            rows.append(row(label, True, "prepared in the TFDS folder"))
+            rows.append(Where(label, True, "prepared in the TFDS folder"))
         elif name == "fashion_mnist" and fashion.DEBIAN.is_dir():
-            rows.append(row(label, True, "Debian's copy, prepared on first use"))
+            rows.append(Where(label, True, "Debian's copy, prepared on first use"))
         else:
-            rows.append(row(label, False, f"needs a network once ({megabytes} MB)"))
+            rows.append(Where(label, False, f"needs a network once ({megabytes} MB)"))
     for package, module in (("scikit-image", "skimage"), ("scikit-learn", "sklearn")):
         names = ", ".join(name for name, source in PHOTOGRAPHS.items() if source == package)
         found = importlib.util.find_spec(module) is not None
         rows.append(
-            row(f"photographs {names}", found, f"inside {package}" + ("" if found else ", not installed"))
+            Where(f"photographs {names}", found, f"inside {package}" + ("" if found else ", not installed"))
         )
     return rows
 
