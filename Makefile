@@ -63,7 +63,7 @@ book: env
 lint: env
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m codespell_lib chapters README.md cnnbook --skip "*.npz,*.json,*.csv"
+	$(PY) -m codespell_lib chapters README.md index.md book cnnbook
 
 bench: env-bench
 	@$(PYBENCH) benchmarks/run.py $(ARGS)

@@ -57,7 +57,7 @@ def image(input_shape, *, smallest=1, flexible=True):
             )
         if side is not None and (not isinstance(side, int) or side < smallest):
             raise ValueError(f"input_shape {input_shape!r}: each side must be at least {smallest} pixels")
-    return keras.Input(shape)
+    return keras.Input(shape, name="image")
 
 
 def classifier(x, classes, activation, name="predictions"):

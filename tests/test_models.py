@@ -122,7 +122,7 @@ def test_help_shows_the_real_arguments():
 def test_names_follow_the_grammar_and_merges_take_the_shortcut_first():
     stage = r"(conv|block|pool|norm|fc|c|s|f)\d+"
     grammar = re.compile(
-        rf"^({stage}(_block\d+)?(_[a-z0-9]+)*|flatten|dropout|avg_pool|predictions\w*|input_layer\w*)$"
+        rf"^({stage}(_block\d+)?(_[a-z0-9]+)*|flatten|dropout|avg_pool|predictions\w*|image)$"
     )
     for name in models.BUILDERS:
         arguments = {"depth": 14} if "CIFAR" in name else {}
