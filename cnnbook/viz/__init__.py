@@ -2,7 +2,7 @@
 
 import importlib
 
-_FILES = {"style": "style", "stacks": "stacks"}
+_FILES = {"style": "style", "stacks": "stack"}
 
 
 def __getattr__(name):
