@@ -33,7 +33,9 @@ def keras_steps(build, batch):
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(batch, 32, 32, 3)).astype("float32"), rng.integers(0, 10, batch)
     net = build()
-    net.compile(keras.optimizers.SGD(0.01, momentum=0.9), "sparse_categorical_crossentropy", jit_compile=False)
+    net.compile(
+        keras.optimizers.SGD(0.01, momentum=0.9), "sparse_categorical_crossentropy", jit_compile=False
+    )
     return {"training": lambda: net.train_on_batch(x, y), "inference": lambda: net.predict_on_batch(x)}
 
 
@@ -152,7 +154,9 @@ def side(name, batch, pipe):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks.json"))
@@ -189,7 +193,9 @@ def main():
     for process in processes:
         process.join()
 
-    print(f"\n{CORES} cores, Python {platform.python_version()}, batch {given.batch}, {given.rounds} rounds\n")
+    print(
+        f"\n{CORES} cores, Python {platform.python_version()}, batch {given.batch}, {given.rounds} rounds\n"
+    )
     print("| network | step | side | images / s | time of cnnbook / time of the side (lowest to highest) |")
     print("|---|---|---|---:|---|")
     for net, kind, name, rate, low, middle, high in records:
