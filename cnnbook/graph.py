@@ -440,9 +440,8 @@ _STAGE = re.compile(r"^(?P<stage>[a-z]+\d+[a-z]?)(?:_|$)")
 
 def stage_of(row):
     """The stage that a layer's name gives: conv4 of conv4_block6_out, block1 of block1_conv2; else the name itself."""
-    automatic = re.fullmatch(r"(.*?)(_\d+)?", row.name).group(1) == keras.src.utils.naming.to_snake_case(
-        row.kind
-    )
+    kind = re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", row.kind)).lower()
+    automatic = re.fullmatch(r"(.*?)(_\d+)?", row.name).group(1) == kind  # Keras' own name: conv2d_5
     match = _STAGE.match(row.name)
     return match["stage"] if match and not automatic else row.name
 

@@ -68,8 +68,8 @@ def _layers(model):
 
 
 def _only_consumer(layer):
-    nodes = layer._outbound_nodes
-    return nodes[0].operation if len(nodes) == 1 else None
+    consumers = {id(node.operation): node.operation for node in layer._outbound_nodes}  # copies share layers
+    return next(iter(consumers.values())) if len(consumers) == 1 else None
 
 
 def load_into(model, weights):
