@@ -59,7 +59,7 @@ def _describe(row):
     operation, shape = row.operation, row.output_shape
     if isinstance(operation, L.InputLayer):
         return "input", "image, " + " x ".join("?" if n is None else str(n) for n in shape)
-    if isinstance(operation, _NO_BOX):
+    if isinstance(operation, _NO_BOX) or "Pad" in row.kind:  # PadChannels: our own layer of shortcut A
         return None, ""
     if isinstance(operation, L.Dense):
         return "dense", f"dense, {shape[-1]}"
