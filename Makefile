@@ -12,13 +12,14 @@ ONE_THREAD := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=
 JAX_TESTS = $(wildcard $(addprefix tests/test_,$(addsuffix .py,graph models published_figures weight_ports training)))
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-jax env-bench run test test-unit test-notebooks test-jax lab book lint bench sync student doctor models clean
+.PHONY: help env env-jax env-bench run test test-unit test-all test-notebooks test-jax lab book lint bench sync student doctor models clean
 
 help:
 	@echo "make run      execute every notebook, write build/ and render the book"
 	@echo "make test     unit tests, then every notebook against its stored outputs"
 	@echo "make lab      open JupyterLab on the notebooks"
 	@echo "make book     render the book from the stored notebooks"
+	@echo "make test-all  the unit tests with every variant of every builder"
 	@echo "make test-jax the JAX backend, in an environment without TensorFlow"
 	@echo "make lint | bench | sync | student | doctor | models | clean"
 
@@ -44,6 +45,9 @@ test: env
 
 test-unit: env
 	$(UNIT_TESTS)
+
+test-all: env
+	$(UNIT_TESTS) -m ""
 
 test-notebooks: env
 	$(NOTEBOOK_TESTS)
