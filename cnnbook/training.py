@@ -15,6 +15,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from . import fast as fast_
+
 # TensorFlow warns when several small models are asked in turn: each is traced once, as it must be.
 logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in record.getMessage())
 
@@ -173,6 +175,7 @@ def fit(
     shift=4,
     mirror=True,
     clean_training_accuracy=False,
+    fast=True,
     seed=0,
     label=None,
     verbose=True,
@@ -181,8 +184,10 @@ def fit(
 
     validation: (x, y) measured after every epoch. warmup: epochs of linear rise. weight_decay: per step and unit of
     learning rate, on kernels only (biases and batch norm are left alone). clean_training_accuracy: measure the training
-    images without augmentation after every epoch, too. seed: order and augmentation; set `training.seed` before you
-    build the model to fix its first weights. Raises ValueError where images, labels and model do not fit.
+    images without augmentation after every epoch, too. fast: compute grouped convolutions and batch norm by quicker
+    ways that give the same numbers to float32 rounding (`cnnbook.fast`); False is stock Keras. seed: order and
+    augmentation; set `training.seed` before you build the model to fix its first weights. Raises ValueError where
+    images, labels and model do not fit.
     """
     _check(model, x, y, epochs)
     steps = math.ceil(len(x) / batch_size)
@@ -200,8 +205,9 @@ def fit(
     callbacks = [_Clean(x, y)] if clean_training_accuracy else []
     callbacks += [Progress(history.label)] if verbose else []
     begin = time.monotonic()
-    run = model.fit(batches, epochs=epochs, validation_data=validation, callbacks=callbacks, verbose=0, shuffle=False,
-                    validation_batch_size=500)  # fmt: skip
+    with fast_.computing(model, on=fast):
+        run = model.fit(batches, epochs=epochs, validation_data=validation, callbacks=callbacks, verbose=0,
+                        shuffle=False, validation_batch_size=500)  # fmt: skip
     history.seconds, history.curves = time.monotonic() - begin, run.history
     return history
 
@@ -219,7 +225,8 @@ def _settings(x, given):
 _PROTOCOL = {
     name: parameter.default
     for name, parameter in inspect.signature(fit).parameters.items()
-    if isinstance(parameter.default, (int, float, str)) and name not in ("clean_training_accuracy", "verbose")
+    if isinstance(parameter.default, (int, float, str))
+    and name not in ("clean_training_accuracy", "fast", "verbose")
 }
 
 
