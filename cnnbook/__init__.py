@@ -8,8 +8,20 @@ import importlib
 
 __version__ = "0.1.0"
 
-_MODULES = ("blocks", "data", "exercises", "graph", "layers", "models", "training", "viz", "weights")
-_NAMES = {"load": "layers", "summary": "graph"}
+_MODULES = (
+    "blocks",
+    "comparison",
+    "data",
+    "exercises",
+    "fast",
+    "graph",
+    "layers",
+    "models",
+    "training",
+    "viz",
+    "weights",
+)
+_NAMES = {"compare": "comparison", "load": "layers", "summary": "graph"}
 
 
 def __getattr__(name):

@@ -13,6 +13,7 @@ from fractions import Fraction
 import keras
 from keras import layers as L
 
+from . import tables
 from .blocks import deep_graphs
 
 # --------------------------------------------------------------------------- the rows
@@ -496,60 +497,18 @@ class Summary:
 
     def cells(self):
         """The table as text, with a line of totals: a list of rows of strings."""
-        lines = [[_text(record[c]) for c in self.columns] for record in self.records]
+        lines = [[tables.number(record[c]) for c in self.columns] for record in self.records]
         t = self.total
-        lines.append(["total", "", "", *(_text(t[k]) for k in ("params", "macs", "activations")), "", ""])
+        lines.append(
+            ["total", "", "", *(tables.number(t[k]) for k in ("params", "macs", "activations")), "", ""]
+        )
         return lines
 
     def __repr__(self):
-        lines = [list(self.columns), *self.cells()]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(self.columns))]
-        left = (0, 1)
-        text = [
-            "  ".join(
-                c.ljust(w) if i in left else c.rjust(w)
-                for i, (c, w) in enumerate(zip(line, widths, strict=True))
-            )
-            for line in lines
-        ]
-        rule = "-" * len(text[0])
-        return "\n".join(
-            [
-                self.model.name,
-                text[0].rstrip(),
-                rule,
-                *(t.rstrip() for t in text[1:-1]),
-                rule,
-                text[-1].rstrip(),
-            ]
-        )
+        return tables.text(self.model.name, self.columns, self.cells(), left=2)
 
     def _repr_html_(self):
-        def line(cells, tag):
-            return "".join(
-                f'<{tag} style="text-align:{"left" if i < 2 else "right"}">{c}</{tag}>'
-                for i, c in enumerate(cells)
-            )
-
-        body = self.cells()
-        head = f"<thead><tr>{line(self.columns, 'th')}</tr></thead>"
-        middle = "".join(f"<tr>{line(cells, 'td')}</tr>" for cells in body[:-1])
-        foot = f"<tfoot><tr>{line(body[-1], 'th')}</tr></tfoot>"
-        return (
-            f'<table class="cnnbook-summary dataframe"><caption>{self.model.name}</caption>'
-            f"{head}<tbody>{middle}</tbody>{foot}</table>"
-        )
-
-
-def _text(value):
-    """A cell: 25,557,032; 224 x 224 x 3; a square window by its side; a dash for nothing."""
-    if value is None:
-        return "-"
-    if isinstance(value, tuple):
-        if len(value) == 2 and value[0] == value[1]:
-            return _text(value[0])
-        return " x ".join("?" if v is None else f"{v}" for v in value)
-    return f"{value:,}" if isinstance(value, int) else str(value)
+        return tables.html(self.model.name, self.columns, self.cells(), left=2)
 
 
 def summary(model, by="layer"):
