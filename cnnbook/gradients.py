@@ -52,6 +52,45 @@ def of_input(function, images):
     raise NotImplementedError(_backend_message())
 
 
+def repeated(function, variables=()):
+    """`of_input` for many calls of equal shapes: a function (x, *others) -> (value, gradient for x), compiled once.
+
+    variables: those of the model inside `function`; their values are read at every call.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        @tf.function
+        def climb(x, *others):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                value = function(x, *others)
+            return value, tape.gradient(value, x)
+
+    elif keras.backend.backend() == "jax":
+        import jax
+
+        def objective(
+            x, state, *others
+        ):  # the weights come as arguments: as constants they would be compiled in
+            with keras.StatelessScope(state_mapping=list(zip(variables, state, strict=True))):
+                return function(x, *others)
+
+        compiled = jax.jit(jax.value_and_grad(objective))
+
+        def climb(x, *others):
+            return compiled(x, [v.value for v in variables], *others)
+
+    else:
+        raise NotImplementedError(_backend_message())
+
+    def call(*arrays):
+        value, found = climb(*map(keras.ops.convert_to_tensor, arrays))
+        return float(value), keras.ops.convert_to_numpy(found)
+
+    return call
+
+
 def loss_on(images, labels, *, from_logits=False):
     """The mean cross-entropy of predictions on `images`, whole-number labels: a function for `of_weights`."""
     labels = keras.ops.convert_to_tensor(labels)

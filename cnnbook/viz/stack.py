@@ -4,7 +4,6 @@ One column per network, one box per layer that changes numbers across pixels or 
 before it has no box: activations, batch normalisation, dropout, padding, flattening.
 """
 
-import io
 from dataclasses import dataclass
 
 from keras import layers as L
@@ -160,12 +159,7 @@ class Stacks:
         return figure
 
     def _repr_png_(self):
-        import matplotlib.pyplot as plt
-
-        figure, file = self.figure(), io.BytesIO()
-        figure.savefig(file, format="png", facecolor="white")
-        plt.close(figure)
-        return file.getvalue()
+        return style.png(self.figure())
 
     def __repr__(self):
         lines = []

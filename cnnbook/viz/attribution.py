@@ -1,0 +1,303 @@
+"""Which pixels speak for a class? Nine answers, one signature: `method(model, image, ...)`, an `Attribution` each.
+
+The arguments they share:
+
+image        one image as the net takes it, (h, w, c); or as it is seen, with `preprocess`, the net's input scaling
+target       a class index (or one of `names`); the net's own first choice if not given
+mask         for a net whose output is a map: True where the asked region is, (h, w) like the output; the pixels predicted
+             as `target` if not given. The score is then the mean logit of `target` over the region (Vinogradova, Dibrov &
+             Myers 2020, Seg-Grad-CAM, arXiv:2002.11434, take the sum)
+layer        of the class activation maps: a layer or a stage; the last map before the global pool if not given
+names        the classes' names, for the titles
+
+The score is the logit, before softmax or sigmoid. Grad-CAM's maps stand where the units of the layer look, which their
+receptive fields say; stretched over the image, as is often done, they lie up to half a stride away.
+See `cnnbook.viz.sanity` for what to check before believing any of them.
+"""
+
+import keras
+import numpy as np
+from keras import layers as L
+from keras import ops
+
+from . import style
+from .picture import Picture, bare, heat_scale, picture
+from .question import Question
+from .reading import spread, twin
+
+METHODS = (
+    *("grad_cam", "grad_cam_plus_plus", "score_cam", "saliency", "smooth_grad"),
+    *("integrated_gradients", "guided_backprop", "deconvnet", "occlusion"),
+)
+
+
+class Attribution(Picture):
+    """A number for each pixel: `.array` (height, width) of the image.
+
+    values: before reduction to one number per pixel: the layer's map (h, w), or (height, width, channels). question: what
+    was asked (its `.score`, `.probability`, `.target`). signed: whether negative numbers speak against the class.
+    """
+
+    wide = 3.4
+
+    def __init__(
+        self, question, array, values, title, unit, *, over=False, signed=False, layer=None, note=""
+    ):
+        self.question, self.array, self.values, self.title = question, array, values, title
+        self.over, self.signed, self.layer, self.note, self.unit = over, signed, layer, note, unit
+        self.shown = question.shown
+        where = f" at {layer}" if layer else ""
+        self.alt = f"{title}{where} for {question.label}: a heat map over the image, {array.shape[0]} x {array.shape[1]}"
+
+    def draw(self, axes):
+        """The heat map on matplotlib axes, over the greyed image where it is a coarse one."""
+        cmap, low, high = heat_scale(self.array, self.signed)
+        if self.over:
+            grey = self.shown if self.shown.ndim == 2 else self.shown.mean(-1)
+            axes.imshow(0.25 + 0.75 * grey, cmap="gray", vmin=0, vmax=1)
+        strength = np.clip(np.abs(self.array) / high, 0, 1)
+        alpha = 0.25 + 0.5 * np.sqrt(strength) if self.over else None
+        drawn = axes.imshow(self.array, cmap=cmap, vmin=low, vmax=high, alpha=alpha)
+        _frame(axes, self.question.mask, self.shown)
+        axes.set_title(self.title, fontsize=10)
+        return drawn
+
+    def _figure(self):
+        import matplotlib.pyplot as plt
+
+        q = self.question
+        figure, (left, right) = style.figure(6.6, 3.5, columns=2)
+        picture(left, self.shown, f"{q.label}\nlogit {q.score:.2f}, p = {q.probability:.2f}", fontsize=10)
+        _frame(left, q.mask, self.shown)
+        self.draw(right)
+        where = f"{self.layer}" if self.layer else ""
+        right.set_title("\n".join(filter(None, (self.title, where, self.note))), fontsize=10)
+        cmap, low, high = heat_scale(self.array, self.signed)
+        scale = plt.cm.ScalarMappable(plt.Normalize(low, high), cmap)
+        bar = figure.colorbar(scale, ax=right, shrink=0.8, aspect=18, pad=0.03)
+        bar.ax.tick_params(labelsize=8)
+        bar.ax.grid(False)
+        bar.outline.set_visible(False)
+        bar.set_label(self.unit, fontsize=8)
+        return figure
+
+
+def _frame(axes, mask, shown):
+    """Plain axes; the outline of an asked region, brought to the image's size."""
+    bare(axes, axes.get_title(), fontsize=10)
+    if mask is not None and not mask.all():
+        high, wide = shown.shape[:2]
+        rows, columns = np.arange(high) * mask.shape[0] // high, np.arange(wide) * mask.shape[1] // wide
+        axes.contour(mask[rows][:, columns], [0.5], colors="white", linewidths=2.2)
+        axes.contour(mask[rows][:, columns], [0.5], colors="#D55E00", linewidths=1.2)
+
+
+# --------------------------------------------------------------------------- class activation maps
+
+
+def _activation_map(q, layer, title, weights):
+    """The weighted sum of a layer's maps, negative evidence cut off. weights: (row, values) -> (channels,)."""
+    row = q.net.map(layer) if layer is not None else q.net.last_map()
+    values = q.values(row)
+    coarse = np.maximum(values @ weights(row, values), 0)
+    return Attribution(q, spread(coarse, row, q.size), coarse, title, "evidence", over=True, layer=row.name)
+
+
+def grad_cam(model, image, layer=None, *, target=None, mask=None, preprocess=None, names=None):
+    """Grad-CAM: a layer's maps, each weighted by the mean of the score's gradient over it (Selvaraju et al. 2017,
+    arXiv:1610.02391, eq. 1 and 2). After a global average pool and one dense layer it is CAM, divided by the map's area."""
+    q = Question(model, image, target, mask, preprocess, names)
+    return _activation_map(q, layer, "Grad-CAM", lambda row, values: q.slope(row, values).mean((0, 1)))
+
+
+def grad_cam_plus_plus(model, image, layer=None, *, target=None, mask=None, preprocess=None, names=None):
+    """Grad-CAM++: only rising pixels count, weighted so that a small object counts as much as a large one
+    (Chattopadhyay et al. 2018, arXiv:1710.11063, eq. 19 with the exponential of the logit as score)."""
+
+    q = Question(model, image, target, mask, preprocess, names)
+
+    def weights(row, values):
+        slope = q.slope(row, values)
+        share = 2 * slope**2 + values.sum((0, 1)) * slope**3
+        share = np.where(slope != 0, slope**2 / np.where(share == 0, 1, share), 0)
+        return (share * np.maximum(slope, 0)).sum((0, 1))
+
+    return _activation_map(q, layer, "Grad-CAM++", weights)
+
+
+def score_cam(model, image, layer=None, *, most=128, target=None, mask=None, preprocess=None, names=None):
+    """Score-CAM: no gradient; each map, as a mask of the image, is weighted by what the net says to the masked image
+    (Wang et al. 2020, arXiv:1910.01279, algorithm 1: softmax over the maps' scores, against an image of zeros).
+
+    most: how many maps are tried, those that vary most; None tries all, as the paper does."""
+    q = Question(model, image, target, mask, preprocess, names)
+
+    def weights(row, values):
+        spans = values.max((0, 1)) - values.min((0, 1))
+        chosen = np.argsort(-values.var((0, 1)), kind="stable")[: most or len(spans)]
+        chosen = chosen[spans[chosen] > 0]
+        if not len(chosen):
+            return np.zeros(len(spans), "float32")
+        fine = spread((values[..., chosen] - values.min((0, 1))[chosen]) / spans[chosen], row, q.size)
+        masked = q.x * np.moveaxis(fine, -1, 0)[..., None].astype("float32")
+        gain = q.scores(masked) - q.scores(np.zeros_like(q.x))
+        result = np.zeros(len(spans), "float32")
+        result[chosen] = np.exp(gain - gain.max()) / np.exp(gain - gain.max()).sum()
+        return result
+
+    return _activation_map(q, layer, "Score-CAM", weights)
+
+
+# --------------------------------------------------------------------------- gradients for the pixels
+
+
+def saliency(model, image, *, target=None, mask=None, preprocess=None, names=None):
+    """The gradient of the score for each pixel, its greatest channel's size (Simonyan et al. 2014, arXiv:1312.6034)."""
+    q = Question(model, image, target, mask, preprocess, names)
+    slope = q.gradient()[0]
+    return Attribution(q, np.abs(slope).max(-1), slope, "Saliency", "gradient, greatest channel")
+
+
+def smooth_grad(
+    model, image, *, samples=24, noise=0.15, seed=0, target=None, mask=None, preprocess=None, names=None
+):
+    """SmoothGrad: the gradient, averaged over `samples` noisy copies of the image (Smilkov et al. 2017,
+    arXiv:1706.03825). noise: its standard deviation, as a share of the image's range."""
+    q = Question(model, image, target, mask, preprocess, names)
+    draws = np.random.default_rng(seed).normal(0, noise * np.ptp(q.x), (samples, *q.x.shape[1:]))
+    slope = q.gradient(q.x + draws.astype("float32")).mean(0)
+    return Attribution(q, np.abs(slope).max(-1), slope, "SmoothGrad", "mean gradient, greatest channel")
+
+
+def integrated_gradients(
+    model, image, *, baseline=None, steps=64, target=None, mask=None, preprocess=None, names=None
+):
+    """Integrated gradients: (image - baseline) times the gradient averaged along the straight line between them
+    (Sundararajan et al. 2017, arXiv:1703.01365).
+
+    baseline: an image like the image; by default a black one if `preprocess` is given, else zeros. All the numbers sum
+    to score(image) - score(baseline): `.completeness` is how far they miss it, as a share; more `steps` miss less."""
+    q = Question(model, image, target, mask, preprocess, names)
+    zero = np.zeros(np.shape(image)[-3:]) if baseline is None else np.asarray(baseline)
+    zero = np.asarray(preprocess(zero) if preprocess else zero, "float32").reshape(q.x.shape)
+    line = (np.arange(steps, dtype="float32") + 0.5) / steps
+    slope = sum(
+        q.gradient(zero + t[:, None, None, None] * (q.x - zero)).sum(0)
+        for t in np.split(line, range(16, steps, 16))
+    )
+    values = (q.x[0] - zero[0]) * slope / steps
+    difference = q.score - float(q.scores(zero)[0])
+    missed = abs(float(values.sum(dtype="float64")) - difference) / max(abs(difference), 1e-12)
+    note = f"sum misses the score by {100 * missed:.1f} %"
+    found = Attribution(
+        q, values.sum(-1), values, "Integrated gradients", "share of the logit", signed=True, note=note
+    )
+    found.completeness, found.difference = missed, difference
+    return found
+
+
+# --------------------------------------------------------------------------- other ways back through a ReLU
+
+
+def _relu(limit, rule):
+    """A ReLU, cut off at `limit`, whose backward pass is `rule(gradient from above, where the ReLU passes)`."""
+
+    @ops.custom_gradient
+    def forward(x):
+        inside = x > 0 if limit is None else ops.logical_and(x > 0, x < limit)
+        open_ = ops.cast(inside, x.dtype)
+
+        def backward(*args, upstream=None):
+            return rule(args[0] if upstream is None else upstream, open_)
+
+        return ops.relu(x) if limit is None else ops.clip(x, 0, limit), backward
+
+    return lambda x, **_: forward(x)
+
+
+def _swap_relus(net, rule):
+    """{operation: what to call in its place}: every ReLU of a net with another backward pass, on twins of its layers."""
+    swap, others = {}, set()
+    for row in net.rows:
+        layer, kind = row.operation, row.kind
+        activation = getattr(layer, "activation", None)
+        if isinstance(layer, L.ReLU) and not layer.negative_slope and not layer.threshold:
+            swap[id(layer)] = _relu(layer.max_value, rule)
+        elif kind in ("Relu", "Relu6"):
+            swap[id(layer)] = _relu(6.0 if kind == "Relu6" else None, rule)
+        elif activation in (keras.activations.relu, keras.activations.relu6):
+            swap[id(layer)] = twin(
+                layer, activation=_relu(6.0 if activation is keras.activations.relu6 else None, rule)
+            )
+        elif activation not in (None, keras.activations.linear, keras.activations.softmax):
+            others.add(getattr(activation, "__name__", type(activation).__name__))
+    if not swap:
+        raise ValueError(
+            f"{net.model.name} has no ReLU to go back through in another way"
+            + (f"; its activations are {', '.join(sorted(others))}" if others else "")
+        )
+    return swap
+
+
+def guided_backprop(model, image, *, target=None, mask=None, preprocess=None, names=None):
+    """Guided backpropagation: back through each ReLU goes only what is positive, where the ReLU was open
+    (Springenberg et al. 2015, arXiv:1412.6806). Adebayo et al. 2018 show that it hardly depends on the class."""
+    q = Question(model, image, target, mask, preprocess, names)
+    slope = q.gradient(swap=_swap_relus(q.net, lambda above, is_open: ops.relu(above) * is_open))[0]
+    return Attribution(q, slope.sum(-1), slope, "Guided backpropagation", "guided gradient", signed=True)
+
+
+def deconvnet(model, image, *, target=None, mask=None, preprocess=None, names=None):
+    """The deconvolutional net: back through each ReLU goes only what is positive, wherever it was open; pools go back to
+    where their maximum lay (Zeiler & Fergus 2014, arXiv:1311.2901, section 2.1)."""
+    q = Question(model, image, target, mask, preprocess, names)
+    slope = q.gradient(swap=_swap_relus(q.net, lambda above, is_open: ops.relu(above)))[0]
+    return Attribution(q, slope.sum(-1), slope, "Deconvnet", "projection", signed=True)
+
+
+# --------------------------------------------------------------------------- covering
+
+
+def occlusion(
+    model, image, *, size=None, step=None, fill=None, target=None, mask=None, preprocess=None, names=None
+):
+    """Occlusion: how much the score drops when a patch is covered, averaged over the patches that cover a pixel
+    (Zeiler & Fergus 2014, arXiv:1311.2901, section 4.2).
+
+    size: the patch's side in pixels, an eighth of the image by default; step: between patches, half of that.
+    fill: what covers, in the net's own input values: a number or one per channel; the image's mean colour by default."""
+    q = Question(model, image, target, mask, preprocess, names)
+    high, wide = q.size
+    size = max(1, min(high, wide) // 8) if size is None else size
+    if not isinstance(size, int) or not 1 <= size <= min(high, wide):
+        raise ValueError(f"size is a patch's side from 1 to {min(high, wide)} pixels, got {size!r}")
+    step = max(1, size // 2) if step is None else step
+    if not isinstance(step, int) or not 1 <= step <= size:
+        raise ValueError(
+            f"step is from 1 to size={size} pixels, so that every pixel is covered; got {step!r}"
+        )
+    fill = q.x.mean((0, 1, 2)) if fill is None else np.asarray(fill, "float32")
+    tops, lefts = ([*range(0, side - size, step), side - size] for side in (high, wide))
+    corners = [(top, left) for top in tops for left in lefts]
+    drops = []
+    for i in range(0, len(corners), 32):
+        covered = np.repeat(q.x, len(corners[i : i + 32]), axis=0)
+        for one, (top, left) in zip(covered, corners[i : i + 32], strict=True):
+            one[top : top + size, left : left + size] = fill
+        drops.extend(q.score - q.scores(covered))
+    total, count = np.zeros((2, high, wide))
+    for (top, left), drop in zip(corners, drops, strict=True):
+        total[top : top + size, left : left + size] += drop
+        count[top : top + size, left : left + size] += 1
+    values = np.reshape(drops, (len(tops), len(lefts)))
+    found = Attribution(
+        q,
+        total / count,
+        values,
+        "Occlusion",
+        "drop of the logit",
+        over=True,
+        signed=True,
+        note=f"patches of {size} pixels",
+    )
+    return found

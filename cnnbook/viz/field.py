@@ -1,0 +1,203 @@
+"""What does a unit look at? The box that it can see, by the walk through the graph, and what it does see, by gradient.
+
+The box is the theoretical receptive field (`graph.trace`); the heat is the effective one (Luo et al. 2016,
+arXiv:1701.04128): the gradient of the unit for every pixel of this image, most of it in the middle of the box.
+"""
+
+from functools import partial
+
+import keras
+import numpy as np
+from keras import layers as L
+from keras import ops
+
+from .. import gradients
+from . import style
+from .picture import Picture, bare
+from .reading import before_activation, prepare, twin
+
+
+class Field(Picture):
+    """`.array`: the gradient's size for each pixel (height, width). `.box`: (top, left, bottom, right), what the unit can
+    see, bottom and right excluded; it may reach beyond the image. `.effective`: a box that holds about 95 % of the
+    gradient, None if there is none. `.measured`: with check=True, the box that the gradient fills."""
+
+    wide = 4.6
+
+    def __init__(self, row, unit, channel, shown, heat, box, measured):
+        self.row, self.unit, self.channel, self.shown, self.array = row, unit, channel, shown, heat
+        self.box, self.measured, self.effective = box, measured, _holds(heat, box)
+        where = f"unit {unit}" + ("" if channel is None else f", channel {channel}")
+        self.title = f"{row.name}, {where}"
+        sees = "the whole image" if row.global_context else f"{box[2] - box[0]} x {box[3] - box[1]} pixels"
+        self.sees = sees
+        self.alt = f"Receptive field of {self.title}: a box of {box[2] - box[0]} x {box[3] - box[1]} pixels on the image"
+        self.alt += ", and a heat map of the gradient"
+
+    def draw(self, axes):
+        from matplotlib.patches import Rectangle
+
+        high, wide = self.array.shape
+        top, left, bottom, right = (float(side) for side in self.box)
+        grey = self.shown if self.shown.ndim == 2 else self.shown.mean(-1)
+        # The box reaches into the padding: room is left for it, up to half an image on every side.
+        pads = [
+            min(max(0, a), 0.5 * n)
+            for a, n in ((-left, wide), (right - wide, wide), (-top, high), (bottom - high, high))
+        ]
+        margin = 0.03 * max(high, wide)
+        axes.set_facecolor("#E8E8E8")
+        axes.imshow(0.3 + 0.7 * grey, cmap="gray", vmin=0, vmax=1)
+        strength = np.sqrt(self.array / (self.array.max() or 1))
+        axes.imshow(strength, cmap="viridis", vmin=0, vmax=1, alpha=0.85 * np.clip(2.5 * strength, 0, 1))
+        axes.add_patch(
+            Rectangle(
+                (left - 0.5, top - 0.5),
+                right - left,
+                bottom - top,
+                fill=False,
+                edgecolor="white",
+                linewidth=3.4,
+            )
+        )
+        axes.add_patch(
+            Rectangle(
+                (left - 0.5, top - 0.5),
+                right - left,
+                bottom - top,
+                fill=False,
+                edgecolor="#D55E00",
+                linewidth=2,
+            )
+        )
+        axes.set(xlim=(-0.5 - pads[0] - margin, wide - 0.5 + pads[1] + margin))
+        axes.set(ylim=(high - 0.5 + pads[3] + margin, -0.5 - pads[2] - margin))
+        bare(axes, self.title, fontsize=10)
+
+    def _figure(self):
+        figure, axes = style.figure(4.6, 4.8)
+        self.draw(axes)
+        lines = [
+            self.title,
+            f"can see {self.sees}" + (", beyond its box by a global pool" if self.row.global_context else ""),
+        ]
+        if self.effective is None:
+            lines.append("its gradient is zero: all is silent below it")
+        else:
+            t, l, b, r = self.effective
+            lines.append(f"95 % of its gradient in {b - t} x {r - l} pixels")
+        axes.set_title("\n".join(lines), fontsize=10)
+        axes.set_xlabel("orange: theory.  Colour: root of the gradient.  Grey: padding", fontsize=8)
+        return figure
+
+
+def _holds(heat, box, share=0.95):
+    """A box that holds about a share of the gradient: as much is left out on every side. None if there is no gradient."""
+    total = heat.sum(dtype="float64")
+    if not total > 0:
+        return None
+    ends = []
+    for axis in (0, 1):
+        walk = np.cumsum(heat.sum(1 - axis, dtype="float64")) / total
+        out = (1 - np.sqrt(share)) / 2
+        ends.append((int(np.searchsorted(walk, out)), int(np.searchsorted(walk, 1 - out)) + 1))
+    return ends[0][0], ends[1][0], ends[0][1], ends[1][1]
+
+
+def receptive_field(model, image, layer, unit=None, *, channel=None, check=False, preprocess=None):
+    """What a unit of a layer can see and does see of this image.
+
+    unit: (row, column) of the layer's map, the middle by default. channel: one channel, or the sum of all,
+    before the layer's own activation. check=True also
+    measures the box by a gradient through the same net with positive kernels and no non-linearity, as `.measured`.
+    """
+    net, x, shown = prepare(model, image, preprocess)
+    row = net.map(layer)
+    if not row.known:
+        raise ValueError(
+            f"{row.name} of {model.name} has no receptive field that the graph could tell ({row.kind})"
+        )
+    unit = _unit(row, unit)
+    channels = row.output_shape[-1]
+    if channel is not None and (not isinstance(channel, int) or not 0 <= channel < channels):
+        raise ValueError(f"channel of {row.name} is from 0 to {channels - 1}, got {channel!r}")
+    straight = before_activation(row.operation)  # a silent ReLU would look at nothing
+    swap = {} if straight is None else {id(row.operation): straight}
+    _, slope = gradients.of_input(partial(_one_unit, net, row.name, unit, channel, swap), x)
+    heat = np.abs(slope[0]).sum(-1)
+    top, left = (w + u * s for w, u, s in zip(row.window, unit, row.stride, strict=True))
+    box = (top, left, top + row.receptive_field[0], left + row.receptive_field[1])
+    return Field(row, unit, channel, shown, heat, box, measured(net, row.name, unit) if check else None)
+
+
+def _unit(row, unit):
+    sides = row.output_shape[:2]
+    if unit is None:
+        return tuple(side // 2 for side in sides)
+    try:
+        r, c = (int(u) for u in unit)
+    except (TypeError, ValueError):
+        raise ValueError(f"unit is (row, column) of the map of {row.name}, got {unit!r}") from None
+    if not (0 <= r < sides[0] and 0 <= c < sides[1]):
+        raise ValueError(
+            f"{row.name} has {sides[0]} x {sides[1]} units, (0, 0) to {sides[0] - 1, sides[1] - 1}; got {unit!r}"
+        )
+    return r, c
+
+
+def _one_unit(net, name, unit, channel, swap, x):
+    value = net.run({net.input: x}, [name], swap)[name][0, unit[0], unit[1]]
+    return ops.cast(ops.sum(value) if channel is None else value[channel], "float32")
+
+
+# --------------------------------------------------------------------------- the box by measurement
+
+
+def measured(net, name, unit):
+    """The box (top, left, bottom, right) that a unit's gradient fills, when every path adds: kernels one positive number,
+    max pools average pools, activations and normalisation left out. Clipped to the image. None if there is no gradient."""
+    swap = {id(row.operation): _positive(row.operation) for row in net.rows}
+    swap = {key: call for key, call in swap.items() if call is not None}
+    x = np.ones((1, *net.shape), "float32")
+    _, slope = gradients.of_input(partial(_one_unit, net, name, unit, None, swap), x)
+    seen = np.argwhere(slope[0].any(-1))
+    if not len(seen):
+        return None
+    return (*(int(a) for a in seen.min(0)), *(int(a) + 1 for a in seen.max(0)))
+
+
+_THROUGH = (
+    L.Activation,
+    L.ReLU,
+    L.LeakyReLU,
+    L.PReLU,
+    L.ELU,
+    L.Softmax,
+    L.BatchNormalization,
+    L.Rescaling,
+    L.Normalization,
+)
+_KERNELS = ("_kernel", "kernel", "depthwise_kernel", "pointwise_kernel")
+
+
+def _positive(operation):
+    """What to call in place of an operation so that gradients only add; None for what does already."""
+    if isinstance(operation, _THROUGH) or type(operation).__name__ in (
+        "Relu",
+        "Relu6",
+        "Sigmoid",
+        "Silu",
+        "HardSwish",
+        "Gelu",
+    ):
+        return lambda x, **_: x
+    if isinstance(operation, L.MaxPooling2D):
+        return L.AveragePooling2D(operation.pool_size, operation.strides, operation.padding)
+    changed = {
+        key: ops.full(value.shape, 1.0 / np.prod(value.shape[:-1]))
+        for key, value in vars(operation).items()
+        if key in _KERNELS and isinstance(value, keras.Variable)
+    }
+    if not changed and not hasattr(operation, "activation"):
+        return None
+    return twin(operation, activation=keras.activations.linear, **changed)

@@ -1,0 +1,413 @@
+"""What is inside: the maps of a layer, its kernels, and one convolution taken apart, map by map."""
+
+import difflib
+
+import keras
+import numpy as np
+from keras import layers as L
+from keras import ops
+
+from ..graph import stage_of
+from . import style
+from .picture import Picture, bare, heat_scale, picture
+from .reading import Net, prepare
+
+# --------------------------------------------------------------------------- maps
+
+
+class FeatureMaps(Picture):
+    """`.array` (height, width, channels): the maps of a layer for an image, all of them or those asked for. `.channels`:
+    their numbers. `.mean`: the mean over ALL channels. `.total`: how many the layer has."""
+
+    def __init__(self, row, shown, maps, channels, most):
+        self.layer, self.shown, self.total = row.name, shown, maps.shape[-1]
+        self.array, self.channels, self.mean = maps[..., channels], list(channels), maps.mean(-1)
+        strongest = np.argsort(-np.abs(self.array).mean((0, 1)), kind="stable")[:most]
+        self.drawn = sorted(int(i) for i in strongest)
+        high, wide = maps.shape[:2]
+        self.alt = f"{len(self.drawn)} of the {self.total} maps of {self.layer}, {high} x {wide} units each, and their mean"
+
+    def _figure(self):
+        import matplotlib.pyplot as plt
+
+        n = len(self.drawn) + 2
+        columns = min(8, n) if n > 6 else n
+        rows = -(-n // columns)
+        high, wide = self.shown.shape[:2]
+        cell = 1.15
+        figure, axes = style.figure(
+            cell * columns + 0.6, (cell * high / wide + 0.27) * rows + 0.4, rows, columns, squeeze=False
+        )
+        axes, small = list(axes.flat), dict(fontsize=8, pad=2)
+        picture(axes[0], self.shown, "image", **small)
+        cmap, low, top = heat_scale(self.array[..., self.drawn])
+        axes[1].imshow(self.mean, cmap=cmap, vmin=low, vmax=top)
+        bare(axes[1], "mean of all", **small)
+        for axis, i in zip(axes[2:], self.drawn, strict=False):
+            axis.imshow(self.array[..., i], cmap=cmap, vmin=low, vmax=top)
+            dead = "" if np.any(self.array[..., i]) else " (zero)"
+            bare(axis, f"{self.channels[i]}{dead}", **small)
+        for axis in axes[n:]:
+            axis.remove()
+        scale = plt.cm.ScalarMappable(plt.Normalize(low, top), cmap)
+        bar = figure.colorbar(scale, ax=axes[:n], shrink=min(1, 1.6 / rows), aspect=18, pad=0.01)
+        bar.ax.tick_params(labelsize=8)
+        bar.ax.grid(False)
+        bar.outline.set_visible(False)
+        which = (
+            f"{len(self.drawn)} strongest of {self.total} channels"
+            if len(self.drawn) < self.total
+            else "all channels"
+        )
+        if len(self.channels) < self.total and len(self.drawn) == len(self.channels):
+            which = f"{len(self.drawn)} of {self.total} channels"
+        high, wide = self.mean.shape
+        figure.suptitle(f"{self.layer}: {which}, {high} x {wide} units", fontsize=10)
+        return figure
+
+
+def feature_maps(model, image, layer, *, channels=None, most=30, preprocess=None):
+    """The maps that a layer (or the last layer of a stage, "conv4") makes of an image.
+
+    channels: numbers of the maps to keep; all if not given. most: how many are drawn, the strongest. One colour scale for
+    all, so that a dark map is a weak one. `.array` holds them all, `.mean` their mean.
+    """
+    net, x, shown = prepare(model, image, preprocess)
+    row = net.map(layer)
+    maps = net.read(x, [row.name])[row.name][0]
+    total = maps.shape[-1]
+    channels = range(total) if channels is None else channels
+    channels = [_channel(row, c, total) for c in ([channels] if np.ndim(channels) == 0 else channels)]
+    if not channels or not isinstance(most, int) or most < 1:
+        raise ValueError(f"at least one channel is drawn; got channels={channels}, most={most!r}")
+    return FeatureMaps(row, shown, maps, channels, most)
+
+
+def _channel(row, channel, total):
+    if isinstance(channel, bool) or not isinstance(channel, (int, np.integer)) or not 0 <= channel < total:
+        raise ValueError(f"{row.name} has the channels 0 to {total - 1}, got {channel!r}")
+    return int(channel)
+
+
+# --------------------------------------------------------------------------- kernels
+
+_CONVOLUTIONS = (L.Conv2D, L.DepthwiseConv2D, L.SeparableConv2D, L.Conv2DTranspose)
+
+
+def _kernels(layer):
+    """A layer's kernels as (height, width, inputs of a group, outputs), the layout of Conv2D."""
+    if isinstance(layer, L.SeparableConv2D):
+        kernel = ops.convert_to_numpy(layer.depthwise_kernel)
+    else:
+        kernel = ops.convert_to_numpy(layer.kernel)
+    if isinstance(layer, L.Conv2DTranspose):
+        return np.swapaxes(kernel, 2, 3)
+    if isinstance(layer, (L.DepthwiseConv2D, L.SeparableConv2D)):  # one input each
+        return kernel.reshape(*kernel.shape[:2], 1, -1)
+    return kernel
+
+
+def _convolution(net, layer):
+    row = net.row(layer) if getattr(layer, "name", layer) in net.place else _stage_convolution(net, layer)
+    if not isinstance(row.operation, _CONVOLUTIONS):
+        names = [r.name for r in net.rows if isinstance(r.operation, _CONVOLUTIONS)]
+        close = difflib.get_close_matches(row.name, names, 3, 0.3) or names[:3]
+        raise ValueError(
+            f"{row.name} ({row.kind}) is no convolution; near it are {', '.join(close) or 'none'}"
+        )
+    return row
+
+
+def _stage_convolution(net, layer):
+    found = [r for r in net.rows if stage_of(r) == layer and isinstance(r.operation, _CONVOLUTIONS)]
+    return found[0] if found else net.row(layer)
+
+
+class Filters(Picture):
+    """`.array` (height, width, inputs, outputs): the kernels of a layer. Drawn in colour where the inputs are red, green and
+    blue, else one panel per input and output, red and blue around 0; kernels of one pixel as one table."""
+
+    def __init__(self, row, array, outputs, inputs, reads, bgr):
+        self.layer, self.array, self.outputs, self.inputs, self.bgr = row.name, array, outputs, inputs, bgr
+        self.colour = reads and array.shape[2] == 3
+        high, wide = array.shape[:2]
+        kind = "in colour" if self.colour else "red positive, blue negative"
+        self.alt = (
+            f"{len(outputs)} of the {array.shape[3]} kernels of {row.name}, {high} x {wide} pixels, {kind}"
+        )
+
+    def _figure(self):
+        high, wide, ins, outs = self.array.shape
+        drawn = self.array[:, :, self.inputs][..., self.outputs]
+        title = f"{self.layer}: {outs} kernels of {high} x {wide} x {ins}"
+        top = np.abs(drawn).max() or 1
+        if self.colour:
+            colours = 0.5 + drawn / (2 * top)
+            colours = colours[:, :, ::-1] if self.bgr else colours
+            return self._grid(
+                [(colours[..., i], str(o)) for i, o in enumerate(self.outputs)], None, title, 1.0
+            )
+        if high == wide == 1:
+            return self._table(self.array[0, 0], title)
+        if ins == 1:
+            panels = [(drawn[:, :, 0, i], str(o)) for i, o in enumerate(self.outputs)]
+            return self._grid(panels, top, title, 0.8)
+        return self._matrix(drawn, top, title)
+
+    def _grid(self, panels, top, title, cell):
+        columns = min(8, len(panels))
+        rows = -(-len(panels) // columns)
+        figure, axes = style.figure(
+            cell * columns + (0.9 if top else 0.2), (cell + 0.22) * rows + 0.45, rows, columns, squeeze=False
+        )
+        axes = list(axes.flat)
+        for axis, (kernel, name) in zip(axes, panels, strict=False):
+            axis.imshow(kernel, cmap="RdBu_r", vmin=-top if top else None, vmax=top)
+            bare(axis, name, fontsize=8, pad=2)
+        for axis in axes[len(panels) :]:
+            axis.remove()
+        if top:
+            _bar(figure, axes[: len(panels)], top, min(1, 1.6 / rows))
+        figure.suptitle(title, fontsize=10)
+        return figure
+
+    def _matrix(self, drawn, top, title):
+        ins, outs = drawn.shape[2:]
+        figure, axes = style.figure(0.62 * ins + 1.6, 0.62 * outs + 0.85, outs, ins, squeeze=False)
+        for o in range(outs):
+            for i in range(ins):
+                axes[o, i].imshow(drawn[:, :, i, o], cmap="RdBu_r", vmin=-top, vmax=top)
+                bare(axes[o, i], f"in {self.inputs[i]}" if o == 0 else "", fontsize=8, pad=3)
+            axes[o, 0].set_ylabel(f"out {self.outputs[o]}", fontsize=8, rotation=0, ha="right", va="center")
+        _bar(figure, axes, top, min(1, 2.5 / outs))
+        figure.suptitle(title, fontsize=10)
+        return figure
+
+    def _table(self, weights, title):
+        ins, outs = weights.shape
+        ratio = np.clip(outs / ins, 0.35, 1.6)
+        figure, axis = style.figure(5.4, 4.2 * ratio + 0.8)
+        top = np.abs(weights).max() or 1
+        axis.imshow(weights.T, cmap="RdBu_r", vmin=-top, vmax=top, aspect="auto")
+        axis.grid(False)
+        axis.set(xlabel="input channel", ylabel="output channel")
+        _bar(figure, axis, top, 0.9)
+        axis.set_title(title, fontsize=10)
+        return figure
+
+
+def _bar(figure, axes, top, shrink):
+    import matplotlib.pyplot as plt
+
+    scale = plt.cm.ScalarMappable(plt.Normalize(-top, top), "RdBu_r")
+    bar = figure.colorbar(scale, ax=axes, shrink=shrink, aspect=18, pad=0.015)
+    bar.ax.tick_params(labelsize=8)
+    bar.ax.grid(False)
+    bar.outline.set_visible(False)
+
+
+def filters(model, layer, *, outputs=None, inputs=None, bgr=False):
+    """The kernels of a convolution: those of the first layer in colour, deeper ones per input channel.
+
+    outputs, inputs: numbers of the channels to draw; by default the first 32 outputs (8 where there is a panel per input)
+    and the first 8 inputs of a group. bgr=True: the net reads blue first, as nets with Caffe's weights do (VGG16).
+    A transposed convolution's kernels are drawn as it stamps them; of a separable one the depthwise kernels.
+    """
+    net = Net(model)
+    row = _convolution(net, layer)
+    array = _kernels(row.operation)
+    high, wide, ins, outs = array.shape
+    reads = row.inputs and _is_image(net, row.inputs[0]) and ins == 3
+    panel_per_input = not reads and ins > 1
+    if outputs is None:
+        outputs = range(min(outs, 8 if panel_per_input else 32))
+    if inputs is None:
+        inputs = range(min(ins, 8 if panel_per_input else ins))
+    outputs = [_channel(row, c, outs) for c in outputs]
+    try:
+        inputs = [_channel(row, c, ins) for c in inputs]
+    except ValueError:
+        raise ValueError(
+            f"the kernels of {row.name} have the inputs 0 to {ins - 1}, got {list(inputs)}"
+        ) from None
+    if not outputs or not inputs:
+        raise ValueError("at least one output and one input are drawn")
+    return Filters(row, array, outputs, inputs, reads, bgr)
+
+
+def _is_image(net, name):
+    """Whether a layer hands the image on: the input, or padding and scaling of it."""
+    while name != net.input:
+        if not isinstance(net[name].operation, (L.ZeroPadding2D, L.Rescaling, L.Normalization)):
+            return False
+        name = net[name].inputs[0]
+    return True
+
+
+# --------------------------------------------------------------------------- one convolution, taken apart
+
+
+class Convolution(Picture):
+    """One output channel of a convolution, as the sum it is.
+
+    `.inputs` (h, w, n) the maps that it reads, numbered `.reads`; `.kernels` (kh, kw, n); `.products` (h', w', n) each map
+    with its kernel; `.sums` (h', w', n) their running sum; `.bias`; `.array` (h', w') the sum with the bias, before the
+    activation; `.output` after it. `.after`: [(name, map)] of the layers that follow it point by point (batch norm, ReLU).
+    """
+
+    def __init__(
+        self, row, channel, shown, inputs, reads, kernels, products, bias, output, activation, after, rows
+    ):
+        self.layer, self.channel, self.shown = row.name, channel, shown
+        self.inputs, self.reads, self.kernels, self.products = inputs, reads, kernels, products
+        self.sums, self.bias = np.cumsum(products, axis=-1), bias
+        self.array, self.output, self.activation, self.after = (
+            products.sum(-1) + bias,
+            output,
+            activation,
+            after,
+        )
+        order = np.argsort(-np.abs(products).mean((0, 1)), kind="stable")[:rows]
+        self.drawn = sorted(int(i) for i in order)
+        self.alt = (
+            f"{row.name}, channel {channel}: {len(self.drawn)} of its {len(reads)} input maps, each times its kernel, "
+            "the partial sums, the bias and the activation"
+        )
+
+    def _figure(self):
+        rest = len(self.reads) - len(self.drawn)
+        rows = len(self.drawn) + bool(rest) + 1
+        figure, axes = style.figure(7.4, 1.62 * rows + 0.55, rows, 4, squeeze=False)
+        weight = np.abs(self.kernels).max() or 1
+        order = self.drawn + [i for i in range(len(self.reads)) if i not in self.drawn]
+        sums = np.cumsum(self.products[..., order], axis=-1)
+        top = max(float(np.quantile(np.abs(a), 0.998)) for a in (self.products, sums, self.array)) or 1
+        signed = dict(cmap="RdBu_r", vmin=-top, vmax=top)
+        cmap, low, high = heat_scale(self.inputs[..., self.drawn])
+        small = dict(fontsize=8.5, pad=3)
+        for r, i in enumerate(self.drawn):
+            one = axes[r]
+            one[0].imshow(self.inputs[..., i], cmap=cmap, vmin=low, vmax=high)
+            bare(one[0], f"input map {self.reads[i]}", **small)
+            one[1].imshow(self.kernels[..., i], cmap="RdBu_r", vmin=-weight, vmax=weight)
+            bare(one[1], "its kernel" + self._numbers(i, weight, one[1]), **small)
+            one[2].imshow(self.products[..., i], **signed)
+            bare(one[2], "map * kernel", **small)
+            one[3].imshow(sums[..., r], **signed)
+            bare(one[3], "sum so far" if r else "= sum so far", **small)
+        if rest:
+            one = axes[len(self.drawn)]
+            one[0].remove()
+            one[1].remove()
+            one[2].imshow(self.products[..., order[len(self.drawn) :]].sum(-1), **signed)
+            bare(one[2], f"the other {rest} maps * kernels", **small)
+            one[3].imshow(sums[..., -1], **signed)
+            bare(one[3], "sum of all", **small)
+        last = [(f"sum + bias ({self.bias:+.3f})", self.array, signed)]
+        if self.activation:
+            last.append((f"after {self.activation}", self.output, None))
+        last = (last + [(f"after {name}", map_, None) for name, map_ in self.after])[:4]
+        for axis, (title, values, scale) in zip(axes[-1], last, strict=False):
+            if scale is None:
+                cmap, low, high = heat_scale(values)
+                scale = dict(cmap=cmap, vmin=low, vmax=high)
+            axis.imshow(values, **scale)
+            bare(axis, title, **small)
+        for axis in axes[-1][len(last) :]:
+            axis.remove()
+        figure.suptitle(
+            f"{self.layer}, channel {self.channel}: red adds, blue takes away, white is 0", fontsize=10
+        )
+        return figure
+
+    def _numbers(self, i, weight, axis):
+        """The kernel's numbers, written into it where there is room."""
+        kernel = self.kernels[..., i]
+        if max(kernel.shape) <= 3:
+            for (r, c), value in np.ndenumerate(kernel):
+                ink = "white" if abs(value) > 0.6 * weight else "black"
+                axis.text(c, r, f"{value:.2f}", ha="center", va="center", size=7, color=ink)
+        return ""
+
+
+def convolve(model, image, layer, channel, *, rows=4, preprocess=None):
+    """One output channel of a convolution taken apart: input maps times kernels, partial sums, bias, activation.
+
+    For every stride, dilation and number of groups, 1x1, depthwise, separable and transposed: the sum is the layer's own
+    output. rows: how many input maps are drawn, those that add most; the others are summed in one panel.
+    """
+    net, x, shown = prepare(model, image, preprocess)
+    row = _convolution(net, layer)
+    operation = row.operation
+    channel = _channel(row, channel, row.output_shape[-1])
+    if not isinstance(rows, int) or rows < 1:
+        raise ValueError(f"rows is a whole number from 1 up, got {rows!r}")
+    following = _following(net, row)
+    found = net.read(x, [row.inputs[0], row.name, *(r.name for r in following)])
+    before, reads, kernels, one_map = _taken_apart(operation, found[row.inputs[0]], channel)
+    products = np.stack(
+        [ops.convert_to_numpy(one_map(before[..., i : i + 1], kernels[..., i])) for i in range(len(reads))],
+        axis=-1,
+    )[0, :, :, 0]
+    bias = float(ops.convert_to_numpy(operation.bias)[channel]) if operation.use_bias else 0.0
+    total = ops.convert_to_tensor(products.sum(-1)[None, ..., None] + bias)
+    linear = operation.activation in (None, keras.activations.linear)
+    # softmax over channels needs them all, so the activation is taken from the layer's own output
+    output = ops.convert_to_numpy(total)[0, ..., 0] if linear else found[row.name][0, ..., channel]
+    activation = "" if linear else getattr(operation.activation, "__name__", "activation")
+    after = [(r.name, found[r.name][0, ..., channel]) for r in following]
+    return Convolution(
+        row, channel, shown, before[0], reads, kernels, products, bias, output, activation, after, rows
+    )
+
+
+def _following(net, row, most=2):
+    """The layers that read nothing but this one and act point by point: batch norm, activation."""
+    found = []
+    while len(found) < most:
+        readers = [r for r in net.rows if row.name in r.inputs]
+        if len(readers) != 1 or len(readers[0].inputs) != 1:
+            break
+        row = readers[0]
+        if not isinstance(row.operation, (L.BatchNormalization, L.Activation, L.ReLU, L.LeakyReLU, L.PReLU)):
+            break
+        found.append(row)
+    return found
+
+
+def _taken_apart(layer, x, channel):
+    """(maps, their numbers, kernels (kh, kw, n), one map and its kernel to a product) for one output channel."""
+    if isinstance(layer, L.SeparableConv2D):  # a 1x1 convolution over the depthwise maps
+        x = ops.convert_to_numpy(
+            ops.depthwise_conv(
+                x,
+                layer.depthwise_kernel,
+                layer.strides,
+                layer.padding,
+                layer.data_format,
+                layer.dilation_rate,
+            )
+        )
+        kernel, strides, padding, dilation = ops.convert_to_numpy(layer.pointwise_kernel), 1, "valid", 1
+    else:
+        kernel, strides, padding, dilation = (
+            _kernels(layer),
+            layer.strides,
+            layer.padding,
+            layer.dilation_rate,
+        )
+    kernel = kernel.astype("float32")
+    if isinstance(layer, L.DepthwiseConv2D) and not isinstance(layer, L.SeparableConv2D):
+        first, n = channel // layer.depth_multiplier, 1
+    else:
+        n = kernel.shape[2]
+        first = channel // (kernel.shape[3] // getattr(layer, "groups", 1)) * n
+    kernels = kernel[..., channel]
+
+    def one_map(values, weights):
+        weights = weights[:, :, None, None]
+        if isinstance(layer, L.Conv2DTranspose):
+            return ops.conv_transpose(values, weights, strides, padding, layer.output_padding, None, dilation)
+        return ops.conv(values, weights, strides, padding, None, dilation)
+
+    return x[..., first : first + n], list(range(first, first + n)), kernels, one_map

@@ -1,0 +1,273 @@
+"""A net that runs call by call, and images that fit it: what every picture of a network stands on.
+
+Layers are asked for by name, wherever they lie: nested and Sequential models are read as one graph (`graph.flatten`).
+The stage's name works too: "conv4" is the last map of conv4_block1_1_conv ... conv4_block6_out.
+"""
+
+import difflib
+import logging
+import weakref
+
+import keras
+import numpy as np
+from keras import layers as L
+from keras import ops
+
+from .. import graph
+
+# --------------------------------------------------------------------------- a net, call by call
+
+# Keras compiles a grouped convolution anew at each call outside a compiled function, and TensorFlow says so every time.
+logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in record.getMessage())
+
+_FLAT = weakref.WeakKeyDictionary()  # inlining adds calls to the shared layers, so each model is inlined once
+
+
+def _flat(model, shape):
+    """The model as one functional graph, its free sizes filled in by the image's."""
+    functional = graph._functional(model)
+    sides = functional.inputs[0].shape[1:]
+    if None not in sides and not any(isinstance(op, keras.Model) for op in functional.operations):
+        return functional
+    key = (tuple(map(id, model.layers)), shape if None in sides else None)
+    known = _FLAT.setdefault(model, {})
+    if key not in known:
+        if None in sides and shape is not None:
+            x = keras.Input(shape, name=functional.inputs[0].name)
+            functional = keras.Model(x, functional(x), name=model.name)
+        known[key] = graph.flatten(functional)
+    return known[key]
+
+
+class Net:
+    """A model whose calls can be watched, replaced and skipped. `rows` as `graph.trace` gives them, `nodes` their calls.
+
+    The layers are the model's own, so are the weights; the model itself is never changed. `shape` fills in free sizes.
+    """
+
+    def __init__(self, model, shape=None):
+        self.model = _flat(model, shape)
+        if len(self.model.inputs) != 1 or len(self.model.inputs[0].shape) != 4:
+            shapes = [tuple(t.shape[1:]) for t in self.model.inputs]
+            raise ValueError(f"{model.name} must take one image (height, width, channels), it takes {shapes}")
+        self.rows, self.nodes = graph.trace(self.model), graph._nodes(self.model)
+        self.place = {row.name: i for i, row in enumerate(self.rows)}
+        named = {
+            id(t): row.name for row, node in zip(self.rows, self.nodes, strict=True) for t in node.outputs
+        }
+        self.input = named[id(self.model.inputs[0])]
+        self.output = named[id(self.model.outputs[0])]  # of several outputs the first
+
+    @property
+    def shape(self):
+        """(height, width, channels) of the image that the net takes."""
+        return self[self.input].output_shape
+
+    def __getitem__(self, name):
+        return self.rows[self.place[name]]
+
+    def row(self, layer):
+        """The row of a layer, by its name, its stage's name (the stage's last map) or the layer itself."""
+        name = getattr(layer, "name", layer)
+        if name in self.place:
+            return self[name]
+        stage = [r for r in self.rows if graph.stage_of(r) == name and len(r.output_shape) == 3]
+        stage = [r for r in stage if not isinstance(r.operation, (L.ZeroPadding2D, L.Cropping2D))]
+        if stage:
+            return stage[-1]
+        stages = [s for s in dict.fromkeys(map(graph.stage_of, self.rows)) if s not in self.place]
+        close = difflib.get_close_matches(str(name), [*self.place, *stages], 4, 0.4)
+        close = close or [r.name for r in self.rows if len(r.output_shape) == 3][-4:]
+        has = f" or a stage ({', '.join(stages)})" if stages else ""
+        raise ValueError(
+            f"{self.model.name} has no layer {name!r}; near it are {', '.join(close)}. "
+            f"Any of its {len(self.rows)} layers will do{has}: cnnbook.summary(model) names them"
+        )
+
+    def map(self, layer):
+        """The row of a layer whose output is a map (height, width, channels); ValueError if it is not."""
+        row = self.row(layer)
+        if len(row.output_shape) != 3:
+            before = [r.name for r in self.rows[: self.place[row.name]] if len(r.output_shape) == 3]
+            raise ValueError(
+                f"{row.name} of {self.model.name} has no map, its output has the shape {row.output_shape}; "
+                f"the last map before it is {before[-1]}"
+            )
+        return row
+
+    def last_map(self):
+        """The row of the map that a class activation map reads: the last before the global pool, by the graph.
+
+        Of a net whose output is a map itself (segmentation) it is the last map at its coarsest stride.
+        """
+        ends_in_map = len(self[self.output].output_shape) == 3
+        found = {} if ends_in_map else graph.features(self.model)
+        if found:
+            return self[found[max(found)].name]
+        end = self.place[self.output] + 1
+        if ends_in_map:  # before the last layer with weights: the classes' own maps explain nothing
+            end = max((i for i in range(end) if self.rows[i].params), default=end)
+        maps = [r for r in self.rows[:end] if len(r.output_shape) == 3 and r.known and max(r.stride) > 0]
+        maps = [r for r in maps if not isinstance(r.operation, (L.InputLayer, L.ZeroPadding2D))]
+        if not maps:
+            raise ValueError(f"{self.model.name} has no map before its head; name a layer")
+        coarsest = max(max(r.stride) for r in maps)
+        return [r for r in maps if max(r.stride) == coarsest][-1]
+
+    def run(self, given, wanted, swap=None):
+        """The values of the layers `wanted`, {name: tensor}, from those `given`; only what lies between is computed.
+
+        given: {name: tensor}, of the input or of any layer. swap: {id of an operation: what to call in its place}.
+        Always in inference mode.
+        """
+        swap, values, needed, stack = swap or {}, {}, set(), [n for n in wanted if n not in given]
+        for name, value in given.items():
+            values[id(self.nodes[self.place[name]].outputs[0])] = value
+        while stack:
+            name = stack.pop()
+            if name not in needed:
+                needed.add(name)
+                stack += [parent for parent in self[name].inputs if parent not in given]
+        if self.input in needed:
+            raise ValueError(
+                f"{wanted} of {self.model.name} need the image, or more layers than {list(given)}"
+            )
+        for i in sorted(self.place[name] for name in needed):
+            node = self.nodes[i]
+            args, kwargs = node.arguments.fill_in(values)
+            if kwargs.get("training") is not None:
+                kwargs["training"] = False
+            results = swap.get(id(node.operation), node.operation)(*args, **kwargs)
+            values.update(zip(map(id, node.outputs), keras.tree.flatten(results), strict=True))
+        return {name: values[id(self.nodes[self.place[name]].outputs[0])] for name in wanted}
+
+    def read(self, images, wanted, batch=32):
+        """The values of the layers `wanted` for images (n, h, w, c) as NumPy arrays, {name: array}."""
+        parts = []
+        for i in range(0, len(images), batch):
+            x = ops.convert_to_tensor(images[i : i + batch])
+            parts.append({k: ops.convert_to_numpy(v) for k, v in self.run({self.input: x}, wanted).items()})
+        return {name: np.concatenate([part[name] for part in parts]).astype("float32") for name in wanted}
+
+
+def twin(layer, **changed):
+    """The same layer with the same variables and other attributes: `twin(conv, activation=keras.activations.linear)`.
+
+    The layer itself stays as it is. (Copying by `copy` would save and load it, with new variables.)
+    """
+    other = object.__new__(type(layer))
+    other.__dict__.update(layer.__dict__, **changed)
+    return other
+
+
+def logits(operation):
+    """What to call in place of a last operation to get the scores before its softmax or sigmoid; None if it has none."""
+    squashing = (keras.activations.softmax, keras.activations.sigmoid)
+    if getattr(operation, "activation", None) in squashing:
+        return twin(operation, activation=keras.activations.linear)
+    if isinstance(operation, L.Softmax) or type(operation).__name__ in ("Softmax", "Sigmoid"):
+        return lambda x, **_: x
+    return None
+
+
+def before_activation(operation):
+    """What to call in place of a layer to get what its own activation receives; None if it has none."""
+    if isinstance(operation, (L.Activation, L.ReLU, L.Softmax)) or type(operation).__name__ in (
+        "Relu",
+        "Relu6",
+    ):
+        return lambda x, **_: x
+    if getattr(operation, "activation", None) in (None, keras.activations.linear):
+        return None
+    return twin(operation, activation=keras.activations.linear)
+
+
+# --------------------------------------------------------------------------- an image that fits
+
+
+def prepare(model, image, preprocess=None):
+    """(net, x, shown): the net, the image as it takes it (1, h, w, c) float32, and the picture to show, 0 to 1."""
+    pixels = np.asarray(image)
+    if pixels.ndim == 4 and len(pixels) == 1:
+        pixels = pixels[0]
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    if pixels.ndim != 3:
+        raise ValueError(
+            f"one image (height, width, channels) is asked, got an array of shape {np.shape(image)}"
+        )
+    net, x = fit(model, pixels[None], preprocess)
+    return net, x, show(pixels, preprocess is not None)
+
+
+def fit(model, images, preprocess=None):
+    """(net, x): the net and the images (n, h, w, c) as it takes them, float32. ValueError says what does not fit.
+
+    `preprocess` is the net's input scaling, a function of images as they are seen (0 to 255, or 0 to 1).
+    """
+    images = np.asarray(images)
+    if images.ndim != 4 or not len(images):
+        raise ValueError(f"images have the shape (n, height, width, channels), got {images.shape}")
+    if images.dtype.kind not in "uifb" or not np.isfinite(images).all():
+        raise ValueError(f"images are finite numbers, got {images.dtype} with values that are not")
+    low, high = float(images.min()), float(images.max())
+    if preprocess is not None and (low < 0 or high > 255):
+        raise ValueError(
+            f"preprocess takes images as they are seen, from 0 to 255; these go from {low:.4g} to {high:.4g}, "
+            "as if it had been applied already: leave one of the two out"
+        )
+    x = np.asarray(preprocess(images) if preprocess else images).astype("float32")
+    net = Net(model, x.shape[1:])
+    if any(have is not None and have != got for have, got in zip(net.shape, x.shape[1:], strict=True)):
+        raise ValueError(
+            f"{model.name} takes images of shape {net.shape}, got {x.shape[1:]}; data.resize(images, size) resizes"
+        )
+    if preprocess is None:
+        _check_range(net, images.dtype, low, high)
+    return net, x
+
+
+def _check_range(net, dtype, low, high):
+    scale = scales_pixels(net)
+    if scale and (low < 0 or high > 255 or (dtype.kind == "f" and 0 < high <= 1)):
+        raise ValueError(
+            f"{net.model.name} begins with {scale}: it takes values from 0 to 255, these go from {low:.4g} to {high:.4g}"
+        )
+    if not scale and dtype == np.uint8:
+        raise ValueError(
+            f"{net.model.name} does not scale its input, and these are raw pixels from 0 to 255: give the images as it "
+            "was trained on them, or preprocess=..., their scaling; if it was trained on raw pixels, x.astype('float32')"
+        )
+
+
+def scales_pixels(net):
+    """The name of the layer that divides pixels of 0 to 255 at the entrance of a net, "" if there is none."""
+    first = [row for row in net.rows if row.inputs == (net.input,)]
+    rescales = first and isinstance(first[0].operation, L.Rescaling)
+    return first[0].name if rescales and np.max(np.abs(first[0].operation.scale)) < 0.02 else ""
+
+
+def show(pixels, seen=False):
+    """An image (h, w, c) as it can be drawn: (h, w, 3) or (h, w), 0 to 1. Scaled inputs are stretched to that range."""
+    whole, pixels = pixels.dtype == np.uint8, pixels.astype("float64")
+    low, high = pixels.min(), pixels.max()
+    if whole or (low >= 0 and 1 < high <= 255):
+        pixels = pixels / 255
+    elif low < 0 or high > 1:
+        pixels = (pixels - low) / (high - low)
+    return pixels if pixels.shape[-1] == 3 else pixels.mean(-1)
+
+
+def spread(values, row, size):
+    """Maps (h, w, ...) brought to the image's size (height, width): every unit stands at the centre of its receptive
+    field, values between are linear and beyond the first and last unit constant. Where the field is not known the map
+    is stretched over the image."""
+    matrices = []
+    for axis in (0, 1):
+        n, pixels = values.shape[axis], np.arange(size[axis])
+        if row.known and row.stride is not None and row.stride[axis]:
+            first = float(row.window[axis]) + (float(row.receptive_field[axis]) - 1) / 2
+            centres = first + float(row.stride[axis]) * np.arange(n)
+        else:
+            centres = (np.arange(n) + 0.5) * size[axis] / n - 0.5
+        matrices.append(np.stack([np.interp(pixels, centres, unit) for unit in np.eye(n)], axis=1))
+    return np.einsum("yh,hw...,xw->yx...", matrices[0], values, matrices[1], optimize=True)
