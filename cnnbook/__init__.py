@@ -8,7 +8,20 @@ import importlib
 
 __version__ = "0.1.0"
 
-_MODULES = ("blocks", "data", "exercises", "graph", "layers", "models", "training", "viz", "weights")
+_MODULES = (
+    *(
+        "blocks",
+        "data",
+        "exercises",
+        "graph",
+        "layers",
+        "models",
+        "normalisation",
+        "training",
+        "viz",
+        "weights",
+    ),
+)
 _NAMES = {"load": "layers", "summary": "graph"}
 
 

@@ -13,6 +13,8 @@ IMAGENET = {
     "ResNet50": ("ResNet50", "caffe"),
     "ResNet101": ("ResNet101", "caffe"),
     "ResNet152": ("ResNet152", "caffe"),
+    "InceptionV3": ("InceptionV3", "tf"),
+    "InceptionResNetV2": ("InceptionResNetV2", "tf"),
 }
 
 
