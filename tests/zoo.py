@@ -56,7 +56,6 @@ SMALL = {
     "Maxout": dict(input_shape=(8, 8, 3)),
     "GoogLeNet": dict(input_shape=(65, 65, 3), auxiliary=True),
     "BNInception": dict(input_shape=(33, 33, 3)),
-    "InceptionV3": dict(input_shape=(75, 75, 3)),
     "InceptionResNetV1": dict(input_shape=(75, 75, 3), repeats=(1, 1, 1)),
 }
 
@@ -84,9 +83,4 @@ PORTS = [
     ("InceptionV3", {"classes": 7, "input_shape": (75, 80, 3)}, (75, 80)),
     ("InceptionResNetV2", {}, (299, 299)),
     ("InceptionResNetV2", {"include_top": False}, (90, 77)),
-    (
-        "InceptionResNetV2",
-        {"classes": 7, "classifier_activation": None, "input_shape": (80, 75, 3)},
-        (80, 75),
-    ),
 ]
