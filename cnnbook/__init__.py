@@ -17,6 +17,7 @@ _MODULES = (
     "graph",
     "layers",
     "models",
+    "normalisation",
     "training",
     "viz",
     "weights",

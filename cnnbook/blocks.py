@@ -1,6 +1,7 @@
 """The pieces that several papers share. A piece is a function: tensor in, tensor out, every layer named."""
 
 import contextlib
+import functools
 import inspect
 import sys
 
@@ -8,6 +9,13 @@ import keras
 from keras import layers as L
 
 from . import weights as weights_
+
+
+def conv(x, filters, kernel, strides=1, *, name, activation="relu", padding="symmetric", **options):
+    """Convolution and activation: `{name}_conv`, `{name}_relu`. Padding as in `conv_bn`."""
+    x, padding = _pad(x, kernel, strides, padding, name)
+    x = L.Conv2D(filters, kernel, strides, padding, name=f"{name}_conv", **options)(x)
+    return L.Activation(activation, name=f"{name}_{activation}")(x) if activation else x
 
 
 def conv_bn(
@@ -22,20 +30,38 @@ def conv_bn(
     epsilon=1e-3,
     momentum=0.99,
     use_bias=False,
+    scale=True,
     **options,
 ):
     """Convolution, batch normalisation, activation: `{name}_conv`, `{name}_bn`, `{name}_relu`.
 
     `padding="symmetric"` adds kernel // 2 zeros on every side, as Caffe and torch do. Keras' own "same" pads a
     strided convolution on one side only: the same shapes, other numbers. At stride 1 the two agree.
+    scale: whether batch normalisation has a trained gamma (behind a ReLU the next convolution can do its work).
     """
-    if padding == "symmetric":
-        padding = "same" if strides == 1 else "valid"
-        if strides > 1 and kernel > 1:
-            x = L.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
+    x, padding = _pad(x, kernel, strides, padding, name)
     x = L.Conv2D(filters, kernel, strides, padding, use_bias=use_bias, name=f"{name}_conv", **options)(x)
-    x = L.BatchNormalization(momentum=momentum, epsilon=epsilon, name=f"{name}_bn")(x)
+    x = L.BatchNormalization(momentum=momentum, epsilon=epsilon, scale=scale, name=f"{name}_bn")(x)
     return L.Activation(activation, name=f"{name}_{activation}")(x) if activation else x
+
+
+def _pad(x, kernel, strides, padding, name):
+    """The input of a convolution and the `padding` that Keras is to be told."""
+    if padding != "symmetric":
+        return x, padding
+    if strides > 1 and kernel > 1:
+        x = L.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
+    return x, "same" if strides == 1 else "valid"
+
+
+def chain(x, *links, conv, name):
+    """Convolutions one after another, each link the (filters, kernel, ...) of `conv`: `{name}_1`, `{name}_2`, ...
+
+    A single one is called `name`.
+    """
+    for i, link in enumerate(links, 1):
+        x = conv(x, *link, name=f"{name}_{i}" if len(links) > 1 else name)
+    return x
 
 
 def image(input_shape, *, smallest=1, flexible=True):
@@ -62,13 +88,21 @@ def image(input_shape, *, smallest=1, flexible=True):
 
 def classifier(x, classes, activation, name="predictions"):
     """The last dense layer."""
+    return L.Dense(number_of_classes(classes), activation=activation, name=name)(x)
+
+
+def number_of_classes(classes):
+    """`classes`, checked: for heads whose class scores are maps."""
     if not isinstance(classes, int) or classes < 1:
         raise ValueError(f"classes is a whole number of at least 1, got {classes!r}")
-    return L.Dense(classes, activation=activation, name=name)(x)
+    return classes
 
 
 def finish(inputs, x, *, pooling=None, weights=None, name):
-    """The ending of every network: optional global pooling of the last map, the model, its weights."""
+    """The ending of every network: optional global pooling of the last map, the model, its weights.
+
+    `x` is the output, or the list of several, the main one first.
+    """
     poolings = {None: None, "avg": L.GlobalAveragePooling2D, "max": L.GlobalMaxPooling2D}
     if pooling not in poolings:
         raise ValueError(f'pooling is None, "avg" or "max", got {pooling!r}')
@@ -80,13 +114,27 @@ def finish(inputs, x, *, pooling=None, weights=None, name):
 
 
 def pooled_classifier(
-    inputs, x, *, classes, include_top, pooling, weights, classifier_activation, name, dropout=0
+    inputs,
+    x,
+    *,
+    classes,
+    include_top,
+    pooling,
+    weights,
+    classifier_activation,
+    name,
+    dropout=0,
+    auxiliary=(),
 ):
-    """The head of ResNet and most nets after it: global average pooling and one dense layer; or none."""
+    """The head of ResNet and most nets after it: global average pooling and one dense layer; or none.
+
+    auxiliary: the outputs of heads that help training; they come after the main one, and leave with the top.
+    """
     if include_top:
         x = L.GlobalAveragePooling2D(name="avg_pool")(x)
         x = L.Dropout(dropout, name="dropout")(x) if dropout else x
         x, pooling = classifier(x, classes, classifier_activation), None
+        x = [x, *auxiliary] if auxiliary else x
     return finish(inputs, x, pooling=pooling, weights=weights, name=name)
 
 
@@ -99,6 +147,19 @@ def deep_graphs(frames=20_000):
         yield
     finally:
         sys.setrecursionlimit(before)
+
+
+def pretrained(network):
+    """A builder that is a plain function, with weights="imagenet" by its own name (`variant` does so itself)."""
+
+    @functools.wraps(network)
+    def build(**arguments):
+        if arguments.get("weights") == "imagenet":
+            inspect.signature(network).bind(**arguments)  # a wrong name first
+            arguments["weights"] = weights_.imagenet(network.__name__, **arguments)
+        return network(**arguments)
+
+    return build
 
 
 def variant(title, network, *leading, **defaults):

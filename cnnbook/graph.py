@@ -357,9 +357,16 @@ def blueprint(builder, *args, **arguments):
 
 
 def totals(model):
-    """The model in one row: input, params, state, macs, activations, and receptive field and stride of its last map."""
+    """The model in one row: input, params, state, macs, activations, and receptive field and stride of its last map.
+
+    Of several outputs the first is the main one: the last map is on the way to it, not in an auxiliary head.
+    """
     rows = trace(model)
-    maps = [row for row in rows if len(row.output_shape) == 3 and not row.global_context and row.known]
+    maps = [
+        row
+        for row in _main(rows, model)
+        if len(row.output_shape) == 3 and not row.global_context and row.known
+    ]
     macs, activations = [r.macs for r in rows], [r.activations for r in rows]
     return {
         "input": rows[0].output_shape,
@@ -370,6 +377,16 @@ def totals(model):
         "receptive_field": maps[-1].receptive_field if maps else None,
         "stride": maps[-1].stride if maps else None,
     }
+
+
+def _main(rows, model):
+    """The rows on the way to the model's first output; all where there is but one."""
+    needed = {row.name for row in rows if row.tensor is model.outputs[0]}
+    if len(model.outputs) == 1 or not needed:
+        return rows
+    for row in reversed(rows):
+        needed.update(row.inputs if row.name in needed else ())
+    return [row for row in rows if row.name in needed]
 
 
 # --------------------------------------------------------------------------- the stages of a backbone
@@ -399,12 +416,13 @@ def features(model):
 
     Not counted: padding, cropping, preprocessing, and whatever follows the first global pool of the main path. Where no
     single map separates (NASNet's cells read two), the last merge at that stride, marked separates=False. Strides are
-    the larger of height's and width's. For a nested model the tensors belong to `.model`, its flattened form.
+    the larger of height's and width's. Auxiliary heads (outputs after the first) are not counted either. For a nested
+    model the tensors belong to `.model`, its flattened form.
     """
     model = _functional(model)
     if any(isinstance(op, keras.Model) for op in model.operations):
         model = flatten(model)
-    rows = trace(model)
+    rows = _main(trace(model), model)
     place = {row.name: i for i, row in enumerate(rows)}
     reach = [0] * len(rows)  # how far down the graph an edge leads that starts at or above row i
     for i, row in enumerate(rows):
@@ -436,11 +454,11 @@ def _is_map(row):
 # --------------------------------------------------------------------------- the table
 
 
-_STAGE = re.compile(r"^(?P<stage>[a-z]+\d+[a-z]?)(?:_|$)")
+_STAGE = re.compile(r"^(?P<stage>[a-z]+_?\d+[a-z]?)(?:_|$)")
 
 
 def stage_of(row):
-    """The stage that a layer's name gives: conv4 of conv4_block6_out, block1 of block1_conv2; else the name itself."""
+    """The stage that a layer's name gives: conv4 of conv4_block6_out, mixed_5b of mixed_5b_conv; else the name itself."""
     kind = re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", row.kind)).lower()
     automatic = re.fullmatch(r"(.*?)(_\d+)?", row.name).group(1) == kind  # Keras' own name: conv2d_5
     match = _STAGE.match(row.name)

@@ -67,6 +67,40 @@ class PadChannels(keras.layers.Layer):
         return {**super().get_config(), "filters": self.filters}
 
 
+@keras.saving.register_keras_serializable(package="cnnbook")
+class Maxout(keras.layers.Layer):
+    """The largest of every `pieces` neighbouring channels (Goodfellow et al. 2013, arXiv:1302.4389, equation in section 2).
+
+    h_i = max_j z_{ij}, channels last: (..., filters * pieces) to (..., filters), no parameters. Behind a convolution or
+    a dense layer of filters * pieces outputs, an activation function of `pieces` straight lines that is learned.
+    """
+
+    pointwise = True
+
+    def __init__(self, pieces=2, **options):
+        super().__init__(**options)
+        if pieces < 1:
+            raise ValueError(f"pieces is the number of channels that compete, at least 1, got {pieces}")
+        self.pieces = pieces
+
+    def build(self, shape):
+        if shape[-1] % self.pieces:
+            raise ValueError(
+                f"{self.name} takes the largest of {self.pieces} channels, but its input has {shape[-1]}: "
+                f"give the layer before a multiple of {self.pieces}"
+            )
+
+    def call(self, x):
+        shape = ops.shape(x)
+        return ops.max(ops.reshape(x, (*shape[:-1], x.shape[-1] // self.pieces, self.pieces)), axis=-1)
+
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], shape[-1] // self.pieces)
+
+    def get_config(self):
+        return {**super().get_config(), "pieces": self.pieces}
+
+
 def load(path, **options):
     """Opens a model saved by `model.save(path)`, our own layers included; `options` as keras.models.load_model."""
     with deep_graphs():

@@ -23,7 +23,7 @@ def test_save_and_reload(name, tmp_path):
     net = small(name)
     x = np.random.default_rng(0).normal(size=(2, *net.input_shape[1:])).astype("float32")
     before = first(net(x, training=False))
-    assert before.shape == (2, net.output_shape[-1]) and np.allclose(before.sum(1), 1, atol=1e-5)
+    assert before.shape == (2, net.outputs[0].shape[-1]) and np.allclose(before.sum(1), 1, atol=1e-5)
     net.save(tmp_path / "net.keras")
     own = any(type(layer).__module__.startswith("cnnbook") for layer in net.layers)
     again = (cnnbook.load if own else keras.models.load_model)(tmp_path / "net.keras")
@@ -78,7 +78,7 @@ def test_forward_at_the_smallest_size(name):
     channels = 1 if name == "LeNet5" else 3
     net = build(**NEEDED.get(name, {}), input_shape=(smallest, smallest, channels))
     probabilities = first(net(np.ones((1, smallest, smallest, channels), "float32"), training=False))
-    assert probabilities.shape == (1, net.output_shape[-1])
+    assert probabilities.shape == (1, net.outputs[0].shape[-1])
     np.testing.assert_allclose(probabilities.sum(), 1, atol=1e-4)
 
 

@@ -19,6 +19,18 @@ SMALLEST = {
     "ResNet152": 32,
     "ResNetCIFAR": 3,
     "PlainCIFAR": 3,
+    "NiN": 3,
+    "NiNImageNet": 59,
+    "DSN": 3,
+    "Highway19": 4,
+    "FitNet19": 4,
+    "Maxout": 8,
+    "GoogLeNet": 17,
+    "BNInception": 17,
+    "InceptionV3": 75,
+    "InceptionV4": 75,
+    "InceptionResNetV1": 75,
+    "InceptionResNetV2": 75,
 }
 
 # Arguments that a builder cannot do without.
@@ -37,6 +49,14 @@ SMALL = {
     "ResNet50": dict(input_shape=(64, 64, 3), widths=(4, 8, 8, 8)),
     "ResNetCIFAR": dict(depth=8, widths=(4, 8, 8), input_shape=(16, 16, 3)),
     "PlainCIFAR": dict(depth=8, widths=(4, 8, 8), input_shape=(16, 16, 3)),
+    "NiN": dict(input_shape=(8, 8, 3)),
+    "DSN": dict(input_shape=(8, 8, 3)),
+    "Highway19": dict(input_shape=(8, 8, 3)),
+    "FitNet19": dict(input_shape=(8, 8, 3)),
+    "Maxout": dict(input_shape=(8, 8, 3)),
+    "GoogLeNet": dict(input_shape=(65, 65, 3), auxiliary=True),
+    "BNInception": dict(input_shape=(33, 33, 3)),
+    "InceptionResNetV1": dict(input_shape=(75, 75, 3), repeats=(1, 1, 1)),
 }
 
 # Weights whose gradient may vanish in a new net, by name of layer: (regular expression, reason).
@@ -58,4 +78,9 @@ PORTS = [
     ("ResNet50", {"include_top": False, "pooling": "max"}, (97, 65)),
     ("ResNet101", {"include_top": False, "pooling": "avg"}, (64, 64)),
     ("ResNet152", {"classifier_activation": None, "classes": 5, "input_shape": (64, 64, 3)}, (64, 64)),
+    ("InceptionV3", {}, (299, 299)),
+    ("InceptionV3", {"include_top": False, "pooling": "max"}, (97, 76)),
+    ("InceptionV3", {"classes": 7, "input_shape": (75, 80, 3)}, (75, 80)),
+    ("InceptionResNetV2", {}, (299, 299)),
+    ("InceptionResNetV2", {"include_top": False}, (90, 77)),
 ]
