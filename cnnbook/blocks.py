@@ -64,6 +64,13 @@ def chain(x, *links, conv, name):
     return x
 
 
+def bn_relu(x, *, name="", epsilon=1e-3, momentum=0.99):
+    """Batch normalisation and ReLU before a convolution: `{name}_bn`, `{name}_relu`; `bn`, `relu` without a name."""
+    name = f"{name}_" if name else ""
+    x = L.BatchNormalization(momentum=momentum, epsilon=epsilon, name=f"{name}bn")(x)
+    return L.Activation("relu", name=f"{name}relu")(x)
+
+
 def image(input_shape, *, smallest=1, flexible=True):
     """The input of a network, its shape checked: (height, width, channels), sides of at least `smallest` pixels.
 

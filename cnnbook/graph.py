@@ -29,6 +29,7 @@ class Row:
     output. receptive_field, stride: (height, width) in input pixels, of the local path; window: the first input pixel
     that output (0, 0) sees. global_context: a global pool or a flatten lies before, so in truth the unit sees the whole
     image. known: False for an operation that this reader does not understand; the receptive field is then None.
+    local: False for a vector of the whole image, which has no place of its own.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Row:
     inputs: tuple
     tensor: object = None
     operation: object = None
+    local: bool = True
 
 
 @dataclass(frozen=True)
@@ -296,6 +298,7 @@ def trace(model):
             inputs=tuple(dict.fromkeys(named[id(t)] for t in inputs)),
             tensor=outputs[0],
             operation=operation,
+            local=field.local,
         )
         named.update((id(t), name) for t in outputs)
         rows.append(row)
@@ -359,14 +362,11 @@ def blueprint(builder, *args, **arguments):
 def totals(model):
     """The model in one row: input, params, state, macs, activations, and receptive field and stride of its last map.
 
-    Of several outputs the first is the main one: the last map is on the way to it, not in an auxiliary head.
+    Those are of the local path, though a map behind squeeze-and-excitation sees the whole image. Of several outputs the
+    first is the main one: the last map is on the way to it, not in an auxiliary head.
     """
     rows = trace(model)
-    maps = [
-        row
-        for row in _main(rows, model)
-        if len(row.output_shape) == 3 and not row.global_context and row.known
-    ]
+    maps = [r for r in _main(rows, model) if len(r.output_shape) == 3 and r.local and r.known]
     macs, activations = [r.macs for r in rows], [r.activations for r in rows]
     return {
         "input": rows[0].output_shape,

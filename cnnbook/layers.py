@@ -101,6 +101,51 @@ class Maxout(keras.layers.Layer):
         return {**super().get_config(), "pieces": self.pieces}
 
 
+@keras.saving.register_keras_serializable(package="cnnbook")
+class SumSplits(keras.layers.Layer):
+    """The sum of the `splits` equal parts that lie side by side along the channels: (..., splits * C) -> (..., C).
+
+    Selective kernels (Li et al. 2019) and split attention (Zhang et al. 2020) add their branches so. ValueError for
+    channels that `splits` does not divide.
+    """
+
+    pointwise = True
+
+    def __init__(self, splits=2, **options):
+        super().__init__(**options)
+        if not isinstance(splits, int) or splits < 1:
+            raise ValueError(f"splits is a whole number of at least 1, got {splits!r}")
+        self.splits = splits
+
+    def build(self, shape):
+        if shape[-1] % self.splits:
+            raise ValueError(f"{self.name}: {shape[-1]} channels do not part into {self.splits} equal splits")
+
+    def call(self, x):
+        return sum(ops.split(x, self.splits, axis=-1))
+
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], shape[-1] // self.splits)
+
+    def get_config(self):
+        return {**super().get_config(), "splits": self.splits}
+
+
+@keras.saving.register_keras_serializable(package="cnnbook")
+class SoftmaxSplits(SumSplits):
+    """A softmax over the `splits` parts of the channels, for each of the C channels alone: the shape is unchanged.
+
+    The splits' values of one channel add up to one, so multiplying by them and `SumSplits` take a weighted mean.
+    """
+
+    def call(self, x):
+        parts = ops.softmax(ops.stack(ops.split(x, self.splits, axis=-1), axis=-2), axis=-2)
+        return ops.concatenate(ops.unstack(parts, self.splits, axis=-2), axis=-1)
+
+    def compute_output_shape(self, shape):
+        return shape
+
+
 def load(path, **options):
     """Opens a model saved by `model.save(path)`, our own layers included; `options` as keras.models.load_model."""
     with deep_graphs():

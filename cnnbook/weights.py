@@ -15,6 +15,12 @@ IMAGENET = {
     "ResNet152": ("ResNet152", "caffe"),
     "InceptionV3": ("InceptionV3", "tf"),
     "InceptionResNetV2": ("InceptionResNetV2", "tf"),
+    "ResNet50V2": ("ResNet50V2", "tf"),
+    "ResNet101V2": ("ResNet101V2", "tf"),
+    "ResNet152V2": ("ResNet152V2", "tf"),
+    "DenseNet121": ("DenseNet121", "torch"),
+    "DenseNet169": ("DenseNet169", "torch"),
+    "DenseNet201": ("DenseNet201", "torch"),
 }
 
 
@@ -174,4 +180,9 @@ def scaling(mode):
         """RGB from -1 to 1."""
         return np.asarray(images, "float32") / 127.5 - 1
 
-    return {"caffe": caffe, "tf": tf}[mode]
+    def torch(images):
+        """RGB from 0 to 1, then minus the mean and divided by the deviation of ImageNet's colours."""
+        images = np.asarray(images, "float32") / 255 - np.array([0.485, 0.456, 0.406], "float32")
+        return images / np.array([0.229, 0.224, 0.225], "float32")
+
+    return {"caffe": caffe, "tf": tf, "torch": torch}[mode]

@@ -31,12 +31,34 @@ SMALLEST = {
     "InceptionV4": 75,
     "InceptionResNetV1": 75,
     "InceptionResNetV2": 75,
+    "ResNet50V2": 32,
+    "ResNet101V2": 32,
+    "ResNet152V2": 32,
+    "PreActResNetCIFAR": 3,
+    "DenseNet121": 32,
+    "DenseNet169": 32,
+    "DenseNet201": 32,
+    "DenseNet264": 32,
+    "DenseNetCIFAR": 4,
+    "ResNeXt50": 32,
+    "ResNeXt101": 32,
+    "ResNeXtCIFAR": 3,
+    "SEResNet50": 32,
+    "SEResNet101": 32,
+    "SEResNet152": 32,
+    "SENet154": 32,
+    "SKNet26": 32,
+    "SKNet50": 32,
+    "ResNeSt50": 32,
+    "ResNeSt101": 32,
 }
 
 # Arguments that a builder cannot do without.
 NEEDED = {
     "ResNetCIFAR": dict(depth=20),
     "PlainCIFAR": dict(depth=20),
+    "PreActResNetCIFAR": dict(depth=20),
+    "DenseNetCIFAR": dict(depth=40, growth=12),
 }
 
 # The smallest member of each family, with four classes: saved, loaded, trained by one step on both backends.
@@ -57,6 +79,13 @@ SMALL = {
     "GoogLeNet": dict(input_shape=(65, 65, 3), auxiliary=True),
     "BNInception": dict(input_shape=(33, 33, 3)),
     "InceptionResNetV1": dict(input_shape=(75, 75, 3), repeats=(1, 1, 1)),
+    "ResNet50V2": dict(input_shape=(64, 64, 3), widths=(4, 8, 8, 8)),
+    "PreActResNetCIFAR": dict(depth=8, widths=(4, 8, 8), input_shape=(16, 16, 3)),
+    "DenseNetCIFAR": dict(depth=10, growth=4, input_shape=(16, 16, 3)),
+    "ResNeXtCIFAR": dict(depth=11, cardinality=2, width=32, widths=(4, 8, 8), input_shape=(16, 16, 3)),
+    "SEResNet50": dict(input_shape=(64, 64, 3), ratio=2, widths=(4, 8, 8, 8)),
+    "SKNet26": dict(input_shape=(64, 64, 3), cardinality=2, width=32, widths=(4, 8, 8, 8)),
+    "ResNeSt50": dict(input_shape=(64, 64, 3), stem=4, widths=(4, 8, 8, 8)),
 }
 
 # Weights whose gradient may vanish in a new net, by name of layer: (regular expression, reason).
@@ -83,4 +112,12 @@ PORTS = [
     ("InceptionV3", {"classes": 7, "input_shape": (75, 80, 3)}, (75, 80)),
     ("InceptionResNetV2", {}, (299, 299)),
     ("InceptionResNetV2", {"include_top": False}, (90, 77)),
+    ("ResNet50V2", {}, (224, 224)),
+    ("ResNet50V2", {"include_top": False, "pooling": "max"}, (97, 65)),
+    ("ResNet101V2", {"include_top": False, "pooling": "avg"}, (64, 64)),
+    ("ResNet152V2", {"classifier_activation": None, "classes": 5, "input_shape": (64, 64, 3)}, (64, 64)),
+    ("DenseNet121", {}, (224, 224)),
+    ("DenseNet121", {"include_top": False, "pooling": "max"}, (97, 65)),
+    ("DenseNet169", {"include_top": False, "pooling": "avg"}, (64, 64)),
+    ("DenseNet201", {"classifier_activation": None, "classes": 5, "input_shape": (64, 64, 3)}, (64, 64)),
 ]

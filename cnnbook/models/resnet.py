@@ -38,12 +38,34 @@ def basic(x, filters, strides, option, name):  # Fig. 5, left
     return L.Activation("relu", name=f"{name}_out")(y)
 
 
-def bottleneck(x, filters, strides, option, name):  # Fig. 5, right
-    y = conv_bn(x, filters, 1, strides, name=f"{name}_1")
-    y = conv_bn(y, filters, 3, name=f"{name}_2")
+def bottleneck(
+    x, filters, strides, option, name, *, width=None, between=None, gate=None, shortcut=None
+):  # Fig. 5, right
+    """1x1, 3x3 and 1x1 convolutions. What later papers change is an argument, a function of theirs:
+
+    width: channels of the first convolution. between(y, strides, name): in place of the 3x3 convolution; it takes the
+    stride over. gate(y, name): weighs the residual before the sum. shortcut(x, channels, strides, name): brings x to
+    the size of the residual; `connect` projects only what then still differs.
+    """
+    y = conv_bn(x, width or filters, 1, 1 if between else strides, name=f"{name}_1")
+    y = between(y, strides, f"{name}_2") if between else conv_bn(y, filters, 3, name=f"{name}_2")
     y = conv_bn(y, 4 * filters, 1, activation=None, name=f"{name}_3")
+    y = gate(y, name) if gate else y
+    x, strides = (shortcut(x, 4 * filters, strides, name), 1) if shortcut else (x, strides)
     y = connect(x, y, strides, option, name) if option else y
     return L.Activation("relu", name=f"{name}_out")(y)
+
+
+def stem(x, filters):
+    """conv1 and the pool of conv2_x, stride 2 each. filters: those of the 7x7 convolution, or three numbers for the
+    three 3x3 convolutions that later nets have instead."""
+    if isinstance(filters, int):
+        x = conv_bn(x, filters, 7, 2, name="conv1")
+    else:
+        for i, n in enumerate(filters, 1):
+            x = conv_bn(x, n, 3, 2 if i == 1 else 1, name=f"conv1_{i}")
+    x = L.ZeroPadding2D(1, name="pool1_pad")(x)
+    return L.MaxPooling2D(3, 2, name="pool1_pool")(x)
 
 
 def stages(x, block, repeats, widths, option):
@@ -78,9 +100,7 @@ def ResNet(
     the shortcuts out (the plain nets). The smallest side is 32.
     """
     x = inputs = blocks.image(input_shape, smallest=32)
-    x = conv_bn(x, widths[0], 7, 2, name="conv1")
-    x = L.ZeroPadding2D(1, name="pool1_pad")(x)
-    x = L.MaxPooling2D(3, 2, name="pool1_pool")(x)
+    x = stem(x, widths[0])
     x = stages(x, block, repeats, widths, shortcut)
     top = dict(classes=classes, include_top=include_top, classifier_activation=classifier_activation)
     return blocks.pooled_classifier(inputs, x, **top, pooling=pooling, weights=weights, name=name)
