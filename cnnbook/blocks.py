@@ -1,6 +1,7 @@
 """The pieces that several papers share. A piece is a function: tensor in, tensor out, every layer named."""
 
 import contextlib
+import functools
 import inspect
 import sys
 
@@ -22,19 +23,21 @@ def conv_bn(
     epsilon=1e-3,
     momentum=0.99,
     use_bias=False,
+    scale=True,
     **options,
 ):
     """Convolution, batch normalisation, activation: `{name}_conv`, `{name}_bn`, `{name}_relu`.
 
     `padding="symmetric"` adds kernel // 2 zeros on every side, as Caffe and torch do. Keras' own "same" pads a
     strided convolution on one side only: the same shapes, other numbers. At stride 1 the two agree.
+    scale: whether batch normalisation has a trained gamma (behind a ReLU the next convolution can do its work).
     """
     if padding == "symmetric":
         padding = "same" if strides == 1 else "valid"
         if strides > 1 and kernel > 1:
             x = L.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
     x = L.Conv2D(filters, kernel, strides, padding, use_bias=use_bias, name=f"{name}_conv", **options)(x)
-    x = L.BatchNormalization(momentum=momentum, epsilon=epsilon, name=f"{name}_bn")(x)
+    x = L.BatchNormalization(momentum=momentum, epsilon=epsilon, scale=scale, name=f"{name}_bn")(x)
     return L.Activation(activation, name=f"{name}_{activation}")(x) if activation else x
 
 
@@ -99,6 +102,19 @@ def deep_graphs(frames=20_000):
         yield
     finally:
         sys.setrecursionlimit(before)
+
+
+def pretrained(network):
+    """A builder that is a plain function, with weights="imagenet" by its own name (`variant` does so itself)."""
+
+    @functools.wraps(network)
+    def build(**arguments):
+        if arguments.get("weights") == "imagenet":
+            inspect.signature(network).bind(**arguments)  # a wrong name first
+            arguments["weights"] = weights_.imagenet(network.__name__, **arguments)
+        return network(**arguments)
+
+    return build
 
 
 def variant(title, network, *leading, **defaults):

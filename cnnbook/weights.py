@@ -1,5 +1,7 @@
 """Weights from elsewhere: port them from a reference model, by name, all or nothing."""
 
+import sys
+
 import keras
 import numpy as np
 from keras import layers as L
@@ -61,6 +63,52 @@ def port(reference, model, *, names=None, partial=False):
     return model
 
 
+def port_twin(builder, reference, model):
+    """`port` from the keras.applications twin of one of our builders, as weights="imagenet" does.
+
+    Where names differ, the paper's file has a function `twin_names(reference, model)`: {our layer: the twin's}.
+    """
+    from . import models
+
+    twin_names = getattr(sys.modules[models.builder(builder).__module__], "twin_names", None)
+    return port(reference, model, names=twin_names(reference, model) if twin_names else None)
+
+
+def pair(reference, model):
+    """{our layer: the reference's} where names say nothing (conv2d_94): a `twin_names` for files whose twin has such.
+
+    The two graphs are walked together from the (first) output back: a layer with weights meets one with weights, and
+    the branches of a merge meet in the order of its arguments. So it does not matter what was built before. Passed
+    over on either side: layers of one input without weights (padding, activation, pooling). Raises ValueError naming
+    the first two layers that do not meet; `port` checks the shapes.
+    """
+    names, seen, todo = {}, set(), [(model.outputs[0], reference.outputs[0])]
+    while todo:
+        (ours, into), (theirs, from_) = map(_last_to_matter, todo.pop())
+        if (ours, theirs) in seen:
+            continue
+        seen.add((ours, theirs))
+        weighted = [bool(getattr(operation, "weights", [])) for operation in (ours, theirs)]
+        agree = weighted[0] == weighted[1] and len(into) == len(from_)
+        if not agree or (weighted[0] and names.setdefault(ours.name, theirs.name) != theirs.name):
+            raise ValueError(
+                f"{model.name} is not built like {reference.name}: {ours.name} ({type(ours).__name__}, "
+                f"{len(into)} inputs) stands where {theirs.name} ({type(theirs).__name__}, {len(from_)} inputs) does"
+            )
+        todo += zip(into, from_, strict=True)
+    return names
+
+
+def _last_to_matter(tensor):
+    """The operation behind a tensor, and its inputs: the first on the way back with weights or not just one input."""
+    while True:
+        operation, node, _ = tensor._keras_history
+        inputs = operation._inbound_nodes[node].input_tensors
+        if getattr(operation, "weights", []) or len(inputs) != 1:
+            return operation, inputs
+        tensor = inputs[0]
+
+
 def _layers(model):
     """All layers, those of nested models too."""
     for layer in model.layers:
@@ -103,7 +151,7 @@ def imagenet(builder, *, include_top=True, classes=1000, input_shape=None, **_):
 
     def load(model):
         twin = getattr(keras.applications, IMAGENET[builder][0])
-        return port(twin(weights="imagenet", include_top=include_top), model)
+        return port_twin(builder, twin(weights="imagenet", include_top=include_top), model)
 
     return load
 
@@ -120,4 +168,8 @@ def scaling(mode):
         images = np.asarray(images, "float32")[..., ::-1]
         return images - np.array([103.939, 116.779, 123.68], "float32")
 
-    return {"caffe": caffe}[mode]
+    def tf(images):
+        """RGB from -1 to 1."""
+        return np.asarray(images, "float32") / 127.5 - 1
+
+    return {"caffe": caffe, "tf": tf}[mode]

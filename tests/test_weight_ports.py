@@ -56,7 +56,7 @@ def test_port_gives_the_same_outputs(case):
     # A bias before batch norm is folded, which rounds; without it nothing does.
     twin = getattr(apps, weights.IMAGENET[name][0])
     reference = randomised(twin(weights=None, **arguments), conv_bias=name.startswith("VGG"))
-    ours = weights.port(reference, getattr(models, name)(**arguments))
+    ours = weights.port_twin(name, reference, getattr(models, name)(**arguments))
     assert difference(reference, ours, shape) <= (tolerance[0] if tolerance else 0)
     if name == "ResNet50" and arguments == {}:
         assert reference.count_params() - ours.count_params() == 26_560
@@ -165,3 +165,31 @@ def test_preprocess_and_decode():
     p = np.zeros((1, 1000))
     p[0, [285, 281]] = 0.7, 0.3
     assert models.decode(p, top=2) == [[("Egyptian cat", 0.7), ("tabby", 0.3)]]
+
+
+def branches(named, order=("a", "b")):
+    """Two branches of equal shapes, one with an activation more; automatic names unless `named`."""
+    x = inputs = keras.Input((8, 8, 3))
+    made = {}
+    for branch in order:
+        y = L.Conv2D(4, 3, padding="same", name=f"{branch}_conv" if named else None)(x)
+        y = L.BatchNormalization(name=f"{branch}_bn" if named else None)(y)
+        made[branch] = L.ReLU()(y) if branch == "a" else y
+    out = L.Add(name="sum" if named else None)([x[..., :1], L.Concatenate()([made["a"], made["b"]])])
+    return keras.Model(inputs, L.Conv2D(2, 1, name="last" if named else None)(out))
+
+
+def test_automatic_names_meet_by_the_graph_whatever_was_built_before():
+    twins = [
+        branches(named=False),
+        branches(named=False, order=("b", "a")),
+    ]  # made in the other order: other numbers
+    assert twins[0].layers[1].name != twins[1].layers[1].name
+    for twin in twins:
+        reference, ours = randomised(twin), branches(named=True)
+        weights.port(reference, ours, names=weights.pair(reference, ours))
+        assert difference(reference, ours, (8, 8)) == 0
+    with pytest.raises(ValueError, match="is not built like"):
+        weights.pair(
+            keras.Sequential([keras.Input((8, 8, 3)), L.Conv2D(2, 1), L.Conv2D(2, 1)]), branches(True)
+        )
