@@ -28,6 +28,7 @@ class Row:
     output. receptive_field, stride: (height, width) in input pixels, of the local path; window: the first input pixel
     that output (0, 0) sees. global_context: a global pool or a flatten lies before, so in truth the unit sees the whole
     image. known: False for an operation that this reader does not understand; the receptive field is then None.
+    local: False for a vector of the whole image, which has no place of its own.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Row:
     inputs: tuple
     tensor: object = None
     operation: object = None
+    local: bool = True
 
 
 @dataclass(frozen=True)
@@ -295,6 +297,7 @@ def trace(model):
             inputs=tuple(dict.fromkeys(named[id(t)] for t in inputs)),
             tensor=outputs[0],
             operation=operation,
+            local=field.local,
         )
         named.update((id(t), name) for t in outputs)
         rows.append(row)
@@ -356,9 +359,12 @@ def blueprint(builder, *args, **arguments):
 
 
 def totals(model):
-    """The model in one row: input, params, state, macs, activations, and receptive field and stride of its last map."""
+    """The model in one row: input, params, state, macs, activations, and receptive field and stride of its last map.
+
+    Those are of the local path, though a map behind squeeze-and-excitation sees the whole image.
+    """
     rows = trace(model)
-    maps = [row for row in rows if len(row.output_shape) == 3 and not row.global_context and row.known]
+    maps = [row for row in rows if len(row.output_shape) == 3 and row.local and row.known]
     macs, activations = [r.macs for r in rows], [r.activations for r in rows]
     return {
         "input": rows[0].output_shape,
