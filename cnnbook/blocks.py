@@ -31,18 +31,74 @@ def conv_bn(
     momentum=0.99,
     use_bias=False,
     scale=True,
+    parts=("{}_conv", "{}_bn", None),
     **options,
 ):
     """Convolution, batch normalisation, activation: `{name}_conv`, `{name}_bn`, `{name}_relu`.
+
+    filters: None for a depthwise convolution, one filter for each channel. parts: the three layers' names around `name`,
+    where keras.applications has others (None: the activation's own name behind it).
 
     `padding="symmetric"` adds kernel // 2 zeros on every side, as Caffe and torch do. Keras' own "same" pads a
     strided convolution on one side only: the same shapes, other numbers. At stride 1 the two agree.
     scale: whether batch normalisation has a trained gamma (behind a ReLU the next convolution can do its work).
     """
     x, padding = _pad(x, kernel, strides, padding, name)
-    x = L.Conv2D(filters, kernel, strides, padding, use_bias=use_bias, name=f"{name}_conv", **options)(x)
-    x = L.BatchNormalization(momentum=momentum, epsilon=epsilon, scale=scale, name=f"{name}_bn")(x)
-    return L.Activation(activation, name=f"{name}_{activation}")(x) if activation else x
+    conv, bn, act = ((part or f"{{}}_{activation}").format(name) for part in parts)
+    options = dict(strides=strides, padding=padding, use_bias=use_bias, name=conv, **options)
+    if filters is None and "kernel_initializer" in options:
+        options["depthwise_initializer"] = options.pop("kernel_initializer")
+    x = (L.DepthwiseConv2D(kernel, **options) if filters is None else L.Conv2D(filters, kernel, **options))(x)
+    x = L.BatchNormalization(momentum=momentum, epsilon=epsilon, scale=scale, name=bn)(x)
+    return L.Activation(activation, name=act)(x) if activation else x
+
+
+def pad_as_tensorflow(x, kernel, *, name):
+    """Zeros for a window of `kernel` pixels that moves by two, as TensorFlow's "same" adds them to a map of known size.
+
+    An even side gets one less above or on the left than below or on the right. A free side is taken for an even one,
+    as in keras.applications; TensorFlow itself would look at each image.
+    """
+    before = [kernel // 2 - (side is None or side % 2 == 0) for side in x.shape[1:3]]
+    return L.ZeroPadding2D([(b, kernel // 2) for b in before], name=name)(x)
+
+
+def divisible(channels, divisor=8):
+    """`channels` rounded to a multiple of `divisor`, never down by more than a tenth: the widths of mobile nets."""
+    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * channels else rounded
+
+
+def width_multiplier(alpha):
+    """Raises ValueError unless `alpha` can multiply numbers of channels."""
+    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not alpha > 0:
+        raise ValueError(f"alpha multiplies the numbers of channels: a number above 0, got {alpha!r}")
+
+
+def squeeze_excite(
+    x,
+    hidden,
+    *,
+    name,
+    activation="relu",
+    gate="sigmoid",
+    parts=("squeeze", "reduce", None, "expand", None, "excite"),
+    **options,
+):
+    """Squeeze-and-excitation (Hu, Shen & Sun 2018): each channel times a number in 0 to 1 that all channels decide.
+
+    The mean of each channel, `hidden` numbers, one number per channel between 0 and 1. parts: the layers' names behind
+    `name`: mean, reduction, its activation, expansion, its gate, product; None puts the activation inside.
+    """
+
+    def dense(y, filters, function, conv, own):
+        conv = L.Conv2D(filters, 1, activation=None if own else function, name=f"{name}_{conv}", **options)
+        return L.Activation(function, name=f"{name}_{own}")(conv(y)) if own else conv(y)
+
+    y = L.GlobalAveragePooling2D(keepdims=True, name=f"{name}_{parts[0]}")(x)
+    y = dense(y, hidden, activation, *parts[1:3])
+    y = dense(y, x.shape[-1], gate, *parts[3:5])
+    return L.Multiply(name=f"{name}_{parts[5]}")([x, y])
 
 
 def _pad(x, kernel, strides, padding, name):

@@ -415,7 +415,7 @@ def features(model):
     """`{stride: Endpoint}`: for every stride the last map through which all later layers depend on the input.
 
     Not counted: padding, cropping, preprocessing, and whatever follows the first global pool of the main path. Where no
-    single map separates (NASNet's cells read two), the last merge at that stride, marked separates=False. Strides are
+    single map separates (NASNet's cells read two), the last merge that sees most, marked separates=False. Strides are
     the larger of height's and width's. Auxiliary heads (outputs after the first) are not counted either. For a nested
     model the tensors belong to `.model`, its flattened form.
     """
@@ -432,14 +432,17 @@ def features(model):
     for i in range(len(rows)):  # nothing above row i leads past it
         cuts.append(farthest <= i)
         farthest = max(farthest, reach[i])
-    endpoints = Endpoints()
+    endpoints, seen = Endpoints(), {}
     for separates in (False, True):
         for row, cut in zip(rows, cuts, strict=True):
             if not _is_map(row) or isinstance(row.operation, _NOT_COUNTED):
                 continue
             if cut if separates else isinstance(row.operation, _MERGES):
                 stride = max(row.stride)
+                if not separates and row.receptive_field < seen.setdefault(stride, row.receptive_field):
+                    continue  # a merge of something earlier, as NASNet's cells make of their second input
                 endpoints[stride] = Endpoint(row.name, row.tensor, stride, separates)
+                seen[stride] = row.receptive_field
     endpoints = Endpoints(sorted(endpoints.items()))
     endpoints.model = model
     return endpoints
@@ -455,10 +458,26 @@ def _is_map(row):
 
 
 _STAGE = re.compile(r"^(?P<stage>[a-z]+_?\d+[a-z]?)(?:_|$)")
+# Families whose names, those of keras.applications, say it otherwise: EfficientNet's block2b_bn, MobileNetV2's and V3's
+# block_3_expand and expanded_conv_3_expand, MobileNet's conv_dw_3_bn, NASNet's normal_conv_1_7 and adjust_bn_reduce_4.
+_STAGES_OF_TWINS = [
+    (re.compile(r"^(stem|top)_.*"), r"\1"),
+    (re.compile(r"^(?:bn_)?([Cc]onv_?\d*)(?:_(?:bn|relu|activation))?$"), r"\1"),
+    (re.compile(r"^(block\d+)[a-z]_"), r"\1"),
+    (re.compile(r"^((?:block|expanded_conv)(?:_\d+)?)_[a-z].*"), r"\1"),
+    (re.compile(r"^conv_(?:dw|pw|pad)_(\d+).*"), r"block_\1"),
+    (
+        re.compile(r"^(?:normal|reduction|adjust|separable_conv)_.*?_((?:stem_|reduce_)?\d+)(?:_relu)?$"),
+        r"cell_\1",
+    ),
+]
 
 
 def stage_of(row):
     """The stage that a layer's name gives: conv4 of conv4_block6_out, mixed_5b of mixed_5b_conv; else the name itself."""
+    for pattern, stage in _STAGES_OF_TWINS:
+        if match := pattern.match(row.name):
+            return match.expand(stage)
     kind = re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", row.kind)).lower()
     automatic = re.fullmatch(r"(.*?)(_\d+)?", row.name).group(1) == kind  # Keras' own name: conv2d_5
     match = _STAGE.match(row.name)
@@ -479,14 +498,10 @@ class Summary:
         self.records = [self._record([row]) for row in self.rows] if by == "layer" else self._stages()
 
     def _stages(self):
-        groups = []
+        groups = {}  # NASNet's cells overlap in graph order, so rows of a stage need not be neighbours
         for row in self.rows:
-            stage = stage_of(row)
-            if groups and groups[-1][0] == stage:
-                groups[-1][1].append(row)
-            else:
-                groups.append((stage, [row]))
-        return [self._record(rows, stage) for stage, rows in groups]
+            groups.setdefault(stage_of(row), []).append(row)
+        return [self._record(rows, stage) for stage, rows in groups.items()]
 
     def _record(self, rows, name=None):
         last, macs, activations = rows[-1], [r.macs for r in rows], [r.activations for r in rows]

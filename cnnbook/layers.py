@@ -146,6 +146,62 @@ class SoftmaxSplits(SumSplits):
         return shape
 
 
+@keras.saving.register_keras_serializable(package="cnnbook")
+class ShuffleChannels(keras.layers.Layer):
+    """Deals the channels of `groups` equal groups out in turn: 1 2 3 | a b c becomes 1 a 2 b 3 c.
+
+    (..., channels) to the same shape, no parameters. After it every group of the next grouped convolution sees channels
+    of all groups (Zhang et al. 2018, ShuffleNet, figure 1).
+    """
+
+    pointwise = True
+
+    def __init__(self, groups, **options):
+        super().__init__(**options)
+        self.groups = groups
+
+    def build(self, shape):
+        if self.groups < 1 or shape[-1] % self.groups:
+            raise ValueError(f"{self.name}: {shape[-1]} channels do not make {self.groups} equal groups")
+
+    def call(self, x):
+        shape = ops.shape(x)
+        x = ops.reshape(x, (*shape[:-1], self.groups, shape[-1] // self.groups))
+        return ops.reshape(ops.swapaxes(x, -1, -2), shape)
+
+    def compute_output_shape(self, shape):
+        return shape
+
+    def get_config(self):
+        return {**super().get_config(), "groups": self.groups}
+
+
+@keras.saving.register_keras_serializable(package="cnnbook")
+class TakeChannels(keras.layers.Layer):
+    """Channels `start` to `stop`, the last not included: (..., channels) to (..., stop - start), no parameters."""
+
+    pointwise = True
+
+    def __init__(self, start, stop, **options):
+        super().__init__(**options)
+        self.start, self.stop = start, stop
+
+    def build(self, shape):
+        if not 0 <= self.start < self.stop <= shape[-1]:
+            raise ValueError(
+                f"{self.name} takes channels {self.start} to {self.stop}, but its input has {shape[-1]}"
+            )
+
+    def call(self, x):
+        return x[..., self.start : self.stop]
+
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], self.stop - self.start)
+
+    def get_config(self):
+        return {**super().get_config(), "start": self.start, "stop": self.stop}
+
+
 def load(path, **options):
     """Opens a model saved by `model.save(path)`, our own layers included; `options` as keras.models.load_model."""
     with deep_graphs():

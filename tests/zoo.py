@@ -51,6 +51,17 @@ SMALLEST = {
     "SKNet50": 32,
     "ResNeSt50": 32,
     "ResNeSt101": 32,
+    "MobileNet": 32,
+    "MobileNetV2": 32,
+    "MobileNetV3Large": 32,
+    "MobileNetV3Small": 32,
+    "ShuffleNet": 17,
+    "ShuffleNetV2": 17,
+    "NASConvNet": 1,
+    "NASNetMobile": 32,
+    "NASNetLarge": 32,
+    **{f"EfficientNetB{i}": 32 for i in range(8)},
+    "EfficientNetLite0": 32,
 }
 
 # Arguments that a builder cannot do without.
@@ -86,6 +97,15 @@ SMALL = {
     "SEResNet50": dict(input_shape=(64, 64, 3), ratio=2, widths=(4, 8, 8, 8)),
     "SKNet26": dict(input_shape=(64, 64, 3), cardinality=2, width=32, widths=(4, 8, 8, 8)),
     "ResNeSt50": dict(input_shape=(64, 64, 3), stem=4, widths=(4, 8, 8, 8)),
+    "MobileNet": dict(alpha=0.25, input_shape=(32, 32, 3)),
+    "MobileNetV2": dict(alpha=0.1, input_shape=(32, 32, 3)),
+    "MobileNetV3Small": dict(alpha=0.25, input_shape=(32, 32, 3)),
+    "ShuffleNet": dict(scale=0.1, input_shape=(32, 32, 3)),
+    "ShuffleNetV2": dict(scale=0.5, input_shape=(32, 32, 3)),
+    "NASConvNet": dict(input_shape=(8, 8, 3)),
+    "NASNetMobile": dict(cells=1, penultimate=96, stem=8, input_shape=(32, 32, 3)),
+    "EfficientNetB0": dict(input_shape=(32, 32, 3)),
+    "EfficientNetLite0": dict(input_shape=(32, 32, 3)),
 }
 
 # Weights whose gradient may vanish in a new net, by name of layer: (regular expression, reason).
@@ -93,9 +113,14 @@ SILENT = [
     # (r"...", "behind a scale that starts at zero"),
 ]
 
+# Additions of two branches, neither of which is a shortcut that could come first: (regular expression, reason).
+BRANCHES = [
+    (r"^(normal_add_[124]|reduction_add)", "a cell of NASNet adds what it makes of its two inputs"),
+]
+
 # (builder, its arguments, height and width): random weights of the keras.applications twin ported, outputs compared.
 # Native size, another and odd size, without the top, other classes. A fourth entry is the tolerance where the two
-# compute in another order, with the reason beside it.
+# compute in another order, as a part of the largest output, with the reason beside it.
 PORTS = [
     ("VGG16", {}, (224, 224)),
     ("VGG16", {"include_top": False}, (96, 64)),
@@ -120,4 +145,33 @@ PORTS = [
     ("DenseNet121", {"include_top": False, "pooling": "max"}, (97, 65)),
     ("DenseNet169", {"include_top": False, "pooling": "avg"}, (64, 64)),
     ("DenseNet201", {"classifier_activation": None, "classes": 5, "input_shape": (64, 64, 3)}, (64, 64)),
+    ("MobileNet", {}, (224, 224)),
+    ("MobileNet", {"alpha": 0.5, "include_top": False, "pooling": "max"}, (97, 66)),
+    ("MobileNet", {"alpha": 0.25, "include_top": False, "input_shape": (None, None, 3)}, (33, 50)),
+    ("MobileNet", {"alpha": 0.25, "classes": 7, "input_shape": (128, 128, 3)}, (128, 128)),
+    ("MobileNetV2", {}, (224, 224)),
+    ("MobileNetV2", {"alpha": 1.4, "include_top": False, "pooling": "avg"}, (97, 66)),
+    ("MobileNetV2", {"alpha": 0.35, "classes": 7, "input_shape": (96, 96, 3)}, (96, 96)),
+    ("MobileNetV2", {"alpha": 0.35, "include_top": False, "input_shape": (None, None, 3)}, (33, 50)),
+    # The gate relu6(x + 3) / 6 is x / 6 + 1 / 2, cut off at 0 and 1, in Keras' hard sigmoid: other roundings.
+    ("MobileNetV3Large", {"classifier_activation": None, "input_shape": (224, 224, 3)}, (224, 224), 1e-4),
+    ("MobileNetV3Large", {"alpha": 0.75, "include_top": False, "pooling": "max"}, (97, 66), 1e-4),
+    (
+        "MobileNetV3Small",
+        {"classes": 7, "classifier_activation": None, "input_shape": (64, 65, 3)},
+        (64, 65),
+        1e-4,
+    ),
+    ("MobileNetV3Small", {"minimalistic": True, "include_top": False}, (64, 64)),
+    ("NASNetMobile", {"classifier_activation": None}, (224, 224)),
+    ("NASNetMobile", {"include_top": False, "pooling": "max"}, (97, 66)),
+    ("NASNetLarge", {"classes": 7, "input_shape": (34, 33, 3)}, (34, 33)),
+    ("EfficientNetB0", {"classifier_activation": None}, (224, 224)),
+    ("EfficientNetB0", {"include_top": False, "input_shape": (None, None, 3)}, (33, 50)),
+    ("EfficientNetB1", {"include_top": False, "pooling": "max"}, (97, 66)),
+    ("EfficientNetB2", {"classes": 7, "input_shape": (64, 65, 3)}, (64, 65)),
+    ("EfficientNetB7", {"include_top": False}, (34, 33)),
 ]
+
+# The same, with `make test-all` only; names and shapes of their weights are compared in the quick suite.
+LONG_PORTS = [(f"EfficientNetB{i}", {"include_top": False}, (34, 33)) for i in (3, 4, 5, 6)]

@@ -57,13 +57,13 @@ def preprocess(model):
     from .. import weights
 
     name = model if isinstance(model, str) else getattr(model, "__name__", None) or model.name
-    found = {b.lower(): source for b, source in weights.IMAGENET.items()}.get(name.lower())
-    if found is None:
-        known = ", ".join(weights.IMAGENET)
+    mode = weights.mode(name)
+    if mode is None:
+        known = ", ".join(weights.IMAGENET | weights.PACKAGES)
         raise ValueError(
             f"{name} has no ImageNet weights, so no input scaling of its own; these have: {known}"
         )
-    return weights.scaling(found[1])
+    return weights.scaling(mode)
 
 
 def decode(probabilities, top=5):
