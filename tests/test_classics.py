@@ -123,7 +123,7 @@ GRIDS = {
     "InceptionResNetV2": {
         "mixed_5b": (35, 35, 320), "block35_10_ac": (35, 35, 320), "mixed_6a": (17, 17, 1088),
         "block17_20_ac": (17, 17, 1088), "mixed_7a": (8, 8, 2080), "block8_9_ac": (8, 8, 2080),
-        "block8_10_add": (8, 8, 2080), "conv_7b_relu": (8, 8, 1536),
+        "block8_10_add": (8, 8, 2080), "conv_7b_ac": (8, 8, 1536),
     },
     "BNInception": {
         "inception3b_out": (28, 28, 320), "inception3c_out": (14, 14, 576), "inception4d_out": (14, 14, 576),

@@ -12,7 +12,7 @@ from keras import layers as L
 
 from .. import blocks
 from ..weights import pair as twin_names  # noqa: F401  the twin's layers have automatic names: by the graph
-from .inception_v3 import chain, conv_bn, largest, mean
+from .inception_v3 import chain, largest, mean
 from .inception_v3 import stem as stem_v3
 from .inception_v4 import reduction_a
 
@@ -117,7 +117,9 @@ def InceptionResNetV2(
     for b in range(1, repeats[2]):
         x = block8(x, (224, 256), f"block8_{b}")  # 8 x 8 x 2080
     x = block8(x, (224, 256), f"block8_{repeats[2]}", scale=1, activation=None)
-    x = conv_bn(x, 1536, 1, name="conv_7b")
+    x = L.Conv2D(1536, 1, use_bias=False, name="conv_7b")(x)  # the names are the twin's
+    x = L.BatchNormalization(scale=False, name="conv_7b_bn")(x)
+    x = L.Activation("relu", name="conv_7b_ac")(x)
     top = dict(classes=classes, include_top=include_top, classifier_activation=classifier_activation)
     return blocks.pooled_classifier(
         inputs, x, **top, pooling=pooling, weights=weights, name=name, dropout=0.2
