@@ -10,23 +10,17 @@ Change first: `ratio`.
 
 from functools import partial
 
-from keras import layers as L
-
 from .. import blocks
 from . import resnet
 
 
 def squeeze_excite(x, name, *, ratio=16):
-    """x times one weight for each channel, between 0 and 1, that a mean over the whole map decides (Fig. 3)."""
+    """The paper's form: the hidden layer has a `ratio`-th of the channels (Fig. 3)."""
     channels = x.shape[-1]
     if not 1 <= ratio <= channels:
         raise ValueError(f"ratio is at least 1 and at most the {channels} channels of {name}, got {ratio!r}")
-    s = L.GlobalAveragePooling2D(keepdims=True, name=f"{name}_se_squeeze")(x)
-    s = L.Dense(channels // ratio, name=f"{name}_se_reduce")(s)
-    s = L.Activation("relu", name=f"{name}_se_relu")(s)
-    s = L.Dense(channels, name=f"{name}_se_expand")(s)
-    s = L.Activation("sigmoid", name=f"{name}_se_sigmoid")(s)
-    return L.Multiply(name=f"{name}_se_scale")([x, s])
+    parts = ("squeeze", "reduce", "relu", "expand", "sigmoid", "scale")
+    return blocks.squeeze_excite(x, channels // ratio, name=f"{name}_se", parts=parts)
 
 
 def SEResNet(
