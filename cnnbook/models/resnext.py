@@ -1,10 +1,10 @@
 """ResNeXt. Xie, Girshick, Dollár, Tu & He 2017, Aggregated residual transformations, arXiv:1611.05431, Table 1, Fig. 3(c).
 
 New: a block sums `cardinality` narrow paths of equal form; all of them together are one grouped 3x3 convolution.
-As in the paper: ResNet's stem, stages and shortcut B, the stride in the 3x3 convolution. Beside "C paths of d channels"
-(32x4d) stands the width at 64 filters: stage conv3 has paths of 2d channels, and so on.
+As in the paper and its authors' code: ResNet's stem, stages and shortcut B, the stride in the 3x3 convolution. 32x4d has
+32 paths of 4 channels in stage conv2, of 8 in conv3, and so on.
 Grouped convolutions train slowly on a CPU, TensorFlow and JAX alike; a prediction is not affected.
-Change first: `cardinality` and `width` at a constant product of channels (1 and 64 give a ResNet with stride in the 3x3).
+Change first: `cardinality` and `width`; 1 and 64 give ResNet-50 with the stride in its 3x3 convolutions.
 """
 
 from functools import partial
