@@ -8,17 +8,25 @@ import re
 import keras
 import numpy as np
 import pytest
-from zoo import BRANCHES, NEEDED, SILENT, SMALL, SMALLEST
+from zoo import BRANCHES, NEEDED, SILENT, SLOW_ON_JAX, SMALL, SMALLEST
 
 import cnnbook
 from cnnbook import gradients, graph, models, weights
+
+
+JAX = keras.backend.backend() == "jax"
+MEMBERS = [
+    pytest.param(name, marks=pytest.mark.every_variant) if JAX and name in SLOW_ON_JAX else name
+    for name in SMALL
+]
+STRUCTURE = list(SMALL) if JAX else models.BUILDERS  # shapes and names owe nothing to the backend
 
 
 def small(name):
     return getattr(models, name)(**{"classes": 4, **SMALL[name]})
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", MEMBERS)
 def test_save_and_reload(name, tmp_path):
     net = small(name)
     x = np.random.default_rng(0).normal(size=(2, *net.input_shape[1:])).astype("float32")
@@ -35,7 +43,7 @@ def first(outputs):
     return keras.ops.convert_to_numpy(keras.tree.flatten(outputs)[0])
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", MEMBERS)
 def test_one_training_step_reaches_every_weight(name):
     """Every gradient is there and finite; those of kernels are above noise. zoo.SILENT lists exceptions and reasons."""
     net = small(name)
@@ -58,7 +66,7 @@ def test_one_training_step_reaches_every_weight(name):
     assert silent == []
 
 
-@pytest.mark.parametrize("name", models.BUILDERS)
+@pytest.mark.parametrize("name", STRUCTURE)
 def test_smallest_size(name):
     """The smallest size forwards (here: its shapes do), one pixel less is refused with what is possible."""
     smallest, build = SMALLEST[name], getattr(models, name)
@@ -156,7 +164,7 @@ def test_help_shows_the_real_arguments():
 GRAMMAR = re.compile(r"^[a-z]+[0-9]*[a-z]?(_[a-z0-9]+)*$")
 
 
-@pytest.mark.parametrize("name", models.BUILDERS)
+@pytest.mark.parametrize("name", STRUCTURE)
 def test_every_layer_is_named_by_the_grammar_and_merges_take_the_shortcut_first(name):
     net = graph.blueprint(getattr(models, name), **NEEDED.get(name, {}))
     if name not in weights.IMAGENET:

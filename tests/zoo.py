@@ -108,6 +108,22 @@ SMALL = {
     "EfficientNetLite0": dict(input_shape=(32, 32, 3)),
 }
 
+# On JAX every new shape is compiled: what takes over about ten seconds there runs with `make test-jax ARGS='-m ""'` only.
+SLOW_ON_JAX = [
+    "GoogLeNet",
+    "BNInception",
+    "InceptionResNetV1",
+    "EfficientNetB0",
+    "EfficientNetLite0",
+    "NASNetMobile",
+]
+PORTS_ON_JAX = [
+    "VGG16",
+    "ResNet50",
+    "DenseNet121",
+    "MobileNetV2",
+]  # bias folded or not, concatenation, depthwise
+
 # Weights whose gradient may vanish in a new net, by name of layer: (regular expression, reason).
 SILENT = [
     # (r"...", "behind a scale that starts at zero"),
