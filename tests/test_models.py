@@ -13,7 +13,6 @@ from zoo import BRANCHES, NEEDED, SILENT, SLOW_ON_JAX, SMALL, SMALLEST
 import cnnbook
 from cnnbook import gradients, graph, models, weights
 
-
 JAX = keras.backend.backend() == "jax"
 MEMBERS = [
     pytest.param(name, marks=pytest.mark.every_variant) if JAX and name in SLOW_ON_JAX else name
