@@ -75,8 +75,8 @@ def EfficientNet(
     conv = partial(conv_bn, activation=activation)
     x = inputs = blocks.image(input_shape, smallest=32)
     if normalise:
-        x = L.Rescaling(1 / 255, name="rescaling")(x)
-        x = L.Normalization(name="normalization")(x)
+        x = L.Rescaling(1 / 255, name="input_rescaling")(x)
+        x = L.Normalization(name="input_normalization")(x)
     x = blocks.pad_as_tensorflow(x, 3, name="stem_conv_pad")
     x = conv(x, blocks.divisible(32 * width), 3, 2, padding="valid", name="stem")
     total, done = sum(math.ceil(depth * row[0]) for row in TABLE_1), 0
@@ -104,7 +104,7 @@ def EfficientNet(
 
 def twin_names(reference, model):
     """The twin's normalisation has an automatic name."""
-    return {"normalization": next(x.name for x in reference.layers if isinstance(x, L.Normalization))}
+    return {"input_normalization": next(x.name for x in reference.layers if isinstance(x, L.Normalization))}
 
 
 def member(title, width, depth, side, dropout):

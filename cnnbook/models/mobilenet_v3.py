@@ -75,7 +75,7 @@ def MobileNetV3(
     blocks.width_multiplier(alpha)
     swish = "relu" if minimalistic else "hard_swish"
     x = inputs = blocks.image(input_shape, smallest=32)
-    x = L.Rescaling(1 / 127.5, offset=-1.0, name="rescaling")(x)
+    x = L.Rescaling(1 / 127.5, offset=-1.0, name="input_rescaling")(x)
     x = conv_bn(x, 16, 3, 2, padding="same", activation=swish, name="conv")
     before = 16
     for b, (kernel, widened, channels, squeeze, activation, strides) in enumerate(table):
