@@ -21,7 +21,7 @@ from keras import layers as L
 from keras import ops
 
 from . import style
-from .picture import Picture, bar, bare, heat_scale, picture
+from .picture import Picture, bar, bare, heat_scale, picture, ratio_of
 from .question import Question
 from .reading import spread, twin
 
@@ -64,9 +64,7 @@ class Attribution(Picture):
         import matplotlib.pyplot as plt
 
         q = self.question
-        figure, (left, right) = style.figure(
-            6.4, 2.75 * np.clip(q.size[0] / q.size[1], 0.4, 2) + 0.55, columns=2
-        )
+        figure, (left, right) = style.figure(6.4, 2.75 * ratio_of(self.array) + 0.55, columns=2)
         picture(left, self.shown, f"{q.label}\nlogit {q.score:.2f}, p = {q.probability:.2f}", fontsize=10)
         _frame(left, q.mask, self.shown)
         self.draw(right)

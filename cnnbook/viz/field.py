@@ -60,6 +60,10 @@ class Field(Picture):
     def _figure(self):
         figure, axes = style.figure(4.6, 4.8)
         self.draw(axes)
+        tall, wide = (abs(a - b) for a, b in (axes.get_ylim(), axes.get_xlim()))
+        figure.set_size_inches(
+            4.6, 4.4 * min(max(tall / wide, 0.4), 2) + 1.25
+        )  # room for three lines above, two below
         lines = [
             self.title,
             f"can see {self.sees}" + (", beyond its box by a global pool" if self.row.global_context else ""),
@@ -71,7 +75,7 @@ class Field(Picture):
             lines.append(f"about 95 % of its gradient in {b - t} x {r - l} pixels")
         axes.set_title("\n".join(lines), fontsize=10)
         axes.set_xlabel(
-            "orange: theory (dashed: it goes on).  Colour: root of the gradient.  Grey rim: padding",
+            "orange: theory (dashed: it goes on); grey rim: padding\ncolour: square root of the gradient",
             fontsize=8,
         )
         return figure

@@ -126,7 +126,7 @@ class Filters(Picture):
         top = np.abs(drawn).max() or 1
         if high == wide == 1:
             return self._table(self.array[0, 0], title)
-        red_blue = dict(cmap="RdBu_r", vmin=-top, vmax=top)
+        gap, red_blue = 0.14, dict(cmap="RdBu_r", vmin=-top, vmax=top)
         if self.colour or ins == 1:
             colours = 0.5 + drawn / (2 * top)
             colours = colours[:, :, ::-1] if self.bgr else colours
@@ -136,14 +136,14 @@ class Filters(Picture):
                 for image, o in zip(images, self.outputs, strict=True)
             ]
             scale = None if self.colour else ("RdBu_r", -top, top)
-            return tiles(panels, grid(len(panels), 8)[1], high / wide, 0.85, title, scale)[0]
+            return tiles(panels, grid(len(panels), 8)[1], high / wide, 0.85, title, scale, gap)[0]
         panels = [
             (drawn[:, :, i, o], f"in {self.inputs[i]}" if o == 0 else "", red_blue)
             for o in range(len(self.outputs))
             for i in range(len(self.inputs))
         ]
-        figure, axes = tiles(panels, len(self.inputs), high / wide, 0.6, title, ("RdBu_r", -top, top))
-        pitch, end = high / wide + 0.06, axes.get_ylim()[0]
+        figure, axes = tiles(panels, len(self.inputs), high / wide, 0.6, title, ("RdBu_r", -top, top), gap)
+        pitch, end = high / wide + gap, axes.get_ylim()[0]
         axes.set_yticks([end - pitch * o - high / wide / 2 for o in reversed(range(len(self.outputs)))])
         axes.set_yticklabels([f"out {o}" for o in self.outputs], fontsize=8)
         axes.tick_params(length=0)

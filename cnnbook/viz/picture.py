@@ -60,22 +60,27 @@ def heat_scale(values, signed=None):
     return ("RdBu_r", -top, top) if signed else ("viridis", 0, top)
 
 
+def ratio_of(shown):
+    """Height / width of an image, within what a figure bears."""
+    return float(np.clip(shown.shape[0] / shown.shape[1], 0.4, 2))
+
+
 def grid(n, most):
     """(rows, columns) for n panels, at most `most` in a row, as even as it goes."""
     rows = -(-n // most)
     return rows, -(-n // rows)
 
 
-def tiles(panels, columns, ratio, cell, title, scale=None):
+def tiles(panels, columns, ratio, cell, title, scale=None, gap=0.06):
     """A figure of many small images on one pair of axes (an axes for each would take seconds).
 
     panels: [(image, caption, imshow's options)], row by row; ratio: height / width; cell: a panel's width in inches;
-    scale: (colour map, low, high) of a colour bar.
+    scale: (colour map, low, high) of a colour bar; gap: between panels, in widths.
     """
     import matplotlib.pyplot as plt
 
     lines = [panels[i : i + columns] for i in range(0, len(panels), columns)]
-    gap, above = 0.06, [0.15 / cell if any(caption for _, caption, _ in line) else 0.0 for line in lines]
+    above = [0.15 / cell if any(caption for _, caption, _ in line) else 0.0 for line in lines]
     wide, high = columns * (1 + gap) - gap, len(lines) * (ratio + gap) - gap + sum(above)
     figure, axes = style.figure(cell * wide + (0.85 if scale else 0.15), cell * high + 0.45)
     for r, line in enumerate(lines):
@@ -116,7 +121,8 @@ class Beside(Picture):
     def _figure(self):
         n = len(self.pictures) + (self.image is not None)
         rows, columns = grid(n, 4)
-        figure, axes = style.figure(2.4 * columns, 2.7 * rows, rows, columns, squeeze=False)
+        high = 2.35 * ratio_of(self.pictures[0].array) + 0.35
+        figure, axes = style.figure(2.4 * columns, high * rows, rows, columns, squeeze=False)
         axes = list(axes.flat)
         if self.image is not None:
             picture(axes[0], self.image, "image", fontsize=10)

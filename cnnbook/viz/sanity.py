@@ -11,7 +11,7 @@ import numpy as np
 
 from . import attribution as methods
 from . import style
-from .picture import Picture, grid, picture
+from .picture import Picture, grid, picture, ratio_of
 from .question import Question
 
 # --------------------------------------------------------------------------- the net destroyed
@@ -55,7 +55,9 @@ class Randomisation(Picture):
     def _figure(self):
         n = len(self.maps)
         rows, columns = grid(n + 1, 5)
-        figure, axes = style.figure(2.15 * columns, 2.75 * rows, rows, columns, squeeze=False)
+        figure, axes = style.figure(
+            2.15 * columns, (2.1 * ratio_of(self.maps[0].array) + 0.65) * rows, rows, columns, squeeze=False
+        )
         axes = list(axes.flat)
         q = self.maps[0].question
         picture(axes[0], q.shown, f"image\n{q.label}", fontsize=9)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from . import style
-from .picture import Picture, bare, grid, picture
+from .picture import Picture, bare, grid, picture, ratio_of
 from .reading import fit, show
 
 
@@ -31,7 +31,9 @@ class Nearest(Picture):
     def _figure(self):
         n = len(self.array) + 1
         rows, columns = grid(n, 7)
-        figure, axes = style.figure(1.35 * columns, 1.75 * rows + 0.3, rows, columns, squeeze=False)
+        figure, axes = style.figure(
+            1.35 * columns, (1.3 * ratio_of(self.query) + 0.4) * rows + 0.3, rows, columns, squeeze=False
+        )
         axes = list(axes.flat)
         picture(axes[0], self.query, self.captions[0], fontsize=8.5, weight="bold", pad=3)
         for axis, image, caption, distance in zip(
