@@ -26,10 +26,9 @@ def image():
 
 
 def test_a_net_run_call_by_call_is_the_net(net, image):
-    small = models.ResNetCIFAR(8, widths=(4, 8, 8), input_shape=(16, 16, 3))
     free = models.ResNetCIFAR(8, widths=(4, 8, 8), input_shape=(None, None, 3))
-    for model in (net, *nets.nested(net), nets.seeded(small), nets.seeded(free)):
-        shape = (16, 20, 3) if model is not small else (16, 16, 3)
+    for model in (net, *nets.nested(net), nets.seeded(free)):
+        shape = (16, 20, 3)
         x = nets.image((3, *shape), 5)
         own = reading.Net(model, shape)
         np.testing.assert_allclose(
@@ -69,8 +68,8 @@ def test_feature_maps_are_the_layers_output(net, image):
     np.testing.assert_array_equal(some.array, found.array[..., [6, 1]])
     strong = viz.feature_maps(net, image, "conv2", most=3)
     assert set(strong.drawn) == set(np.argsort(-expected.mean((0, 1)))[:3]) and strong.array.shape[-1] == 8
-    titles = [axis.get_title() for axis in strong.figure().axes[:5]]
-    assert titles[:2] == ["image", "mean of all"] and titles[2:] == [str(c) for c in strong.drawn]
+    captions = [text.get_text() for text in strong.figure().axes[0].texts]
+    assert captions == ["image", "mean of all", *map(str, strong.drawn)]
 
 
 def test_a_stage_stands_for_its_last_map():
@@ -238,10 +237,10 @@ def test_maximise_climbs(net):
     answers = read(unit(below(noise)))[..., 3].mean((1, 2))
     assert plain.values[0] > answers.max()  # better than the best of 64 random images of the same range
     assert plain.values[0] == pytest.approx(read(unit(below(plain.array)))[..., 3].mean(), rel=1e-3)
-    again = viz.maximise(net, ["conv2:3", "predictions:4"], steps=30, seed=1)
+    again = viz.maximise(net, ["conv2:3", "predictions:4"], steps=12, seed=1)
     assert again.array.shape == (2, 16, 20, 3) and again.history[-1] > again.history[0]
     np.testing.assert_array_equal(
-        viz.maximise(net, ["conv2:3", "predictions:4"], steps=30, seed=1).array, again.array
+        viz.maximise(net, ["conv2:3", "predictions:4"], steps=12, seed=1).array, again.array
     )
     assert again._repr_png_().startswith(b"\x89PNG")
 

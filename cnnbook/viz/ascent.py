@@ -11,7 +11,7 @@ from keras import ops
 
 from .. import gradients
 from . import style
-from .picture import Picture, bare
+from .picture import Picture, bare, grid, ratio_of
 from .reading import Net, before_activation, scales_pixels, show
 
 
@@ -25,9 +25,10 @@ class Maximised(Picture):
 
     def _figure(self):
         n = len(self.targets)
-        columns = min(n, 4)
-        rows = -(-n // columns)
-        figure, axes = style.figure(2.3 * columns, 2.7 * rows, rows, columns, squeeze=False)
+        rows, columns = grid(n, 4)
+        figure, axes = style.figure(
+            2.3 * columns, (2.25 * ratio_of(self.array[0]) + 0.45) * rows, rows, columns, squeeze=False
+        )
         axes = list(axes.flat)
         low, high = self.span
         for axis, target, image, value in zip(axes, self.targets, self.array, self.values, strict=False):

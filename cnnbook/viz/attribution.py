@@ -21,7 +21,7 @@ from keras import layers as L
 from keras import ops
 
 from . import style
-from .picture import Picture, bare, heat_scale, picture
+from .picture import Picture, bar, bare, heat_scale, picture, ratio_of
 from .question import Question
 from .reading import spread, twin
 
@@ -37,8 +37,6 @@ class Attribution(Picture):
     values: before reduction to one number per pixel: the layer's map (h, w), or (height, width, channels). question: what
     was asked (its `.score`, `.probability`, `.target`). signed: whether negative numbers speak against the class.
     """
-
-    wide = 3.4
 
     def __init__(
         self, question, array, values, title, unit, *, over=False, signed=False, layer=None, note=""
@@ -56,7 +54,7 @@ class Attribution(Picture):
             grey = self.shown if self.shown.ndim == 2 else self.shown.mean(-1)
             axes.imshow(0.25 + 0.75 * grey, cmap="gray", vmin=0, vmax=1)
         strength = np.clip(np.abs(self.array) / high, 0, 1)
-        alpha = 0.25 + 0.5 * np.sqrt(strength) if self.over else None
+        alpha = 0.85 * strength**0.6 if self.over else None
         drawn = axes.imshow(self.array, cmap=cmap, vmin=low, vmax=high, alpha=alpha)
         _frame(axes, self.question.mask, self.shown)
         axes.set_title(self.title, fontsize=10)
@@ -66,19 +64,14 @@ class Attribution(Picture):
         import matplotlib.pyplot as plt
 
         q = self.question
-        figure, (left, right) = style.figure(6.6, 3.5, columns=2)
+        figure, (left, right) = style.figure(6.4, 2.75 * ratio_of(self.array) + 0.55, columns=2)
         picture(left, self.shown, f"{q.label}\nlogit {q.score:.2f}, p = {q.probability:.2f}", fontsize=10)
         _frame(left, q.mask, self.shown)
         self.draw(right)
         where = f"{self.layer}" if self.layer else ""
         right.set_title("\n".join(filter(None, (self.title, where, self.note))), fontsize=10)
         cmap, low, high = heat_scale(self.array, self.signed)
-        scale = plt.cm.ScalarMappable(plt.Normalize(low, high), cmap)
-        bar = figure.colorbar(scale, ax=right, shrink=0.8, aspect=18, pad=0.03)
-        bar.ax.tick_params(labelsize=8)
-        bar.ax.grid(False)
-        bar.outline.set_visible(False)
-        bar.set_label(self.unit, fontsize=8)
+        bar(figure, right, plt.cm.ScalarMappable(plt.Normalize(low, high), cmap), label=self.unit)
         return figure
 
 
@@ -249,7 +242,8 @@ def guided_backprop(model, image, *, target=None, mask=None, preprocess=None, na
 
 def deconvnet(model, image, *, target=None, mask=None, preprocess=None, names=None):
     """The deconvolutional net: back through each ReLU goes only what is positive, wherever it was open; pools go back to
-    where their maximum lay (Zeiler & Fergus 2014, arXiv:1311.2901, section 2.1)."""
+    where their maximum lay (Zeiler & Fergus 2014, arXiv:1311.2901, section 2.1). A net without max pools, such as a ResNet
+    for CIFAR, keeps no trace of the image on this way: its projections look alike for all images."""
     q = Question(model, image, target, mask, preprocess, names)
     slope = q.gradient(swap=_swap_relus(q.net, lambda above, is_open: ops.relu(above)))[0]
     return Attribution(q, slope.sum(-1), slope, "Deconvnet", "projection", signed=True)

@@ -22,8 +22,6 @@ class Field(Picture):
     see, bottom and right excluded; it may reach beyond the image. `.effective`: a box that holds about 95 % of the
     gradient, None if there is none. `.measured`: with check=True, the box that the gradient fills."""
 
-    wide = 4.6
-
     def __init__(self, row, unit, channel, shown, heat, box, measured):
         self.row, self.unit, self.channel, self.shown, self.array = row, unit, channel, shown, heat
         self.box, self.measured, self.effective = box, measured, _holds(heat, box)
@@ -35,48 +33,37 @@ class Field(Picture):
         self.alt += ", and a heat map of the gradient"
 
     def draw(self, axes):
-        from matplotlib.patches import Rectangle
-
         high, wide = self.array.shape
         top, left, bottom, right = (float(side) for side in self.box)
         grey = self.shown if self.shown.ndim == 2 else self.shown.mean(-1)
-        # The box reaches into the padding: room is left for it, up to half an image on every side.
-        pads = [
-            min(max(0, a), 0.5 * n)
-            for a, n in ((-left, wide), (right - wide, wide), (-top, high), (bottom - high, high))
-        ]
-        margin = 0.03 * max(high, wide)
+        # Where the box reaches into the padding there is room for it, up to half an image on every side.
+        room, margin = (0.5 * high, 0.5 * wide), 0.03 * max(high, wide)
+        seen = (
+            max(top, -room[0]),
+            max(left, -room[1]),
+            min(bottom, high + room[0]),
+            min(right, wide + room[1]),
+        )
         axes.set_facecolor("#E8E8E8")
         axes.imshow(0.3 + 0.7 * grey, cmap="gray", vmin=0, vmax=1)
         strength = np.sqrt(self.array / (self.array.max() or 1))
         axes.imshow(strength, cmap="viridis", vmin=0, vmax=1, alpha=0.85 * np.clip(2.5 * strength, 0, 1))
-        axes.add_patch(
-            Rectangle(
-                (left - 0.5, top - 0.5),
-                right - left,
-                bottom - top,
-                fill=False,
-                edgecolor="white",
-                linewidth=3.4,
-            )
-        )
-        axes.add_patch(
-            Rectangle(
-                (left - 0.5, top - 0.5),
-                right - left,
-                bottom - top,
-                fill=False,
-                edgecolor="#D55E00",
-                linewidth=2,
-            )
-        )
-        axes.set(xlim=(-0.5 - pads[0] - margin, wide - 0.5 + pads[1] + margin))
-        axes.set(ylim=(high - 0.5 + pads[3] + margin, -0.5 - pads[2] - margin))
+        t, l, b, r = (side - 0.5 for side in seen)
+        edges = (((l, r), (t, t)), ((l, l), (t, b)), ((l, r), (b, b)), ((r, r), (t, b)))
+        for (x, y), here, true in zip(edges, seen, self.box, strict=True):  # dashed: the box goes on
+            axes.plot(x, y, color="white", linewidth=3.4, solid_capstyle="projecting")
+            axes.plot(x, y, color="#D55E00", linewidth=2, linestyle="-" if here == true else (0, (3, 3)))
+        axes.set(xlim=(min(l, -0.5) - margin, max(r, wide - 0.5) + margin))
+        axes.set(ylim=(max(b, high - 0.5) + margin, min(t, -0.5) - margin))
         bare(axes, self.title, fontsize=10)
 
     def _figure(self):
         figure, axes = style.figure(4.6, 4.8)
         self.draw(axes)
+        tall, wide = (abs(a - b) for a, b in (axes.get_ylim(), axes.get_xlim()))
+        figure.set_size_inches(
+            4.6, 4.4 * min(max(tall / wide, 0.4), 2) + 1.25
+        )  # room for three lines above, two below
         lines = [
             self.title,
             f"can see {self.sees}" + (", beyond its box by a global pool" if self.row.global_context else ""),
@@ -85,9 +72,12 @@ class Field(Picture):
             lines.append("its gradient is zero: all is silent below it")
         else:
             t, l, b, r = self.effective
-            lines.append(f"95 % of its gradient in {b - t} x {r - l} pixels")
+            lines.append(f"about 95 % of its gradient in {b - t} x {r - l} pixels")
         axes.set_title("\n".join(lines), fontsize=10)
-        axes.set_xlabel("orange: theory.  Colour: root of the gradient.  Grey: padding", fontsize=8)
+        axes.set_xlabel(
+            "orange: theory (dashed: it goes on); grey rim: padding\ncolour: square root of the gradient",
+            fontsize=8,
+        )
         return figure
 
 

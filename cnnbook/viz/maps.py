@@ -9,7 +9,7 @@ from keras import ops
 
 from ..graph import stage_of
 from . import style
-from .picture import Picture, bare, heat_scale, picture
+from .picture import Picture, bar, bare, grid, heat_scale, tiles
 from .reading import Net, prepare
 
 # --------------------------------------------------------------------------- maps
@@ -28,32 +28,6 @@ class FeatureMaps(Picture):
         self.alt = f"{len(self.drawn)} of the {self.total} maps of {self.layer}, {high} x {wide} units each, and their mean"
 
     def _figure(self):
-        import matplotlib.pyplot as plt
-
-        n = len(self.drawn) + 2
-        columns = min(8, n) if n > 6 else n
-        rows = -(-n // columns)
-        high, wide = self.shown.shape[:2]
-        cell = 1.15
-        figure, axes = style.figure(
-            cell * columns + 0.6, (cell * high / wide + 0.27) * rows + 0.4, rows, columns, squeeze=False
-        )
-        axes, small = list(axes.flat), dict(fontsize=8, pad=2)
-        picture(axes[0], self.shown, "image", **small)
-        cmap, low, top = heat_scale(self.array[..., self.drawn])
-        axes[1].imshow(self.mean, cmap=cmap, vmin=low, vmax=top)
-        bare(axes[1], "mean of all", **small)
-        for axis, i in zip(axes[2:], self.drawn, strict=False):
-            axis.imshow(self.array[..., i], cmap=cmap, vmin=low, vmax=top)
-            dead = "" if np.any(self.array[..., i]) else " (zero)"
-            bare(axis, f"{self.channels[i]}{dead}", **small)
-        for axis in axes[n:]:
-            axis.remove()
-        scale = plt.cm.ScalarMappable(plt.Normalize(low, top), cmap)
-        bar = figure.colorbar(scale, ax=axes[:n], shrink=min(1, 1.6 / rows), aspect=18, pad=0.01)
-        bar.ax.tick_params(labelsize=8)
-        bar.ax.grid(False)
-        bar.outline.set_visible(False)
         which = (
             f"{len(self.drawn)} strongest of {self.total} channels"
             if len(self.drawn) < self.total
@@ -61,9 +35,17 @@ class FeatureMaps(Picture):
         )
         if len(self.channels) < self.total and len(self.drawn) == len(self.channels):
             which = f"{len(self.drawn)} of {self.total} channels"
-        high, wide = self.mean.shape
-        figure.suptitle(f"{self.layer}: {which}, {high} x {wide} units", fontsize=10)
-        return figure
+        cmap, low, top = heat_scale(self.array[..., self.drawn])
+        scale = dict(cmap=cmap, vmin=low, vmax=top)
+        panels = [(self.shown, "image", dict(cmap="gray", vmin=0, vmax=1)), (self.mean, "mean of all", scale)]
+        for i in self.drawn:
+            silent = "" if np.any(self.array[..., i]) else " (zero)"
+            panels.append((self.array[..., i], f"{self.channels[i]}{silent}", scale))
+        (high, wide), (tall, broad) = self.shown.shape[:2], self.mean.shape
+        title = f"{self.layer}: {which}, {tall} x {broad} units"
+        columns = grid(len(panels), 8)[1]
+        cell = 1.05 if columns > 5 else 1.45
+        return tiles(panels, columns, high / wide, cell, title, (cmap, low, top))[0]
 
 
 def feature_maps(model, image, layer, *, channels=None, most=30, preprocess=None):
@@ -139,71 +121,45 @@ class Filters(Picture):
     def _figure(self):
         high, wide, ins, outs = self.array.shape
         drawn = self.array[:, :, self.inputs][..., self.outputs]
-        title = f"{self.layer}: {outs} kernels of {high} x {wide} x {ins}"
+        some = "" if len(self.outputs) == outs or high == wide == 1 else f"{len(self.outputs)} of "
+        title = f"{self.layer}: {some}{outs} kernels of {high} x {wide} x {ins}"
         top = np.abs(drawn).max() or 1
-        if self.colour:
-            colours = 0.5 + drawn / (2 * top)
-            colours = colours[:, :, ::-1] if self.bgr else colours
-            return self._grid(
-                [(colours[..., i], str(o)) for i, o in enumerate(self.outputs)], None, title, 1.0
-            )
         if high == wide == 1:
             return self._table(self.array[0, 0], title)
-        if ins == 1:
-            panels = [(drawn[:, :, 0, i], str(o)) for i, o in enumerate(self.outputs)]
-            return self._grid(panels, top, title, 0.8)
-        return self._matrix(drawn, top, title)
-
-    def _grid(self, panels, top, title, cell):
-        columns = min(8, len(panels))
-        rows = -(-len(panels) // columns)
-        figure, axes = style.figure(
-            cell * columns + (0.9 if top else 0.2), (cell + 0.22) * rows + 0.45, rows, columns, squeeze=False
-        )
-        axes = list(axes.flat)
-        for axis, (kernel, name) in zip(axes, panels, strict=False):
-            axis.imshow(kernel, cmap="RdBu_r", vmin=-top if top else None, vmax=top)
-            bare(axis, name, fontsize=8, pad=2)
-        for axis in axes[len(panels) :]:
-            axis.remove()
-        if top:
-            _bar(figure, axes[: len(panels)], top, min(1, 1.6 / rows))
-        figure.suptitle(title, fontsize=10)
-        return figure
-
-    def _matrix(self, drawn, top, title):
-        ins, outs = drawn.shape[2:]
-        figure, axes = style.figure(0.62 * ins + 1.6, 0.62 * outs + 0.85, outs, ins, squeeze=False)
-        for o in range(outs):
-            for i in range(ins):
-                axes[o, i].imshow(drawn[:, :, i, o], cmap="RdBu_r", vmin=-top, vmax=top)
-                bare(axes[o, i], f"in {self.inputs[i]}" if o == 0 else "", fontsize=8, pad=3)
-            axes[o, 0].set_ylabel(f"out {self.outputs[o]}", fontsize=8, rotation=0, ha="right", va="center")
-        _bar(figure, axes, top, min(1, 2.5 / outs))
-        figure.suptitle(title, fontsize=10)
+        gap, red_blue = 0.14, dict(cmap="RdBu_r", vmin=-top, vmax=top)
+        if self.colour or ins == 1:
+            colours = 0.5 + drawn / (2 * top)
+            colours = colours[:, :, ::-1] if self.bgr else colours
+            images = [colours[..., i] if self.colour else drawn[:, :, 0, i] for i in range(len(self.outputs))]
+            panels = [
+                (image, str(o), {} if self.colour else red_blue)
+                for image, o in zip(images, self.outputs, strict=True)
+            ]
+            scale = None if self.colour else ("RdBu_r", -top, top)
+            return tiles(panels, grid(len(panels), 8)[1], high / wide, 0.85, title, scale, gap)[0]
+        panels = [
+            (drawn[:, :, i, o], f"in {self.inputs[i]}" if o == 0 else "", red_blue)
+            for o in range(len(self.outputs))
+            for i in range(len(self.inputs))
+        ]
+        figure, axes = tiles(panels, len(self.inputs), high / wide, 0.6, title, ("RdBu_r", -top, top), gap)
+        pitch, end = high / wide + gap, axes.get_ylim()[0]
+        axes.set_yticks([end - pitch * o - high / wide / 2 for o in reversed(range(len(self.outputs)))])
+        axes.set_yticklabels([f"out {o}" for o in self.outputs], fontsize=8)
+        axes.tick_params(length=0)
         return figure
 
     def _table(self, weights, title):
         ins, outs = weights.shape
-        ratio = np.clip(outs / ins, 0.35, 1.6)
+        ratio = np.clip(outs / ins, 0.35, 1.0)
         figure, axis = style.figure(5.4, 4.2 * ratio + 0.8)
         top = np.abs(weights).max() or 1
-        axis.imshow(weights.T, cmap="RdBu_r", vmin=-top, vmax=top, aspect="auto")
+        drawn = axis.imshow(weights.T, cmap="RdBu_r", vmin=-top, vmax=top, aspect="auto")
         axis.grid(False)
         axis.set(xlabel="input channel", ylabel="output channel")
-        _bar(figure, axis, top, 0.9)
+        bar(figure, axis, drawn, 0.9)
         axis.set_title(title, fontsize=10)
         return figure
-
-
-def _bar(figure, axes, top, shrink):
-    import matplotlib.pyplot as plt
-
-    scale = plt.cm.ScalarMappable(plt.Normalize(-top, top), "RdBu_r")
-    bar = figure.colorbar(scale, ax=axes, shrink=shrink, aspect=18, pad=0.015)
-    bar.ax.tick_params(labelsize=8)
-    bar.ax.grid(False)
-    bar.outline.set_visible(False)
 
 
 def filters(model, layer, *, outputs=None, inputs=None, bgr=False):
@@ -255,29 +211,21 @@ class Convolution(Picture):
     activation; `.output` after it. `.after`: [(name, map)] of the layers that follow it point by point (batch norm, ReLU).
     """
 
-    def __init__(
-        self, row, channel, shown, inputs, reads, kernels, products, bias, output, activation, after, rows
-    ):
-        self.layer, self.channel, self.shown = row.name, channel, shown
-        self.inputs, self.reads, self.kernels, self.products = inputs, reads, kernels, products
-        self.sums, self.bias = np.cumsum(products, axis=-1), bias
-        self.array, self.output, self.activation, self.after = (
-            products.sum(-1) + bias,
-            output,
-            activation,
-            after,
-        )
-        order = np.argsort(-np.abs(products).mean((0, 1)), kind="stable")[:rows]
+    def __init__(self, layer, channel, rows, **parts):
+        vars(self).update(layer=layer, channel=channel, **parts)
+        self.sums = np.cumsum(self.products, axis=-1)
+        self.array = self.products.sum(-1) + self.bias
+        order = np.argsort(-np.abs(self.products).mean((0, 1)), kind="stable")[:rows]
         self.drawn = sorted(int(i) for i in order)
         self.alt = (
-            f"{row.name}, channel {channel}: {len(self.drawn)} of its {len(reads)} input maps, each times its kernel, "
+            f"{layer}, channel {channel}: {len(self.drawn)} of its {len(self.reads)} input maps, each times its kernel, "
             "the partial sums, the bias and the activation"
         )
 
     def _figure(self):
         rest = len(self.reads) - len(self.drawn)
-        rows = len(self.drawn) + bool(rest) + 1
-        figure, axes = style.figure(7.4, 1.62 * rows + 0.55, rows, 4, squeeze=False)
+        rows = len(self.drawn) + 1
+        figure, axes = style.figure(7.4, 1.72 * rows + 0.5, rows, 4, squeeze=False)
         weight = np.abs(self.kernels).max() or 1
         order = self.drawn + [i for i in range(len(self.reads)) if i not in self.drawn]
         sums = np.cumsum(self.products[..., order], axis=-1)
@@ -288,22 +236,23 @@ class Convolution(Picture):
         for r, i in enumerate(self.drawn):
             one = axes[r]
             one[0].imshow(self.inputs[..., i], cmap=cmap, vmin=low, vmax=high)
-            bare(one[0], f"input map {self.reads[i]}", **small)
+            bare(one[0], self.names[i], **small)
             one[1].imshow(self.kernels[..., i], cmap="RdBu_r", vmin=-weight, vmax=weight)
-            bare(one[1], "its kernel" + self._numbers(i, weight, one[1]), **small)
+            self._numbers(i, weight, one[1])
+            bare(one[1], "its kernel", **small)
             one[2].imshow(self.products[..., i], **signed)
             bare(one[2], "map * kernel", **small)
             one[3].imshow(sums[..., r], **signed)
-            bare(one[3], "sum so far" if r else "= sum so far", **small)
-        if rest:
-            one = axes[len(self.drawn)]
-            one[0].remove()
-            one[1].remove()
-            one[2].imshow(self.products[..., order[len(self.drawn) :]].sum(-1), **signed)
-            bare(one[2], f"the other {rest} maps * kernels", **small)
-            one[3].imshow(sums[..., -1], **signed)
-            bare(one[3], "sum of all", **small)
-        last = [(f"sum + bias ({self.bias:+.3f})", self.array, signed)]
+            bare(one[3], "sum so far", **small)
+        last = (
+            [(f"the other {rest}, summed", self.products[..., order[len(self.drawn) :]].sum(-1), signed)]
+            if rest
+            else []
+        )
+        total = f"sum of all {len(self.reads)}" if len(self.reads) > 1 else "sum"
+        last.append(
+            (f"{total} + bias {self.bias:.3f}" if self.bias else f"{total}, no bias", self.array, signed)
+        )
         if self.activation:
             last.append((f"after {self.activation}", self.output, None))
         last = (last + [(f"after {name}", map_, None) for name, map_ in self.after])[:4]
@@ -312,7 +261,7 @@ class Convolution(Picture):
                 cmap, low, high = heat_scale(values)
                 scale = dict(cmap=cmap, vmin=low, vmax=high)
             axis.imshow(values, **scale)
-            bare(axis, title, **small)
+            bare(axis, title if len(title) < 22 else title.replace("after ", "after\n"), **small)
         for axis in axes[-1][len(last) :]:
             axis.remove()
         figure.suptitle(
@@ -327,7 +276,6 @@ class Convolution(Picture):
             for (r, c), value in np.ndenumerate(kernel):
                 ink = "white" if abs(value) > 0.6 * weight else "black"
                 axis.text(c, r, f"{value:.2f}", ha="center", va="center", size=7, color=ink)
-        return ""
 
 
 def convolve(model, image, layer, channel, *, rows=4, preprocess=None):
@@ -356,9 +304,11 @@ def convolve(model, image, layer, channel, *, rows=4, preprocess=None):
     output = ops.convert_to_numpy(total)[0, ..., 0] if linear else found[row.name][0, ..., channel]
     activation = "" if linear else getattr(operation.activation, "__name__", "activation")
     after = [(r.name, found[r.name][0, ..., channel]) for r in following]
-    return Convolution(
-        row, channel, shown, before[0], reads, kernels, products, bias, output, activation, after, rows
-    )
+    names = [f"input map {i}" for i in reads]
+    if len(reads) == 3 and _is_image(net, row.inputs[0]):
+        names = ["red of the image", "green of the image", "blue of the image"]
+    parts = dict(inputs=before[0], reads=reads, names=names, kernels=kernels, products=products, bias=bias)
+    return Convolution(row.name, channel, rows, **parts, output=output, activation=activation, after=after)
 
 
 def _following(net, row, most=2):

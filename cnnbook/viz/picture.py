@@ -11,13 +11,13 @@ class Picture:
 
     array, alt = None, ""
 
+    size = (4.4, 3.4)  # inches, of a picture that is one pair of axes
+
     def _figure(self):
-        """The figure; where the picture is one pair of axes, `draw(axes)` and `wide` are enough."""
-        figure, axes = style.figure(self.wide, 3.4)
+        """The figure; a picture that is one pair of axes needs no more than `draw(axes)`."""
+        figure, axes = style.figure(*self.size)
         self.draw(axes)
         return figure
-
-    wide = 4.0  # inches of a single pair of axes
 
     def figure(self):
         """A matplotlib figure; it shows once where a cell ends with it."""
@@ -60,6 +60,56 @@ def heat_scale(values, signed=None):
     return ("RdBu_r", -top, top) if signed else ("viridis", 0, top)
 
 
+def ratio_of(shown):
+    """Height / width of an image, within what a figure bears."""
+    return float(np.clip(shown.shape[0] / shown.shape[1], 0.4, 2))
+
+
+def grid(n, most):
+    """(rows, columns) for n panels, at most `most` in a row, as even as it goes."""
+    rows = -(-n // most)
+    return rows, -(-n // rows)
+
+
+def tiles(panels, columns, ratio, cell, title, scale=None, gap=0.06):
+    """A figure of many small images on one pair of axes (an axes for each would take seconds).
+
+    panels: [(image, caption, imshow's options)], row by row; ratio: height / width; cell: a panel's width in inches;
+    scale: (colour map, low, high) of a colour bar; gap: between panels, in widths.
+    """
+    import matplotlib.pyplot as plt
+
+    lines = [panels[i : i + columns] for i in range(0, len(panels), columns)]
+    above = [0.15 / cell if any(caption for _, caption, _ in line) else 0.0 for line in lines]
+    wide, high = columns * (1 + gap) - gap, len(lines) * (ratio + gap) - gap + sum(above)
+    figure, axes = style.figure(cell * wide + (0.85 if scale else 0.15), cell * high + 0.45)
+    for r, line in enumerate(lines):
+        top = r * (ratio + gap) + sum(above[: r + 1])
+        for c, (image, caption, options) in enumerate(line):
+            left = c * (1 + gap)
+            axes.imshow(image, extent=(left, left + 1, top + ratio, top), **options)
+            axes.text(left + 0.5, top - 0.02 / cell, caption, ha="center", va="bottom", size=8)
+    axes.set(xlim=(0, wide), ylim=(high, 0))
+    axes.set_aspect("equal")
+    bare(axes)
+    figure.suptitle(title, fontsize=10)
+    if scale is not None:
+        cmap, low, top = scale
+        bar(figure, axes, plt.cm.ScalarMappable(plt.Normalize(low, top), cmap), min(1, 1.8 / (cell * high)))
+    return figure, axes
+
+
+def bar(figure, axes, drawn, shrink=0.8, label=""):
+    """A slim colour bar."""
+    made = figure.colorbar(drawn, ax=axes, shrink=shrink, aspect=18, pad=0.02)
+    made.formatter.set_powerlimits((-2, 4))
+    made.ax.tick_params(labelsize=8)
+    made.ax.yaxis.get_offset_text().set_size(8)
+    made.ax.grid(False)
+    made.outline.set_visible(False)
+    made.set_label(label, fontsize=8)
+
+
 class Beside(Picture):
     """Pictures of one pair of axes each, side by side."""
 
@@ -70,9 +120,9 @@ class Beside(Picture):
 
     def _figure(self):
         n = len(self.pictures) + (self.image is not None)
-        columns = min(n, 4)
-        rows = -(-n // columns)
-        figure, axes = style.figure(2.4 * columns, 2.7 * rows, rows, columns, squeeze=False)
+        rows, columns = grid(n, 4)
+        high = 2.35 * ratio_of(self.pictures[0].array) + 0.35
+        figure, axes = style.figure(2.4 * columns, high * rows, rows, columns, squeeze=False)
         axes = list(axes.flat)
         if self.image is not None:
             picture(axes[0], self.image, "image", fontsize=10)

@@ -100,19 +100,29 @@ class Net:
 
         Of a net whose output is a map itself (segmentation) it is the last map at its coarsest stride.
         """
-        ends_in_map = len(self[self.output].output_shape) == 3
-        found = {} if ends_in_map else graph.features(self.model)
-        if found:
-            return self[found[max(found)].name]
-        end = self.place[self.output] + 1
+        before, ends_in_map = self._between([self.output], ()), len(self[self.output].output_shape) == 3
+        rows = [row for row in self.rows if row.name in before]
         if ends_in_map:  # before the last layer with weights: the classes' own maps explain nothing
-            end = max((i for i in range(end) if self.rows[i].params), default=end)
-        maps = [r for r in self.rows[:end] if len(r.output_shape) == 3 and r.known and max(r.stride) > 0]
-        maps = [r for r in maps if not isinstance(r.operation, (L.InputLayer, L.ZeroPadding2D))]
+            rows = rows[: max((i for i, row in enumerate(rows) if row.params), default=0)]
+        nothing = (L.InputLayer, L.ZeroPadding2D, L.Cropping2D, L.Rescaling, L.Normalization)
+        maps = [r for r in rows if len(r.output_shape) == 3 and not isinstance(r.operation, nothing)]
+        maps = [r for r in maps if r.output_shape[:2] != (1, 1)] or maps  # a pooled vector may keep its axes
         if not maps:
             raise ValueError(f"{self.model.name} has no map before its head; name a layer")
-        coarsest = max(max(r.stride) for r in maps)
-        return [r for r in maps if max(r.stride) == coarsest][-1]
+        strides = [max(r.stride) for r in maps if r.known]
+        if ends_in_map and strides:
+            maps = [r for r in maps if r.known and max(r.stride) == max(strides)]
+        return maps[-1]
+
+    def _between(self, wanted, given):
+        """Names of the layers that must run to get from those given to those wanted."""
+        needed, stack = set(), [name for name in wanted if name not in given]
+        while stack:
+            name = stack.pop()
+            if name not in needed:
+                needed.add(name)
+                stack += [parent for parent in self[name].inputs if parent not in given]
+        return needed
 
     def run(self, given, wanted, swap=None):
         """The values of the layers `wanted`, {name: tensor}, from those `given`; only what lies between is computed.
@@ -120,14 +130,9 @@ class Net:
         given: {name: tensor}, of the input or of any layer. swap: {id of an operation: what to call in its place}.
         Always in inference mode.
         """
-        swap, values, needed, stack = swap or {}, {}, set(), [n for n in wanted if n not in given]
+        swap, values, needed = swap or {}, {}, self._between(wanted, given)
         for name, value in given.items():
             values[id(self.nodes[self.place[name]].outputs[0])] = value
-        while stack:
-            name = stack.pop()
-            if name not in needed:
-                needed.add(name)
-                stack += [parent for parent in self[name].inputs if parent not in given]
         if self.input in needed:
             raise ValueError(
                 f"{wanted} of {self.model.name} need the image, or more layers than {list(given)}"

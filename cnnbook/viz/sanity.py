@@ -11,7 +11,7 @@ import numpy as np
 
 from . import attribution as methods
 from . import style
-from .picture import Picture, picture
+from .picture import Picture, grid, picture, ratio_of
 from .question import Question
 
 # --------------------------------------------------------------------------- the net destroyed
@@ -54,9 +54,10 @@ class Randomisation(Picture):
 
     def _figure(self):
         n = len(self.maps)
-        columns = min(n + 1, 5)
-        rows = -(-(n + 1) // columns)
-        figure, axes = style.figure(2.15 * columns, 2.75 * rows, rows, columns, squeeze=False)
+        rows, columns = grid(n + 1, 5)
+        figure, axes = style.figure(
+            2.15 * columns, (2.1 * ratio_of(self.maps[0].array) + 0.65) * rows, rows, columns, squeeze=False
+        )
         axes = list(axes.flat)
         q = self.maps[0].question
         picture(axes[0], q.shown, f"image\n{q.label}", fontsize=9)
@@ -110,8 +111,6 @@ class Curve(Picture):
     """`.array`: the probability of the class after each share `.share` of the pixels. `.area`: under the curve, 0 to 1.
     `.chance`, `.chance_area`: the same with the pixels in a random order, the mean of three."""
 
-    wide = 4.6
-
     def __init__(self, kind, attribution, share, array, chance):
         self.kind, self.title, self.share, self.array, self.chance = kind, kind, share, array, chance
         self.label, self.method = attribution.question.label, attribution.title
@@ -133,7 +132,7 @@ class Curve(Picture):
         axes.set_title(
             f"{self.kind}: {'lower' if self.kind == 'Deletion' else 'higher'} is better", fontsize=10
         )
-        axes.legend(loc="best")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), frameon=False)
 
 
 def _curve(kind, model, image, attribution, steps, seed, empty):

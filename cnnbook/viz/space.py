@@ -3,7 +3,7 @@
 import numpy as np
 
 from . import style
-from .picture import Picture, bare, picture
+from .picture import Picture, bare, grid, picture, ratio_of
 from .reading import fit, show
 
 
@@ -30,9 +30,10 @@ class Nearest(Picture):
 
     def _figure(self):
         n = len(self.array) + 1
-        columns = min(n, 7)
-        rows = -(-n // columns)
-        figure, axes = style.figure(1.35 * columns, 1.75 * rows + 0.3, rows, columns, squeeze=False)
+        rows, columns = grid(n, 7)
+        figure, axes = style.figure(
+            1.35 * columns, (1.3 * ratio_of(self.query) + 0.4) * rows + 0.3, rows, columns, squeeze=False
+        )
         axes = list(axes.flat)
         picture(axes[0], self.query, self.captions[0], fontsize=8.5, weight="bold", pad=3)
         for axis, image, caption, distance in zip(
@@ -95,8 +96,7 @@ def _name(labels, names, i):
 class Embedding(Picture):
     """`.array` (n, 2): a point for each image. `.explained`: the share of variance along the two axes (PCA), else None."""
 
-    wide = 6.2
-    markers = "osD^vP*XdH"
+    size, markers = (6.8, 4.2), "osD^vP*XdH"
 
     def __init__(self, layer, method, array, labels, names, explained):
         self.layer, self.method, self.array, self.labels = layer, method, array, labels
@@ -106,13 +106,12 @@ class Embedding(Picture):
 
     def draw(self, axes):
         classes = np.unique(self.labels)
-        for i, (c, colour) in enumerate(zip(classes, style.colors(len(classes)), strict=True)):
+        for i, c in enumerate(classes):
             x, y = self.array[self.labels == c].T
             name = str(self.names[c]) if self.names is not None else f"class {c}"
-            mark = self.markers[i % len(self.markers)]  # shape tells classes apart where colour does not
-            axes.scatter(
-                x, y, s=20, color=[colour], marker=mark, linewidths=0.4, edgecolors="white", label=name
-            )
+            # seven colours that differ for every eye; shape tells apart the classes that share one
+            look = dict(color=style.PALETTE[i % 7], marker=self.markers[i % len(self.markers)])
+            axes.scatter(x, y, s=26, linewidths=0.4, edgecolors="white", label=name, **look)
         if self.explained is not None:
             first, second = 100 * self.explained
             axes.set(xlabel=f"first component, {first:.0f} % of variance")
@@ -121,12 +120,7 @@ class Embedding(Picture):
             bare(axes)
             axes.set(xlabel="t-SNE: neighbours stay near; distances between groups mean nothing")
         axes.set_title(self.title, fontsize=10)
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=1.3)
-
-    def _figure(self):
-        figure, axes = style.figure(6.8, 4.2)
-        self.draw(axes)
-        return figure
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
 
 
 def embed(model, images, layer, labels, *, method="pca", names=None, seed=0, preprocess=None):
