@@ -210,10 +210,10 @@ def test_one_path_of_full_width_is_a_resnet_with_its_stride_in_the_3x3():
 def test_squeeze_and_excitation_by_its_formula():
     x = noise(2, 5, 7, 8)
     net = one_block(senet.squeeze_excite, (5, 7, 8), ratio=4)
-    w1, b1 = net.get_layer("b_se_reduce").get_weights()
-    w2, b2 = net.get_layer("b_se_expand").get_weights()
+    (w1, b1), (w2, b2) = (net.get_layer(f"b_se_{part}").get_weights() for part in ("reduce", "expand"))
+    w1, w2 = w1[0, 0], w2[0, 0]
     weight = 1 / (1 + np.exp(-(np.maximum(x.mean((1, 2)) @ w1 + b1, 0) @ w2 + b2)))
-    assert w1.shape == (8, 2)
+    assert w1.shape == (8, 2)  # 1x1 convolutions over one place are dense layers
     np.testing.assert_allclose(outputs(net, x), x * weight[:, None, None], rtol=1e-5)
 
 

@@ -3,7 +3,7 @@
 New: a block sums `cardinality` narrow paths of equal form; all of them together are one grouped 3x3 convolution.
 As in the paper and its authors' code: ResNet's stem, stages and shortcut B, the stride in the 3x3 convolution. 32x4d has
 32 paths of 4 channels in stage conv2, of 8 in conv3, and so on.
-Grouped convolutions train slowly on a CPU, TensorFlow and JAX alike; a prediction is not affected.
+Keras trains grouped convolutions slowly on a CPU; `training.fit` splits them (cnnbook.fast).
 Change first: `cardinality` and `width`; 1 and 64 give ResNet-50 with the stride in its 3x3 convolutions.
 """
 

@@ -65,8 +65,7 @@ def SENet(
 ):
     """The net of the challenge of 2017: a ResNeXt of `cardinality` groups with the changes that the file's head names.
 
-    Grouped convolutions train slowly on a CPU. ratio: as in SEResNet. dropout: before the classes. The smallest side
-    is 32.
+    ratio: as in SEResNet. dropout: before the classes. The smallest side is 32.
     """
 
     def between(y, strides, name):  # doubles the channels

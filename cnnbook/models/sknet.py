@@ -4,8 +4,8 @@ New: two kernels side by side, and the image chooses between them, for each chan
 SKNet-50 is ResNeXt-50 (32x4d) with selective kernels in place of its 3x3 convolutions: M = 2 branches, G = 32 groups,
 r = 16. As in the paper, the 5x5 kernel is a 3x3 of dilation 2. Where it has stride 2 as well, which Keras refuses, it
 only reads every second pixel: there it is a plain 3x3 convolution on every second pixel, the same numbers.
-The stem pools with symmetric padding (Caffe's pools past the edge: the same shapes). Grouped convolutions train slowly on
-a CPU. The nets hold layers of cnnbook: import cnnbook.layers to load one.
+The stem pools with symmetric padding (Caffe's pools past the edge: the same shapes).
+The nets hold layers of cnnbook: import cnnbook.layers to load one.
 Change first: `dilations`: (1, 2, 4) has a third kernel, (1,) leaves none to choose from.
 """
 
