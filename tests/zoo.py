@@ -19,6 +19,22 @@ SMALLEST = {
     "ResNet152": 32,
     "ResNetCIFAR": 3,
     "PlainCIFAR": 3,
+    "FCN32s": 1,
+    "FCN16s": 1,
+    "FCN8s": 1,
+    "DeconvNet": 224,
+    "UNet": 188,
+    "UNetPlusPlus": 16,
+}
+
+# Builders of nets with a class per pixel: they have no top to leave out, and some take a backbone.
+DENSE = {
+    "FCN32s": "backbone",
+    "FCN16s": "backbone",
+    "FCN8s": "backbone",
+    "DeconvNet": None,
+    "UNet": "backbone",
+    "UNetPlusPlus": "backbone",
 }
 
 # Arguments that a builder cannot do without.
@@ -37,6 +53,9 @@ SMALL = {
     "ResNet50": dict(input_shape=(64, 64, 3), widths=(4, 8, 8, 8)),
     "ResNetCIFAR": dict(depth=8, widths=(4, 8, 8), input_shape=(16, 16, 3)),
     "PlainCIFAR": dict(depth=8, widths=(4, 8, 8), input_shape=(16, 16, 3)),
+    "DeconvNet": dict(window=1, hidden=8, thinner=16, input_shape=(32, 32, 3)),
+    "UNet": dict(widths=(4, 4, 4), input_shape=(44, 48, 3)),
+    "UNetPlusPlus": dict(widths=(4, 4, 4), input_shape=(17, 18, 3), classifier_activation="softmax"),
 }
 
 # Weights whose gradient may vanish in a new net, by name of layer: (regular expression, reason).
