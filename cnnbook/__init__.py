@@ -8,7 +8,10 @@ import importlib
 
 __version__ = "0.1.0"
 
-_MODULES = ("blocks", "data", "exercises", "graph", "layers", "models", "training", "viz", "weights")
+_MODULES = (
+    *("blocks", "data", "decoders", "exercises", "graph", "layers", "models", "segmentation", "training"),
+    *("viz", "weights"),
+)
 _NAMES = {"load": "layers", "summary": "graph"}
 
 

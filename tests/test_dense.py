@@ -1,5 +1,7 @@
 """Nets with a class per pixel: the papers' shapes level by level, any backbone at an odd size, unpooling, pruning."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -373,12 +375,17 @@ BACKBONES = {
 }
 
 
+@functools.cache
+def built(backbone):
+    return graph.blueprint(BACKBONES[backbone])
+
+
 @pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize(
     "name, options", [("FCN8s", {}), ("UNet", dict(padding="same")), ("UNetPlusPlus", {})]
 )
 def test_any_backbone_at_an_odd_size(backbone, name, options, capsys):
-    base = graph.blueprint(BACKBONES[backbone])
+    base = built(backbone)
     net = graph.blueprint(getattr(models, name), backbone=base, **options)
     assert net.output_shape[1:3] == (161, 131)
     rows = graph.trace(net)

@@ -49,6 +49,7 @@ def DeconvNet(
     hidden: width of the dense layers. thinner: divides the widths of Fig. 2, for small experiments.
     Sides are multiples of 32, since unpooling needs pools without a rest, and at least 32 * window; they may be None.
     """
+    decoders.check_classes(classes, classifier_activation)
     inputs = x = blocks.image(input_shape, smallest=32 * window)
     for side in input_shape[:2]:
         if side is not None and side % 32:

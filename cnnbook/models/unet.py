@@ -111,6 +111,7 @@ def UNet(
     keras.Model or a builder's name, see cnnbook.decoders. input_shape defaults to (572, 572, 1), with a builder's name to
     (224, 224, 3); sides may be None.
     """
+    decoders.check_classes(classes, classifier_activation)
     if padding not in ("valid", "same"):
         raise ValueError(f'padding is "valid" (the paper) or "same", got {padding!r}')
     if widths is not None and len(widths) < 2:

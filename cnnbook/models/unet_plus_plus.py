@@ -53,6 +53,7 @@ def UNetPlusPlus(
     name, see cnnbook.decoders; its strides are the rows. input_shape defaults to (96, 96, 1), with a builder's name to
     (224, 224, 3); sides may be None, the smallest is 16, with a backbone the backbone's.
     """
+    decoders.check_classes(classes, classifier_activation)
     if backbone is None:
         inputs = blocks.image(input_shape or (96, 96, 1), smallest=2 ** (len(widths) - 1))
         maps, strides = first_column(inputs, widths, dropout), [2**i for i in range(len(widths))]
