@@ -205,8 +205,8 @@ def fit(
 
     y: (n,), or for a net with a class per pixel masks (n, h, w), which are cut around their centre where the net's
     output is smaller; its curves also have mean_iou and val_mean_iou. A net with several outputs learns the same from
-    all; the curves of accuracy and IoU are the last one's. loss: None for cross-entropy, or a function of labels and predictions,
-    such as those of cnnbook.segmentation. pixel_weights: (n, h, w), the weight of every pixel in the loss, or None.
+    all; the curves of accuracy and IoU are the last one's. loss: None for cross-entropy, or a function of labels and
+    predictions, such as those of cnnbook.segmentation. pixel_weights: (n, h, w), each pixel's weight in the loss.
 
     validation: (x, y) measured after every epoch. warmup: epochs of linear rise. weight_decay: per step and unit of
     learning rate, on kernels only (biases and batch norm are left alone). clean_training_accuracy: measure the training
@@ -227,8 +227,8 @@ def fit(
     )  # fmt: skip
     given = dict(batch_size=batch_size, learning_rate=learning_rate, schedule=schedule, warmup=warmup,
                  momentum=momentum, weight_decay=weight_decay, shift=shift, mirror=mirror, seed=seed)  # fmt: skip
-    history = History(label or model.name, settings=_settings(x, dict(epochs=epochs, loss=loss,
-                                                                           pixel_weights=pixel_weights, **given)))  # fmt: skip
+    settings = _settings(x, dict(epochs=epochs, loss=loss, pixel_weights=pixel_weights, **given))
+    history = History(label or model.name, settings=settings)
     batches = Batches(x, y, batch_size=batch_size, shift=shift, mirror=mirror, seed=seed,
                       pixel_weights=pixel_weights, answer=_answer(model) if dense else None)  # fmt: skip
     if dense and validation is not None:

@@ -2,7 +2,10 @@
 
 import importlib
 
-_FILES = {"style": "style", "stacks": "stack"}
+_FILES = {
+    **{"style": "style", "stacks": "stack"},
+    **dict.fromkeys(("overlay", "errors", "segmented", "skips"), "segmenting"),
+}
 
 
 def __getattr__(name):
