@@ -66,7 +66,7 @@ class Field:
         return replace(
             self,
             size=tuple(s + (k - 1) * j for s, k, j in zip(self.size, kernel, self.step, strict=True)),
-            step=tuple(j * s for j, s in zip(self.step, stride, strict=True)),
+            step=tuple(_tidy(j * s) for j, s in zip(self.step, stride, strict=True)),
             start=tuple(a - p * j for a, p, j in zip(self.start, before, self.step, strict=True)),
         )
 
@@ -171,7 +171,8 @@ def _tidy(number):
 
 def _field(operation, fields, inputs, outputs):
     """The field of the output, from those of the inputs."""
-    field, shape = _merge(fields), inputs[0].shape
+    # Our own layers tell about themselves: `reads`, the number of inputs whose values count; `slide`, as Field.slide
+    field, shape = _merge(fields[: getattr(operation, "reads", None)]), inputs[0].shape
     unknown = replace(field, known=False)
     if isinstance(operation, (L.Conv2D, L.DepthwiseConv2D, L.SeparableConv2D)):
         kernel = tuple(
@@ -206,6 +207,8 @@ def _field(operation, fields, inputs, outputs):
         return replace(field, local=False, whole=True)
     if isinstance(operation, (L.Dense, *_POINTWISE)) or getattr(operation, "pointwise", False):
         return field
+    if hasattr(operation, "slide"):
+        return field.slide(*operation.slide(*(t.shape for t in inputs)))
     if isinstance(operation, _MERGES):
         along = getattr(operation, "axis", -1)  # a concatenation side by side moves pixels
         return field if along in (-1, len(outputs[0].shape) - 1) or not field.local else unknown

@@ -1,5 +1,7 @@
 """Layers that Keras lacks. Importing this module lets `keras.models.load_model` open models that hold them."""
 
+from fractions import Fraction
+
 import keras
 from keras import ops
 
@@ -200,6 +202,138 @@ class TakeChannels(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "start": self.start, "stop": self.stop}
+
+
+@keras.saving.register_keras_serializable(package="cnnbook")
+class MaxPoolingWithSwitches(keras.layers.Layer):
+    """Max pooling over windows of `size` x `size` that also says where each maximum stood (Noh et al. 2015, Fig. 3).
+
+    (n, h, w, c) -> pooled (n, h // size, w // size, c), equal to MaxPooling2D(size), and switches of the same shape,
+    int32: the place of the maximum in its window, row by row from 0 to size * size - 1; the first one where several are
+    equal. No parameters.
+    """
+
+    def __init__(self, size=2, **options):
+        super().__init__(**options)
+        if size < 2:
+            raise ValueError(f"size is the side of the pooled window, at least 2, got {size}")
+        self.size = size
+
+    def call(self, x):
+        s, (_, h, w, c) = self.size, ops.shape(x)
+        h, w = h // s, w // s
+        x = ops.reshape(x[:, : h * s, : w * s], (-1, h, s, w, s, c))
+        windows = ops.reshape(ops.transpose(x, (0, 1, 3, 5, 2, 4)), (-1, h, w, c, s * s))
+        return ops.max(windows, -1), ops.cast(ops.argmax(windows, -1), "int32")
+
+    def compute_output_shape(self, shape):
+        n, h, w, c = shape
+        pooled = (n, h and h // self.size, w and w // self.size, c)
+        return pooled, pooled
+
+    def compute_output_spec(self, x):
+        pooled, switches = self.compute_output_shape(x.shape)
+        return keras.KerasTensor(pooled, x.dtype), keras.KerasTensor(switches, "int32")
+
+    def slide(self, shape):
+        """For cnnbook.graph: the window, its stride and the padding before, each (height, width)."""
+        return (self.size,) * 2, (self.size,) * 2, (0, 0)
+
+    def get_config(self):
+        return {**super().get_config(), "size": self.size}
+
+
+@keras.saving.register_keras_serializable(package="cnnbook")
+class MaxUnpooling(keras.layers.Layer):
+    """Puts each value back to where its switch says, zeros elsewhere: (n, h, w, c) -> (n, h * size, w * size, c).
+
+    Called on [values, switches], both of that shape; the switches are those of `MaxPoolingWithSwitches`, whose pooling
+    it undoes as far as that can be undone (Noh et al. 2015, Fig. 3). No parameters.
+    """
+
+    def __init__(self, size=2, **options):
+        super().__init__(**options)
+        self.size = size
+
+    def build(self, shapes):
+        values, switches = (tuple(shape[1:]) for shape in shapes)
+        if values != switches:
+            raise ValueError(f"{self.name}: values {values} and switches {switches} must have one shape")
+
+    def call(self, inputs):
+        values, switches = inputs
+        s, (_, h, w, c) = self.size, ops.shape(values)
+        x = ops.expand_dims(values, -1) * ops.one_hot(switches, s * s, dtype=values.dtype)
+        x = ops.transpose(ops.reshape(x, (-1, h, w, c, s, s)), (0, 1, 4, 2, 5, 3))
+        return ops.reshape(x, (-1, h * s, w * s, c))
+
+    def compute_output_shape(self, shapes):
+        n, h, w, c = shapes[0]
+        return n, h and h * self.size, w and w * self.size, c
+
+    def slide(self, *shapes):
+        return (1, 1), (Fraction(1, self.size),) * 2, (0, 0)
+
+    def get_config(self):
+        return {**super().get_config(), "size": self.size}
+
+
+@keras.saving.register_keras_serializable(package="cnnbook")
+class MatchSize(keras.layers.Layer):
+    """Crops a map, or repeats its edge, to the height and width of another: [x, like] -> x with the size of `like`.
+
+    x (n, h, w, c), like (n, height, width, any). offset: the first row and column that are kept; None shares the
+    difference between both sides, an odd pixel below and to the right. Of `like` only the size is read. No parameters.
+    """
+
+    reads = 1  # for cnnbook.graph: values come from the first input only
+
+    def __init__(self, offset=None, **options):
+        super().__init__(**options)
+        self.offset = offset
+
+    def call(self, inputs):
+        x, like = inputs
+        for axis in (1, 2):
+            have, wanted = ops.shape(x)[axis], ops.shape(like)[axis]
+            more = have - wanted
+            first = ops.maximum(more, 0) // 2 - ops.maximum(-more, 0) // 2
+            first = first if self.offset is None else self.offset
+            x = ops.take(x, ops.clip(ops.arange(wanted) + first, 0, have - 1), axis=axis)
+        return x
+
+    def compute_output_shape(self, shapes):
+        (n, _, _, c), (_, height, width, _) = shapes
+        return n, height, width, c
+
+    def slide(self, x, like):
+        more = [h - w if h and w else 0 for h, w in zip(x[1:3], like[1:3], strict=True)]
+        first = [max(m, 0) // 2 - max(-m, 0) // 2 if self.offset is None else self.offset for m in more]
+        return (1, 1), (1, 1), tuple(-f for f in first)
+
+    def get_config(self):
+        return {**super().get_config(), "offset": self.offset}
+
+
+@keras.saving.register_keras_serializable(package="cnnbook")
+class Bilinear(keras.initializers.Initializer):
+    """Kernel (height, width, channels, channels) with which a transposed convolution enlarges bilinearly.
+
+    Each channel goes to itself; a kernel of 2 f at stride f enlarges f times (Long et al. 2015, section 3.3).
+    """
+
+    def __call__(self, shape, dtype=None):
+        height, width, out, into = shape
+        if out != into:
+            raise ValueError(f"Bilinear fills kernels from a channel to itself, got {into} channels to {out}")
+        tents = []
+        for side in (height, width):
+            factor = (side + 1) // 2
+            centre = (side - 1) / 2
+            tents.append([1 - abs(i - centre) / factor for i in range(side)])
+        tent = ops.outer(*(ops.convert_to_tensor(t, "float32") for t in tents))
+        kernel = tent[:, :, None, None] * ops.eye(out, dtype="float32")
+        return ops.cast(kernel, dtype or keras.config.floatx())
 
 
 def load(path, **options):

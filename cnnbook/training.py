@@ -16,6 +16,7 @@ import keras
 import numpy as np
 
 from . import fast as fast_
+from . import segmentation
 
 # TensorFlow warns when several small models are asked in turn: each is traced once, as it must be.
 logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in record.getMessage())
@@ -27,16 +28,21 @@ def seed(number):
 
 
 class Batches(keras.utils.PyDataset):
-    """Shuffled batches of images (n, h, w, c) and labels (n,), augmented image by image.
+    """Shuffled batches of images (n, h, w, c) and labels, augmented image by image.
 
     shift: each image is padded by that many pixels of zeros and cropped back at a random place; mirror: half of the
-    images are mirrored. Order and draws are functions of `seed` and the epoch.
+    images are mirrored. Order and draws are functions of `seed` and the epoch. Labels are whole numbers (n,), or masks
+    (n, h, w), which move with their images, as do pixel_weights (n, h, w); the padding is then the image mirrored at
+    its edge, since zeros have no class. answer: what is done to masks and weights of a batch before the net is asked.
     """
 
-    def __init__(self, x, y, *, batch_size=128, shift=4, mirror=True, seed=0):
+    def __init__(
+        self, x, y, *, batch_size=128, shift=4, mirror=True, seed=0, pixel_weights=None, answer=None
+    ):
         super().__init__()
         self.x, self.y, self.batch_size = x, y, batch_size
         self.shift, self.mirror, self.seed, self.epoch = shift, mirror, seed, 0
+        self.pixel_weights, self.answer = pixel_weights, answer
         self.on_epoch_begin()
 
     def on_epoch_begin(self):
@@ -52,20 +58,35 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index):
         chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
         rng = np.random.default_rng([self.seed, self.epoch, index])
-        return augment(self.x[chosen], rng, shift=self.shift, mirror=self.mirror), self.y[chosen]
+        how = dict(shift=self.shift, mirror=self.mirror)
+        if np.ndim(self.y) == 1:
+            return augment(self.x[chosen], rng, **how), self.y[chosen]
+        maps = [a[chosen] for a in (self.x, self.y, self.pixel_weights) if a is not None]
+        x, *maps = augment_together(maps, rng, **how)
+        return x, *(self.answer(*maps) if self.answer else maps)
 
 
 def augment(images, rng, *, shift=4, mirror=True):
     """The standard augmentation of (n, h, w, c) images: every image gets its own shift and its own mirroring."""
-    n, height, width, _ = images.shape
+    return augment_together([images], rng, shift=shift, mirror=mirror, border="constant")[0]
+
+
+def augment_together(maps, rng, *, shift=4, mirror=True, border="reflect"):
+    """Images (n, h, w, c) and what belongs to their pixels, masks or weights (n, h, w): one draw for all maps of an image.
+
+    border: what a shift brings in, as in numpy.pad: "reflect", or "constant" for zeros. Labels are moved, never mixed.
+    """
+    n, height, width = maps[0].shape[:3]
     if shift:
-        padded = np.pad(images, ((0, 0), (shift, shift), (shift, shift), (0, 0)))
         top, left = rng.integers(0, 2 * shift + 1, (2, n))
         rows, columns = top[:, None] + np.arange(height), left[:, None] + np.arange(width)
-        images = padded[np.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
+        view = np.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]
+        sides = (0, 0), (shift, shift), (shift, shift)
+        maps = [np.pad(m, (*sides, *[(0, 0)] * (m.ndim - 3)), mode=border)[view] for m in maps]
     if mirror:
-        images = np.where(rng.random(n)[:, None, None, None] < 0.5, images[:, :, ::-1], images)
-    return images
+        flip = rng.random(n) < 0.5
+        maps = [np.where(flip.reshape(n, *[1] * (m.ndim - 1)), m[:, :, ::-1], m) for m in maps]
+    return maps
 
 
 @keras.saving.register_keras_serializable(package="cnnbook")
@@ -176,11 +197,18 @@ def fit(
     mirror=True,
     clean_training_accuracy=False,
     fast=True,
+    loss=None,
+    pixel_weights=None,
     seed=0,
     label=None,
     verbose=True,
 ):
-    """Trains a classifier on images x (n, h, w, c) and whole-number labels y (n,); returns a `History`.
+    """Trains a net on images x (n, h, w, c) and whole-number labels y; returns a `History`.
+
+    y: (n,), or for a net with a class per pixel masks (n, h, w), which are cut around their centre where the net's
+    output is smaller; its curves also have mean_iou and val_mean_iou. A net with several outputs learns the same from
+    all; the curves of accuracy and IoU are the last one's. loss: None for cross-entropy, or a function of labels and
+    predictions, such as those of cnnbook.segmentation. pixel_weights: (n, h, w), each pixel's weight in the loss.
 
     validation: (x, y) measured after every epoch. warmup: epochs of linear rise. weight_decay: per step and unit of
     learning rate, on kernels only (biases and batch norm are left alone). clean_training_accuracy: measure the training
@@ -195,35 +223,74 @@ def fit(
     optimizer = keras.optimizers.SGD(rate, momentum=momentum, weight_decay=weight_decay or None)
     if weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    from_logits = getattr(model.layers[-1], "activation", None) is keras.activations.linear
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
+    dense, heads = np.ndim(y) == 3, len(model.outputs)
     # Variables made in the first step (the optimiser's, a metric given as a string) would have TensorFlow trace that
     # step twice: 10 s for 56 layers.
-    metrics = [keras.metrics.SparseCategoricalAccuracy("accuracy")]
-    model.compile(optimizer, loss, metrics=metrics, jit_compile=keras.backend.backend() == "jax")
+    metrics = [keras.metrics.SparseCategoricalAccuracy("accuracy"), *([_mean_iou(model)] if dense else [])]
+    model.compile(
+        optimizer, [_loss(model, loss)] * heads if heads > 1 else _loss(model, loss),
+        metrics=[[]] * (heads - 1) + [metrics] if heads > 1 else metrics, jit_compile=keras.backend.backend() == "jax",
+    )  # fmt: skip
     optimizer.build(model.trainable_variables)
     given = dict(batch_size=batch_size, learning_rate=learning_rate, schedule=schedule, warmup=warmup,
                  momentum=momentum, weight_decay=weight_decay, shift=shift, mirror=mirror, seed=seed)  # fmt: skip
-    history = History(label or model.name, settings=_settings(x, dict(epochs=epochs, **given)))
-    batches = Batches(x, y, batch_size=batch_size, shift=shift, mirror=mirror, seed=seed)
+    settings = _settings(x, dict(epochs=epochs, loss=loss, pixel_weights=pixel_weights, **given))
+    history = History(label or model.name, settings=settings)
+    batches = Batches(x, y, batch_size=batch_size, shift=shift, mirror=mirror, seed=seed,
+                      pixel_weights=pixel_weights, answer=_answer(model) if dense else None)  # fmt: skip
+    if dense and validation is not None:
+        validation = (validation[0], *_answer(model)(validation[1]))
     callbacks = [_Clean(x, y)] if clean_training_accuracy else []
     callbacks += [Progress(history.label)] if verbose else []
     begin = time.monotonic()
     with fast_.computing(model, on=fast):
         run = model.fit(batches, epochs=epochs, validation_data=validation, callbacks=callbacks, verbose=0,
-                        shuffle=False, validation_batch_size=500)  # fmt: skip
+                        shuffle=False, validation_batch_size=50 if dense else 500)  # fmt: skip
     history.seconds, history.curves = time.monotonic() - begin, run.history
     return history
 
 
 def _settings(x, given):
-    """What a history records: the images and every setting of the protocol, the defaults too."""
+    """What a history records: the images and every setting of the protocol, the defaults too; a loss by its name."""
+    loss, weighed = given.get("loss"), given.get("pixel_weights") is not None
     return {
         "images": len(x),
         "shape": list(x.shape[1:]),
         **_PROTOCOL,
         **{k: v for k, v in given.items() if k in _PROTOCOL},
+        **({"loss": getattr(loss, "__name__", str(loss))} if loss is not None else {}),
+        **({"pixel_weights": True} if weighed else {}),
     }
+
+
+def _loss(model, loss):
+    """The loss of one output: what was asked for, else cross-entropy as the output's activation wants it."""
+    if loss is not None:
+        return loss
+    from_logits = getattr(model.layers[-1], "activation", None) is keras.activations.linear
+    one = model.outputs[-1].shape[-1] == 1
+    kind = keras.losses.BinaryCrossentropy if one else keras.losses.SparseCategoricalCrossentropy
+    return kind(from_logits=from_logits)
+
+
+def _mean_iou(model):
+    classes = model.outputs[-1].shape[-1]
+    if classes == 1:
+        return keras.metrics.BinaryIoU(name="mean_iou")
+    return keras.metrics.MeanIoU(classes, sparse_y_pred=False, name="mean_iou")
+
+
+def _answer(model):
+    """How masks (n, h, w) and weights become what the net's output is compared with: cut, once for every output."""
+    height, width, channels = model.outputs[-1].shape[1:]
+
+    def answer(masks, weights=None):
+        maps = [masks] if weights is None else [masks, weights]
+        maps = [segmentation.centre(m, height or m.shape[1], width or m.shape[2]) for m in maps]
+        maps[0] = maps[0][..., None] if channels == 1 else maps[0]
+        return [(m,) * len(model.outputs) if len(model.outputs) > 1 else m for m in maps]
+
+    return answer
 
 
 _PROTOCOL = {
@@ -246,9 +313,18 @@ class _Clean(keras.callbacks.Callback):
 
 
 def accuracy(model, x, y, batch_size=500):
-    """The share of images x (n, h, w, c) whose most probable class is y (n,)."""
+    """The share of images x (n, h, w, c), or of their pixels, whose most probable class is y, (n,) or (n, h, w)."""
+    if np.ndim(y) == 3:
+        return segmentation.pixel_accuracy(*predicted(model, x, y))
     predictions = model.predict(x, batch_size=batch_size, verbose=0)
     return float(np.mean(np.argmax(predictions, -1) == np.asarray(y)))
+
+
+def predicted(model, x, masks, batch_size=50):
+    """(true, predicted) classes of every pixel of images x (n, h, w, c), masks (n, h, w), both of the size of the net's
+    output, the last one's where it has several: what the scores of cnnbook.segmentation compare."""
+    outputs = keras.tree.flatten(model.predict(x, batch_size=batch_size, verbose=0))[-1]
+    return segmentation.centre(np.asarray(masks), *outputs.shape[1:3]), segmentation.labels(outputs)
 
 
 def _check(model, x, y, epochs):
@@ -258,11 +334,16 @@ def _check(model, x, y, epochs):
     )
     if not fits:
         raise ValueError(f"{model.name} reads images {shape}, got an array of shape {x.shape}")
-    if len(x) != len(y) or np.ndim(y) != 1:
+    out = model.outputs[-1].shape
+    if len(out) == 4 and np.shape(y) != x.shape[:3]:
+        raise ValueError(
+            f"{model.name} gives a class for every pixel: images {x.shape} need masks {x.shape[:3]}, got {np.shape(y)}"
+        )
+    if len(out) == 2 and (len(x) != len(y) or np.ndim(y) != 1):
         raise ValueError(
             f"one whole-number label per image: got {len(x)} images and labels of shape {np.shape(y)}"
         )
-    classes = model.output_shape[-1]
+    classes = max(out[-1], 2) if len(out) == 4 else out[-1]
     if len(y) and not 0 <= np.min(y) <= np.max(y) < classes:
         raise ValueError(f"labels are 0 to {classes - 1} for {model.name}, got {np.min(y)} to {np.max(y)}")
     if not isinstance(epochs, int) or epochs < 1:

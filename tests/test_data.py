@@ -168,7 +168,9 @@ def test_impossible_requests(ask, says):
 
 
 def test_unknown_names_and_options():
-    with pytest.raises(ValueError, match="known are fashion_mnist, scenes, cifar10.*Did you mean 'cifar100'"):
+    with pytest.raises(
+        ValueError, match="known are fashion_mnist, scenes, cells, cifar10.*Did you mean 'cifar100'"
+    ):
         data.load("cifar-100")
     with pytest.raises(ValueError, match=r"a folder of images by its path\.$"):
         data.load("qqqq")

@@ -8,7 +8,7 @@ import re
 import keras
 import numpy as np
 import pytest
-from zoo import BRANCHES, NEEDED, SILENT, SLOW_ON_JAX, SMALL, SMALLEST
+from zoo import BRANCHES, DENSE, NEEDED, SILENT, SLOW_ON_JAX, SMALL, SMALLEST
 
 import cnnbook
 from cnnbook import gradients, graph, models, weights
@@ -30,7 +30,7 @@ def test_save_and_reload(name, tmp_path):
     net = small(name)
     x = np.random.default_rng(0).normal(size=(2, *net.input_shape[1:])).astype("float32")
     before = first(net(x, training=False))
-    assert before.shape == (2, net.outputs[0].shape[-1]) and np.allclose(before.sum(1), 1, atol=1e-5)
+    assert before.shape == (2, *net.outputs[0].shape[1:]) and np.allclose(before.sum(-1), 1, atol=1e-5)
     net.save(tmp_path / "net.keras")
     own = any(type(layer).__module__.startswith("cnnbook") for layer in net.layers)
     again = (cnnbook.load if own else keras.models.load_model)(tmp_path / "net.keras")
@@ -49,7 +49,7 @@ def test_one_training_step_reaches_every_weight(name):
     x = np.random.default_rng(0).normal(size=(4, *net.input_shape[1:])).astype("float32")
 
     def loss(outputs):
-        return sum(-keras.ops.mean(keras.ops.log(o[:, 1] + 1e-7)) for o in keras.tree.flatten(outputs))
+        return sum(-keras.ops.mean(keras.ops.log(o[..., 1] + 1e-7)) for o in keras.tree.flatten(outputs))
 
     loss.images = x
     _, found = gradients.of_weights(net, loss)
@@ -85,8 +85,9 @@ def test_forward_at_the_smallest_size(name):
     channels = 1 if name == "LeNet5" else 3
     net = build(**NEEDED.get(name, {}), input_shape=(smallest, smallest, channels))
     probabilities = first(net(np.ones((1, smallest, smallest, channels), "float32"), training=False))
-    assert probabilities.shape == (1, net.outputs[0].shape[-1])
-    np.testing.assert_allclose(probabilities.sum(), 1, atol=1e-4)
+    assert probabilities.shape == (1, *net.outputs[0].shape[1:])
+    if probabilities.shape[-1] > 1:
+        np.testing.assert_allclose(probabilities.sum(-1), 1, atol=1e-4)
 
 
 def test_smallest_size_of_dense_evaluation_and_cifar():
@@ -151,6 +152,10 @@ def test_help_shows_the_real_arguments():
             "classifier_activation",
             "name",
         }
+        if name in DENSE:
+            assert not {"include_top", "pooling"} & parameters.keys(), name
+            assert ("backbone" in parameters) == (DENSE[name] == "backbone"), name
+            common -= {"include_top", "pooling"}
         assert common <= parameters.keys(), name
         assert build.__name__ == name and build.__module__ == f"cnnbook.models.{models.BUILDERS[name]}"
         assert parameters["weights"].default is None

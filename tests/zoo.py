@@ -62,6 +62,22 @@ SMALLEST = {
     "NASNetLarge": 32,
     **{f"EfficientNetB{i}": 32 for i in range(8)},
     "EfficientNetLite0": 32,
+    "FCN32s": 1,
+    "FCN16s": 1,
+    "FCN8s": 1,
+    "DeconvNet": 224,
+    "UNet": 188,
+    "UNetPlusPlus": 16,
+}
+
+# Builders of nets with a class per pixel: they have no top to leave out, and some take a backbone.
+DENSE = {
+    "FCN32s": "backbone",
+    "FCN16s": "backbone",
+    "FCN8s": "backbone",
+    "DeconvNet": None,
+    "UNet": "backbone",
+    "UNetPlusPlus": "backbone",
 }
 
 # Arguments that a builder cannot do without.
@@ -106,6 +122,9 @@ SMALL = {
     "NASNetMobile": dict(cells=1, penultimate=96, stem=8, input_shape=(32, 32, 3)),
     "EfficientNetB0": dict(input_shape=(32, 32, 3)),
     "EfficientNetLite0": dict(input_shape=(32, 32, 3)),
+    "DeconvNet": dict(window=1, hidden=8, thinner=16, input_shape=(32, 32, 3)),
+    "UNet": dict(widths=(4, 4, 4), input_shape=(44, 48, 3)),
+    "UNetPlusPlus": dict(widths=(4, 4, 4), input_shape=(17, 18, 3), classifier_activation="softmax"),
 }
 
 # On JAX every new shape is compiled: what takes over about ten seconds there runs with `make test-jax ARGS='-m ""'` only.

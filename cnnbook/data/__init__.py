@@ -2,6 +2,7 @@
 
 load("fashion_mnist")        12,000 + 2,000 images, shipped; full=True: all 70,000        Images (NumPy)
 load("scenes", task=...)     items on textured canvases: segment, or find the target      Images (NumPy)
+load("cells")                drawn cells that touch, with masks and border weights        Images (NumPy)
 load("cifar10"), load("cifar100")                     by TensorFlow Datasets              Images (NumPy)
 load("tf_flowers"), load("oxford_iiit_pet", task=...) by TensorFlow Datasets              Streams (tf.data)
 load("/path/to/folder")      your own images, one sub-folder per class                    Images (NumPy)
@@ -12,28 +13,34 @@ import importlib.util
 import os
 from typing import NamedTuple
 
-from . import fashion, prepared, scene
+from . import cell, fashion, prepared, scene
 from . import streams as _streams
-from .images import DataError, Images, counted, from_arrays, resize
-from .pictures import PHOTOGRAPHS, folder, photograph
+from .cell import Cells, border_weights, cells
+from .images import DataError, Images, counted, from_arrays, resize, resize_masks
+from .pictures import PHOTOGRAPHS, coins, folder, photograph
 from .prepared import prepare
 from .scene import Scenes, scenes
 from .streams import Streams
 
-NAMES = ("fashion_mnist", "scenes", *_streams.ARRAYS, *_streams.STREAMS)
+NAMES = ("fashion_mnist", "scenes", "cells", *_streams.ARRAYS, *_streams.STREAMS)
 
 __all__ = [
     "NAMES",
     "PHOTOGRAPHS",
+    "Cells",
     "DataError",
     "Images",
     "Scenes",
     "Streams",
+    "border_weights",
+    "cells",
+    "coins",
     "folder",
     "load",
     "photograph",
     "prepare",
     "resize",
+    "resize_masks",
     "scenes",
     "where",
 ]
@@ -55,7 +62,8 @@ def load(
     """A data set by name (see `NAMES`), or the images in a folder, as `Images` (NumPy) or `Streams` (tf.data).
 
     full: all 60,000 + 10,000 of fashion_mnist instead of the shipped 12,000 + 2,000.
-    train, test: how many images, class-balanced; None takes all (scenes: 2,000 and 500; a folder: a fifth is the test).
+    train, test: how many images, class-balanced; None takes all (scenes: 2,000 and 500; cells: 200 and
+        50; a folder: a fifth is the test).
     validation: how many class-balanced images are taken out of the training part, besides `train`.
     size: side in pixels or (height, width): area average down, bilinear up.   seed: of choice, order and scenes.
     data_dir: the TFDS folder; TFDS_DATA_DIR or ~/tensorflow_datasets by default.   verbose: one line on what came.
@@ -74,6 +82,8 @@ def load(
         result = folder(name, size=size, **asked)
     elif name == "scenes":
         result = scene.load(size=size, **asked, **options)
+    elif name == "cells":
+        result = cell.load(size=size, **asked)
     elif name == "fashion_mnist" and not full:
         source = "shipped with cnnbook, a class-balanced part of Fashion-MNIST (Zalando, MIT licence)"
         result = from_arrays(name, fashion.shipped(), fashion.CLASSES, source, size, **asked)
@@ -106,6 +116,7 @@ def where(data_dir=None):
     rows = [
         Where("fashion_mnist", fashion.SHIPPED.is_file(), "12,000 + 2,000 images shipped with cnnbook"),
         Where("scenes", fashion.SHIPPED.is_file(), "drawn from the shipped items"),
+        Where("cells", True, "drawn by cnnbook"),
     ]
     for name, (_, megabytes) in prepared.URLS.items():
         label = f"{name} (full)" if name == "fashion_mnist" else name

@@ -19,7 +19,8 @@ class Images:
     `x_*`: uint8 (n, height, width, channels), values 0 to 255, channels last. `y_*`: int64 (n,), class indices into
     `classes`; for segmentation uint8 (n, height, width), a class per pixel. After `standardised()` the `x_*` are float32
     and `mean` and `std`, float32 (channels,), say how. Sets of scenes also have dictionaries by part name: `masks` uint8
-    (n, height, width), `boxes` int64 (n, k, 4) as top, left, bottom, right in pixels, and `box_labels` int64 (n, k).
+    (n, height, width), `boxes` int64 (n, k, 4) as top, left, bottom, right in pixels, and `box_labels` int64 (n, k). Cells
+    have `masks`, `instances` uint8 (n, height, width), a number for each cell, and `weights` float32 (n, height, width).
     """
 
     name: str
@@ -36,6 +37,8 @@ class Images:
     masks: dict | None = None
     boxes: dict | None = None
     box_labels: dict | None = None
+    instances: dict | None = None
+    weights: dict | None = None
 
     def part(self, name):
         """(x, y) of "train", "validation" or "test"."""
@@ -201,6 +204,21 @@ def resize(images, size):
         some = np.floor((2 * (rows @ some @ columns.T) + total) / (2 * total))
         out[start : start + 512] = np.moveaxis(some, 1, -1)
     return out.reshape(*images.shape[:-3], *out.shape[1:])
+
+
+def resize_masks(masks, size):
+    """Class masks (..., height, width) of whole numbers at another size, by nearest neighbour: no label is invented."""
+    high, wide = height_width(size)
+    masks = np.asarray(masks)
+    if not np.issubdtype(masks.dtype, np.integer) or masks.ndim < 2:
+        raise ValueError(
+            f"resize_masks: whole numbers (..., height, width) expected, got {masks.dtype} {masks.shape}"
+        )
+    rows, columns = (
+        ((2 * np.arange(new) + 1) * old) // (2 * new)
+        for new, old in zip((high, wide), masks.shape[-2:], strict=True)
+    )
+    return masks[..., rows[:, None], columns]
 
 
 def _weights(before, after):

@@ -5,6 +5,7 @@ file lock, which the system lifts when its owner dies); the others wait and then
 """
 
 import contextlib
+import importlib
 import io
 import os
 import shutil
@@ -28,6 +29,7 @@ URLS = {
     "tf_flowers": ("http://download.tensorflow.org/example_images/flower_photos.tgz", 218),
     "oxford_iiit_pet": ("https://thor.robots.ox.ac.uk/~vgg/data/pets/images.tar.gz", 773),
 }
+DRAWN = {"cnnbook_scenes": "scenes_tfds", "cnnbook_cells": "cells_tfds"}  # builders of our own: their files
 PRIVATE = "incomplete.cnnbook-"
 STALE = 24 * 3600  # seconds after which a stock TFDS `incomplete.*` folder is taken for abandoned
 
@@ -58,8 +60,8 @@ def prepare(name, data_dir=None, *, damaged=None):
     seconds, and removes nothing, when the data are not here and their host cannot be reached.
     """
     tfds = import_tfds(name)
-    if name.startswith("cnnbook_scenes"):
-        from . import scenes_tfds  # noqa: F401  registers the builder
+    if name.split("/")[0] in DRAWN:
+        importlib.import_module(f".{DRAWN[name.split('/')[0]]}", __package__)  # registers the builder
     folder, stamp = tfds_folder(data_dir), damaged and _stamp(damaged)
     home = folder / name.split("/")[0]
     try:

@@ -74,25 +74,28 @@ def scenes(n, *, task="segment", size=64, seed=0, part="train", start=0):
 
 def load(*, task="segment", train=None, test=None, validation=0, size=None, seed=0):
     """`data.load("scenes")`: 2,000 training and 500 test scenes of 64 pixels unless asked otherwise."""
-    train, test = (
-        2000 if train is None else number("train", train),
-        500 if test is None else number("test", test),
+    ask = functools.partial(scenes, task=task)
+    made = load_drawn(
+        "scenes", ask, counts=(2000, 500), train=train, test=test, validation=validation, size=size, seed=seed
     )
-    validation = number("validation", validation)
-    high, wide = height_width(64 if size is None else size)
-    if high != wide:
-        raise ValueError(f"size={size!r}: scenes are square, give one side in pixels")
-    ask = functools.partial(scenes, task=task, size=high, seed=seed)
-    made = {
-        "train": ask(train),
-        "validation": ask(validation, start=train),  # after the training scenes, of the training items
-        "test": ask(test, part="test"),
-    }
     fields = {f"x_{p}": s.images for p, s in made.items()}
     fields |= {f"y_{p}": s.masks if task == "segment" else s.labels for p, s in made.items()}
     known = {"masks": "masks", "boxes": "boxes"} | ({"box_labels": "labels"} if task == "segment" else {})
     fields |= {field: {p: getattr(s, key) for p, s in made.items()} for field, key in known.items()}
     return Images(name=f"scenes/{task}", classes=CLASSES[task], source=SOURCE, **fields)
+
+
+def load_drawn(name, draw, *, counts, train=None, test=None, validation=0, size=None, seed=0):
+    """The three parts of a drawn set, {part: what draw(n, size=, seed=, part=, start=) gives}; `counts` are the defaults of
+    train and test. Validation follows the training examples, of the training part."""
+    train = counts[0] if train is None else number("train", train)
+    test = counts[1] if test is None else number("test", test)
+    validation = number("validation", validation)
+    high, wide = height_width(64 if size is None else size)
+    if high != wide:
+        raise ValueError(f"size={size!r}: {name} are square, give one side in pixels")
+    ask = functools.partial(draw, size=high, seed=seed)
+    return {"train": ask(train), "validation": ask(validation, start=train), "test": ask(test, part="test")}
 
 
 def _segment(seed, part, i, size):

@@ -22,12 +22,13 @@ def conv(x, filters, kernel, name, *, batch_norm=False):
     return L.Activation("relu", name=f"{name}_relu")(x)
 
 
-def block(x, kernels, filters, name, *, batch_norm=False, lrn=False):
-    """One stage of Table 1: a convolution for each kernel size, then a pool that halves height and width."""
+def block(x, kernels, filters, name, *, batch_norm=False, lrn=False, pool_padding="valid"):
+    """One stage of Table 1: a convolution for each kernel size, then a pool that halves height and width (rounded down;
+    up with pool_padding="same", as Caffe does)."""
     for i, kernel in enumerate(kernels, 1):
         x = conv(x, filters, kernel, f"{name}_conv{i}", batch_norm=batch_norm)
     x = LocalResponseNormalization(name=f"{name}_lrn")(x) if lrn else x
-    return L.MaxPooling2D(2, name=f"{name}_pool")(x)
+    return L.MaxPooling2D(2, padding=pool_padding, name=f"{name}_pool")(x)
 
 
 def dense_head(x, hidden, dropout, classes, activation):
@@ -39,11 +40,17 @@ def dense_head(x, hidden, dropout, classes, activation):
     return blocks.classifier(x, classes, activation)
 
 
-def convolutional_head(x, window, hidden, dropout, classes, activation):
-    """The same weights as convolutions, slid over a larger map; the class scores are averaged (section 3.2)."""
+def sliding(x, window, hidden, dropout):
+    """The two dense layers as convolutions, with the same weights, slid over a larger map (section 3.2)."""
     for layer, kernel in (("fc1", window), ("fc2", 1)):
         x = L.Conv2D(hidden, kernel, activation="relu", name=layer)(x)
         x = L.Dropout(dropout, name=f"{layer}_dropout")(x)
+    return x
+
+
+def convolutional_head(x, window, hidden, dropout, classes, activation):
+    """The head as convolutions; the class scores of all windows are averaged."""
+    x = sliding(x, window, hidden, dropout)
     x = L.Conv2D(classes, 1, name="predictions")(x)  # the map of class scores
     x = L.GlobalAveragePooling2D(name="avg_pool")(x)
     return L.Activation(activation, name="predictions_activation")(x)

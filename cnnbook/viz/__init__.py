@@ -11,6 +11,7 @@ sanity       randomisation, deletion, insertion: is that map about this net at a
 field        receptive_field: what a unit can see, and does see
 ascent       maximise: the image that a channel answers to most
 space        nearest, embed: what is alike for a layer
+segmenting   overlay, errors, segmented, skips: a class for every pixel
 picture      beside: several pictures of one image in one figure
 """
 
@@ -29,6 +30,7 @@ _FILES = {
     "maximise": "ascent",
     **dict.fromkeys(("nearest", "embed"), "space"),
     "beside": "picture",
+    **dict.fromkeys(("overlay", "errors", "segmented", "skips"), "segmenting"),
 }
 
 

@@ -1,0 +1,83 @@
+"""What nets with a class per pixel share: backbones, enlarging, bringing maps to one size, the class of every pixel.
+
+A backbone is any keras.Model of images, or the name of a builder; `graph.features` finds its maps. Its layers are used,
+not copied: training the dense net trains the backbone, and two nets on one backbone share it (keras.models.clone_model
+copies). Whatever follows the backbone's last map, a classifier for one, is left out.
+"""
+
+import keras
+from keras import layers as L
+
+from . import graph
+from .layers import MatchSize
+
+
+def encoder(backbone, input_shape, *, name):
+    """`graph.features` of a backbone: {stride: Endpoint}, `.model` the net they belong to.
+
+    backbone: a keras.Model, whose input counts (input_shape is then None or the same), or a builder's name, built without
+    its top for input_shape, (224, 224, 3) by default. Raises ValueError for another thing, for another input_shape, and
+    for a net without maps of at least two strides.
+    """
+    if isinstance(backbone, str):
+        from .models import builder
+
+        shape = (224, 224, 3) if input_shape is None else tuple(input_shape)
+        backbone = builder(backbone)(include_top=False, input_shape=shape)
+    elif not isinstance(backbone, keras.Model):
+        raise ValueError(
+            f"{name}: backbone is a keras.Model or a builder's name such as 'ResNet50', got {backbone!r}"
+        )
+    shape = tuple(backbone.input_shape[1:])
+    if input_shape is not None and tuple(input_shape) != shape:
+        raise ValueError(
+            f"{name}: the backbone {backbone.name} reads {shape}; input_shape is that or None, got {input_shape!r}"
+        )
+    found = graph.features(backbone)
+    if len(found) < 2:
+        raise ValueError(f"{name}: the backbone {backbone.name} has maps at strides {list(found)}, needs two")
+    return found
+
+
+def report(name, found, wanted):
+    """Says in one line which strides a decoder does without, where there are any."""
+    missing = [stride for stride in wanted if stride not in found]
+    if missing:
+        strides = ", ".join(map(str, missing))
+        print(f"{name}: {found.model.name} has no map at stride {strides}; decoded without it")
+
+
+def factor(coarse, fine, name):
+    """How many times a map of stride `coarse` is enlarged to stride `fine`."""
+    if coarse % fine:
+        raise ValueError(f"{name}: stride {coarse} of the backbone is no multiple of its stride {fine}")
+    return coarse // fine
+
+
+def match(x, like, *, name, offset=None):
+    """`x` with the height and width of `like`: untouched, cropped, or its edge repeated; `offset` as in `MatchSize`."""
+    have, wanted = x.shape[1:3], like.shape[1:3]
+    if have == wanted and None not in have and not offset:
+        return x
+    if None not in (*have, *wanted):
+        more = [h - w for h, w in zip(have, wanted, strict=True)]
+        first = [m // 2 if offset is None else offset for m in more]
+        cropping = tuple((f, m - f) for f, m in zip(first, more, strict=True))
+        if min(n for side in cropping for n in side) >= 0:
+            return L.Cropping2D(cropping, name=f"{name}_crop")(x)
+    return MatchSize(offset, name=f"{name}_match")([x, like])
+
+
+def check_classes(classes, activation):
+    """Raises ValueError for a number of classes that is none, and for a softmax over one class."""
+    if not isinstance(classes, int) or classes < 1:
+        raise ValueError(f"classes is a whole number of at least 1, got {classes!r}")
+    if classes == 1 and activation == "softmax":
+        raise ValueError(
+            'softmax over one class is always 1: classes=1 takes classifier_activation="sigmoid", or classes=2'
+        )
+
+
+def per_pixel(x, classes, activation, *, name="predictions"):
+    """The class of every pixel, by a 1x1 convolution."""
+    return L.Conv2D(classes, 1, activation=activation, name=name)(x)

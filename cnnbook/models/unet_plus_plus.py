@@ -1,0 +1,103 @@
+"""U-Net++. Zhou, Siddiquee, Tajbakhsh & Liang 2018, UNet++: a nested U-Net architecture for medical image segmentation,
+arXiv:1807.10165, Fig. 1.
+
+New: the U-Nets of every depth nested in one net that shares their encoder, each skip a row of convolutions. With deep
+supervision every depth has an output, and `prune` keeps as much of the net as a task needs.
+As in the authors' code: convolution, ReLU and dropout, twice, in each node; one sigmoid per class. A backbone takes the
+place of the first column.
+Nets whose maps do not halve evenly hold a layer of cnnbook: import cnnbook.layers to load them.
+Change first: deep_supervision=True, then `prune(net, level)` for levels 1 to 4.
+"""
+
+import keras
+from keras import layers as L
+
+from .. import blocks, decoders
+
+
+def node(x, filters, dropout, name):
+    """X^{i,j}: convolution, ReLU, dropout, twice."""
+    for k in (1, 2):
+        x = L.Conv2D(filters, 3, padding="same", kernel_initializer="he_normal", name=f"{name}_{k}_conv")(x)
+        x = L.Activation("relu", name=f"{name}_{k}_relu")(x)
+        x = L.Dropout(dropout, name=f"{name}_{k}_dropout")(x)
+    return x
+
+
+def first_column(x, widths, dropout):
+    """The encoder: a node for each depth, a pool between two."""
+    maps = []
+    for i, filters in enumerate(widths):
+        x = L.MaxPooling2D(2, name=f"x{i}_0_pool")(x) if i else x
+        x = node(x, filters, dropout, f"x{i}_0")
+        maps.append(x)
+    return maps
+
+
+def UNetPlusPlus(
+    *,
+    deep_supervision=False,
+    widths=(32, 64, 128, 256, 512),
+    dropout=0.5,
+    input_shape=None,
+    classes=1,
+    backbone=None,
+    weights=None,
+    classifier_activation="sigmoid",
+    name="unetplusplus",
+):
+    """The nested U-Net: node i, j reads all nodes of its row i before it and the enlarged node i + 1, j - 1.
+
+    deep_supervision: an output for each column j = 1, 2, ..., layers output1, output2, ...; else the last one's only.
+    widths: filters of the rows from the top down. dropout: in every node. backbone: None, or a keras.Model or a builder's
+    name, see cnnbook.decoders; its strides are the rows. input_shape defaults to (96, 96, 1), with a builder's name to
+    (224, 224, 3); sides may be None, the smallest is 16, with a backbone the backbone's.
+    """
+    decoders.check_classes(classes, classifier_activation)
+    if backbone is None:
+        inputs = blocks.image(input_shape or (96, 96, 1), smallest=2 ** (len(widths) - 1))
+        maps, strides = first_column(inputs, widths, dropout), [2**i for i in range(len(widths))]
+    else:
+        found = decoders.encoder(backbone, input_shape, name=name)
+        inputs, strides = found.model.input, list(found)
+        decoders.report(name, found, [2**i for i in range(max(strides).bit_length())])
+        maps = [found[stride].tensor for stride in strides]
+    x = {(i, 0): tensor for i, tensor in enumerate(maps)}
+    filters = [widths[min(i, len(widths) - 1)] for i in range(len(maps))]
+    for j in range(1, len(maps)):
+        for i in range(len(maps) - j):
+            times = decoders.factor(strides[i + 1], strides[i], name)
+            up = L.Conv2DTranspose(filters[i], times, times, name=f"x{i}_{j}_up")(x[i + 1, j - 1])
+            up = decoders.match(up, x[i, 0], name=f"x{i}_{j}_up")
+            y = L.Concatenate(name=f"x{i}_{j}_concat")([*(x[i, k] for k in range(j)), up])
+            x[i, j] = node(y, filters[i], dropout, f"x{i}_{j}")
+    outputs = []
+    for j in range(1 if deep_supervision else len(maps) - 1, len(maps)):
+        y = x[0, j]
+        if strides[0] > 1:  # a backbone that has no map of the image's size
+            y = L.Conv2DTranspose(filters[0], strides[0], strides[0], name=f"output{j}_up")(y)
+            y = decoders.match(y, inputs, name=f"output{j}_up")
+        outputs.append(decoders.per_pixel(y, classes, classifier_activation, name=f"output{j}"))
+    outputs = outputs if deep_supervision else outputs[0]
+    return blocks.finish(inputs, outputs, weights=weights, name=name)
+
+
+def prune(model, level):
+    """The net of depth `level` inside a deeply supervised U-Net++: what its output does not need is gone, weights shared."""
+    names = [tensor.name for tensor in _outputs(model)]
+    if not isinstance(level, int) or not 1 <= level <= len(names):
+        raise ValueError(
+            f"{model.name}: level is 1 to {len(names)} (outputs: deep_supervision=True), got {level!r}"
+        )
+    return keras.Model(model.input, model.outputs[level - 1], name=f"{model.name}_l{level}")
+
+
+def average(model):
+    """The paper's accurate mode: a net whose one output is the mean of all of a deeply supervised net's outputs."""
+    return keras.Model(model.input, L.Average(name="average")(_outputs(model)), name=f"{model.name}_average")
+
+
+def _outputs(model):
+    if len(model.outputs) < 2:
+        raise ValueError(f"{model.name} has one output; build it with deep_supervision=True")
+    return model.outputs

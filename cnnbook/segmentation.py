@@ -1,0 +1,225 @@
+"""A class for every pixel: scores, losses, and prediction of images larger than the net.
+
+Labels are whole numbers (n, h, w) or (h, w), 0 the first class; predictions have a last axis of classes, or of one for nets
+with a sigmoid. Scores are NumPy; losses are keras.ops, for `training.fit(loss=...)` and for `gradients.of_weights`.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from . import graph
+
+# --------------------------------------------------------------------------- labels
+
+
+def labels(predictions):
+    """The most probable class of every pixel, int64 (..., h, w); with one channel: 1 where it is at least 1/2."""
+    predictions = np.asarray(predictions)
+    if predictions.shape[-1] == 1:
+        return (predictions[..., 0] >= 0.5).astype("int64")
+    return predictions.argmax(-1)
+
+
+def centre(masks, height, width):
+    """The centred part of masks (n, h, w): what the smaller output of a net with valid convolutions is compared with."""
+    more = masks.shape[1] - height, masks.shape[2] - width
+    if min(more) < 0:
+        raise ValueError(f"masks of {masks.shape[1:3]} have no part of {height} x {width}")
+    top, left = more[0] // 2, more[1] // 2
+    return masks[:, top : top + height, left : left + width]
+
+
+# --------------------------------------------------------------------------- scores
+
+
+def confusion(truth, predicted, classes):
+    """Pixel counts (classes, classes): the true class by row, the predicted one by column."""
+    truth, predicted = np.asarray(truth).ravel(), np.asarray(predicted).ravel()
+    if truth.shape != predicted.shape:
+        raise ValueError(f"as many true as predicted labels, got {truth.size} and {predicted.size}")
+    for name, found in (("true", truth), ("predicted", predicted)):
+        if found.size and not 0 <= found.min() <= found.max() < classes:
+            raise ValueError(f"{name} labels are 0 to {classes - 1}, got {found.min()} to {found.max()}")
+    pairs = truth.astype("int64") * classes + predicted.astype("int64")
+    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+
+
+def iou(truth, predicted, classes):
+    """Intersection over union of each class over all pixels, float64 (classes,); nan for a class that nobody has."""
+    table = confusion(truth, predicted, classes)
+    both = np.diag(table)
+    return _ratio(both, table.sum(0) + table.sum(1) - both)
+
+
+def mean_iou(truth, predicted, classes):
+    """The mean of `iou` over the classes that are there."""
+    return float(np.nanmean(iou(truth, predicted, classes)))
+
+
+def dice(truth, predicted, classes):
+    """2 |A and B| / (|A| + |B|) of each class, float64 (classes,), nan for a class that nobody has: 2 iou / (1 + iou)."""
+    table = confusion(truth, predicted, classes)
+    return _ratio(2 * np.diag(table), table.sum(0) + table.sum(1))
+
+
+def pixel_accuracy(truth, predicted):
+    """The share of pixels that are right."""
+    truth, predicted = np.asarray(truth), np.asarray(predicted)
+    if truth.shape != predicted.shape:
+        raise ValueError(f"true labels {truth.shape} and predicted ones {predicted.shape} differ in shape")
+    return float(np.mean(truth == predicted))
+
+
+def boundary_f(truth, predicted, classes, *, tolerance=2):
+    """The F-score of each class' outline, float64 (classes,), nan for a class that no image has (Csurka et al. 2013).
+
+    Outline: pixels of the class with a neighbour (above, below, left, right) of another; the image's edge is none. Precision
+    is the share of the predicted outline at most `tolerance` pixels from the true one, recall the other way round; the score
+    is their harmonic mean, averaged over the images (n, h, w) that have the class in truth or prediction.
+    """
+    truth, predicted = (np.asarray(a) if np.ndim(a) == 3 else np.asarray(a)[None] for a in (truth, predicted))
+    if truth.shape != predicted.shape:
+        raise ValueError(f"true labels {truth.shape} and predicted ones {predicted.shape} differ in shape")
+    scores = np.full((len(truth), classes), np.nan)
+    for i, pair in enumerate(zip(truth, predicted, strict=True)):
+        for k in range(classes):
+            outlines = [_outline(one == k) for one in pair]
+            wide = [_grown(outline, tolerance) for outline in outlines]
+            if not any(outline.any() for outline in outlines):
+                continue
+            hits = [(outlines[a] & wide[1 - a]).sum() / max(outlines[a].sum(), 1) for a in (0, 1)]
+            scores[i, k] = 2 * hits[0] * hits[1] / (hits[0] + hits[1]) if sum(hits) else 0.0
+    there = ~np.isnan(scores)
+    return _ratio(np.where(there, scores, 0).sum(0), there.sum(0))
+
+
+def _ratio(above, below):
+    return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=np.asarray(below) > 0)
+
+
+def _outline(mask):
+    padded = np.pad(mask, 1, mode="edge")
+    inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return mask & ~inner
+
+
+def _grown(mask, by):
+    """All pixels at most `by` pixels away from one in `mask`."""
+    (h, w), padded, found = mask.shape, np.pad(mask, by), np.zeros_like(mask)
+    for r in range(-by, by + 1):
+        for c in range(-by, by + 1):
+            if r * r + c * c <= by * by:
+                found |= padded[by + r : by + r + h, by + c : by + c + w]
+    return found
+
+
+# --------------------------------------------------------------------------- losses
+
+
+def weighted_cross_entropy(labels, predictions, weights=None, *, from_logits=False):
+    """The mean over pixels of weight x cross-entropy, a scalar: eq. 1 of the U-Net paper per pixel; weights (n, h, w)."""
+    losses = -ops.log(_of_truth(labels, _probabilities(predictions, from_logits)) + keras.config.epsilon())
+    return ops.mean(losses if weights is None else losses * ops.convert_to_tensor(weights, losses.dtype))
+
+
+def dice_loss(labels, predictions, *, from_logits=False, smooth=1.0):
+    """1 - the mean over classes of (2 sum p t + smooth) / (sum p + sum t + smooth), for each image: (n,).
+
+    Milletari et al. 2016 for each class, with plain sums. Every class counts alike, however few its pixels; `smooth` (in
+    pixels) keeps a class that an image lacks from counting.
+    """
+    p = _probabilities(predictions, from_logits)
+    t = ops.one_hot(ops.cast(_plain(labels), "int32"), p.shape[-1], dtype=p.dtype)
+    both, sizes = ops.sum(p * t, (1, 2)), ops.sum(p, (1, 2)) + ops.sum(t, (1, 2))
+    return 1 - ops.mean((2 * both + smooth) / (sizes + smooth), -1)
+
+
+def focal_loss(labels, predictions, *, gamma=2.0, from_logits=False):
+    """-(1 - p)^gamma log p of every pixel's true class, (n, h, w): what is right already counts little (Lin et al. 2017)."""
+    p = _of_truth(labels, _probabilities(predictions, from_logits))
+    return -ops.power(1 - p, gamma) * ops.log(p + keras.config.epsilon())
+
+
+def _plain(labels):
+    """Labels (n, h, w), also of (n, h, w, 1)."""
+    labels = ops.convert_to_tensor(labels)
+    return labels[..., 0] if len(labels.shape) == 4 else labels
+
+
+def _probabilities(predictions, from_logits):
+    """Probabilities of at least two classes."""
+    p = ops.convert_to_tensor(predictions)
+    one = p.shape[-1] == 1
+    if from_logits:
+        p = ops.sigmoid(p) if one else ops.softmax(p, -1)
+    return ops.concatenate([1 - p, p], -1) if one else p
+
+
+def _of_truth(labels, p):
+    return ops.sum(p * ops.one_hot(ops.cast(_plain(labels), "int32"), p.shape[-1], dtype=p.dtype), -1)
+
+
+# --------------------------------------------------------------------------- images larger than the net
+
+
+def predict_tiled(model, image, *, tile=None, overlap=None, batch_size=4):
+    """The net's output for a whole image (h, w, channels), by overlapping tiles: (h, w, classes); U-Net paper, Fig. 2.
+
+    tile: the side or (height, width) of a tile, the net's input size by default. overlap: pixels of each side of a tile's
+    output that are thrown away because its border shows in them; 0 for nets with valid convolutions, an eighth of the
+    tile for others. Beyond its edge the image is mirrored. Tiles start at multiples of the net's stride, so that pools
+    fall on the same pixels in all: a net with valid convolutions gives what it would for the whole image at once.
+    """
+    image = np.asarray(image)
+    if image.ndim != 3 or min(image.shape[:2]) < 2:
+        raise ValueError(f"one image (height, width, channels), at least 2 x 2, got shape {image.shape}")
+    if len(model.outputs) > 1:
+        raise ValueError(
+            f"{model.name} has {len(model.outputs)} outputs: take one, as unet_plus_plus.prune does"
+        )
+    tile = (
+        model.input_shape[1:3] if tile is None else tile if isinstance(tile, (tuple, list)) else (tile, tile)
+    )
+    if None in tile:
+        raise ValueError(f"{model.name} reads images of any size: give tile=, the side of a tile in pixels")
+    out = model.compute_output_shape((1, *tile, image.shape[-1]))[1:3]
+    stride = int(max(max(row.stride) for row in graph.trace(model) if row.stride))
+    down, across = (_Axis(*sides, overlap, stride) for sides in zip(image.shape[:2], tile, out, strict=True))
+    padded = np.pad(image, (down.padding, across.padding, (0, 0)), mode="reflect")
+    places, result = [(r, c) for r in down.starts for c in across.starts], None
+    for i in range(0, len(places), batch_size):
+        some = places[i : i + batch_size]
+        tiles = np.stack([padded[r : r + tile[0], c : c + tile[1]] for r, c in some])
+        answers = ops.convert_to_numpy(model(tiles, training=False))[:, down.kept, across.kept]
+        if result is None:
+            result = np.empty((down.total, across.total, answers.shape[-1]), answers.dtype)
+        for (r, c), answer in zip(some, answers, strict=True):
+            result[r : r + answer.shape[0], c : c + answer.shape[1]] = answer
+    return result[down.image, across.image]
+
+
+class _Axis:
+    """How tiles lie along one axis.
+
+    Positions of tiles count from the padded image's first pixel, those of output from the first pixel that is kept.
+    starts: of the tiles. kept: the part of a tile's output that is used. padding: (before, after) the image. total: length
+    of all kept output; image: the part of it that is the image.
+    """
+
+    def __init__(self, side, tile, out, overlap, stride):
+        overlap = (0 if tile > out else tile // 8) if overlap is None else overlap
+        margin, keep = (tile - out) // 2 + overlap, out - 2 * overlap
+        step = keep // stride * stride
+        if step < 1 or overlap < 0:
+            raise ValueError(
+                f"tiles of {tile} pixels give {out}, less an overlap of {overlap} on both sides {keep}: at least the net's "
+                f"stride, {stride}, must be left; give larger tiles or a smaller overlap"
+            )
+        before = -(-margin // stride) * stride
+        early = before - margin  # kept output before the image begins
+        self.starts = [k * step for k in range(max(0, -(-(side + early - keep) // step)) + 1)]
+        self.kept = slice(overlap, overlap + keep)
+        self.padding = before, max(0, self.starts[-1] + tile - before - side)
+        self.total = self.starts[-1] + keep
+        self.image = slice(early, early + side)

@@ -1,0 +1,314 @@
+"""A class for every pixel, on the picture: overlays with a legend, where a net errs, and what its skips bring.
+
+Images are (h, w, c), uint8 or floats; floats are stretched from their least to their greatest value. Masks are whole numbers
+(h, w), indices into `classes`. Every result shows itself in a notebook; `.figure()` gives the matplotlib figure, `.array`
+the numbers, `.alt` the picture in words.
+"""
+
+import io
+
+import numpy as np
+
+from .. import segmentation
+from . import style
+
+# Paul Tol's "muted" scheme: nine colours told apart with every form of colour vision; then grey and black
+CLASS_COLORS = (
+    *("#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77", "#CC6677", "#882255", "#AA4499"),
+    *("#DDDDDD", "#000000"),
+)
+# kind of error -> (colour, what the legend says); Okabe & Ito's colours
+ERRORS = {
+    1: ("#56B4E9", "missed: background was predicted"),
+    2: ("#E69F00", "invented: background is true"),
+    3: ("#CC79A7", "confused: another class is true"),
+}
+
+
+class Picture:
+    """A figure that shows itself. A subclass gives `array`, `alt` and `figure()`."""
+
+    array, alt = None, ""
+
+    def figure(self):
+        raise NotImplementedError
+
+    def _repr_png_(self):
+        import matplotlib.pyplot as plt
+
+        figure, file = self.figure(), io.BytesIO()
+        figure.savefig(file, format="png", facecolor="white")
+        plt.close(figure)
+        return file.getvalue()
+
+    def __repr__(self):
+        return self.alt
+
+
+def _rgb(image):
+    """(h, w, 3) floats from 0 to 1 of an image (h, w), (h, w, 1) or (h, w, 3)."""
+    image = np.asarray(image)
+    image = image[..., None] if image.ndim == 2 else image
+    if image.ndim != 3 or image.shape[-1] not in (1, 3):
+        raise ValueError(f"an image is (h, w), (h, w, 1) or (h, w, 3), got shape {image.shape}")
+    if image.dtype == np.uint8:
+        image = image / 255
+    else:
+        low, high = float(image.min()), float(image.max())
+        image = (image - low) / (high - low or 1.0)
+    return np.broadcast_to(image, (*image.shape[:2], 3)).astype("float64")
+
+
+def _class_rgb(classes):
+    """A colour for each class, floats (classes, 3)."""
+    from matplotlib.colors import to_rgb
+
+    n = len(classes)
+    return np.array([to_rgb(c) for c in (CLASS_COLORS if n <= len(CLASS_COLORS) + 1 else style.colors(n))])
+
+
+def _check(image, mask, classes):
+    mask = np.asarray(mask)
+    if mask.shape != image.shape[:2]:
+        raise ValueError(f"the mask {mask.shape} and the image {image.shape[:2]} differ in size")
+    if mask.size and not 0 <= mask.min() <= mask.max() < len(classes):
+        raise ValueError(f"labels are 0 to {len(classes) - 1}, one for each class, got up to {mask.max()}")
+    return mask
+
+
+def _blend(image, mask, classes, background, opacity):
+    """The image with every class but the background tinted, its outline opaque."""
+    colors, result = _class_rgb(classes), image.copy()
+    for k in np.unique(mask):
+        if k != background:
+            color = colors[_index(k, background)]
+            result[mask == k] = (1 - opacity) * result[mask == k] + opacity * color
+            result[segmentation._outline(mask == k)] = color
+    return result
+
+
+def _index(k, background):
+    """The place of class k in the palette, which the background does not use up."""
+    return (k - (background is not None and k > background)) % len(CLASS_COLORS)
+
+
+def _legend(figure, entries, columns):
+    from matplotlib.patches import Patch
+
+    if entries:
+        marks = [Patch(facecolor=color, edgecolor="#333333", linewidth=0.7) for color, _ in entries]
+        names = [name for _, name in entries]
+        figure.legend(marks, names, loc="outside lower center", ncol=min(columns, len(entries)))
+
+
+def _panel(ax, array, title):
+    ax.imshow(array, vmin=0, vmax=1)
+    ax.set_title(title)
+    ax.axis("off")
+
+
+def _width(shape, panels):
+    """(width, height) in inches of panels of that shape side by side, without the legend."""
+    wide = min(3.0, 11 / panels)
+    return wide * panels, wide * shape[0] / shape[1]
+
+
+class Overlay(Picture):
+    """See `overlay`. array: the tinted image, floats (h, w, 3). mask: its classes."""
+
+    def __init__(self, image, mask, classes, background, opacity, title):
+        image = _rgb(image)
+        self.mask = _check(image, mask, classes)
+        self.classes, self.background, self.title = tuple(classes), background, title
+        self.array = _blend(image, self.mask, classes, background, opacity)
+
+    def entries(self, *masks):
+        """(colour, name) of every class in the masks but the background."""
+        colors = _class_rgb(self.classes)
+        found = np.unique(np.concatenate([np.ravel(m) for m in masks or (self.mask,)]))
+        return [(colors[_index(k, self.background)], self.classes[k]) for k in found if k != self.background]
+
+    @property
+    def alt(self):
+        shares = [f"{self.classes[k]} {np.mean(self.mask == k):.0%}" for k in np.unique(self.mask)]
+        return "An image with its classes as colours; share of the pixels: " + ", ".join(shares) + "."
+
+    def figure(self):
+        width, height = _width(self.array.shape, 1)
+        figure, ax = style.figure(max(width, 3.2), height + 0.9)
+        _panel(ax, self.array, self.title or "")
+        _legend(figure, self.entries(), 3)
+        return figure
+
+
+def overlay(image, mask, classes, *, background=0, opacity=0.45, title=None):
+    """The image tinted by class, outlines opaque, with a legend of the classes that are there.
+
+    background: the class that is left clear, None for none.
+    """
+    return Overlay(image, mask, classes, background, opacity, title)
+
+
+class Errors(Picture):
+    """See `errors`. array: int8 (h, w), 0 right, 1 missed, 2 invented, 3 confused. shares: {kind: share of the pixels}."""
+
+    def __init__(self, truth, predicted, image, background):
+        truth, predicted = np.asarray(truth), np.asarray(predicted)
+        if truth.shape != predicted.shape or truth.ndim != 2:
+            raise ValueError(f"two masks (h, w) of one size, got {truth.shape} and {predicted.shape}")
+        wrong, empty = truth != predicted, np.zeros(truth.shape, bool)
+        missed = wrong & (predicted == background) if background is not None else empty
+        invented = wrong & (truth == background) if background is not None else empty
+        self.array = (missed + 2 * invented + 3 * (wrong & ~missed & ~invented)).astype("int8")
+        self.image = np.full((*truth.shape, 3), 0.85) if image is None else _rgb(image)
+        self.shares = {k: float(np.mean(self.array == k)) for k in (0, *ERRORS)}
+
+    def painted(self):
+        """The image in pale grey with the errors in colour, floats (h, w, 3)."""
+        from matplotlib.colors import to_rgb
+
+        result = np.repeat(0.55 + 0.4 * self.image.mean(-1, keepdims=True), 3, -1)
+        for kind, (color, _) in ERRORS.items():
+            result[self.array == kind] = to_rgb(color)
+        return result
+
+    def entries(self):
+        return [
+            (color, f"{text}, {self.shares[k]:.1%}") for k, (color, text) in ERRORS.items() if self.shares[k]
+        ]
+
+    @property
+    def alt(self):
+        return (
+            f"Errors of a segmentation: {self.shares[0]:.1%} of the pixels right, {self.shares[1]:.1%} missed, "
+            f"{self.shares[2]:.1%} invented, {self.shares[3]:.1%} of another class."
+        )
+
+    def figure(self):
+        width, height = _width(self.array.shape, 1)
+        figure, ax = style.figure(max(width, 3.4), height + 1.0)
+        _panel(ax, self.painted(), f"{self.shares[0]:.1%} of the pixels right")
+        _legend(figure, self.entries(), 1)
+        return figure
+
+
+def errors(truth, predicted, image=None, *, background=0):
+    """Where two masks (h, w) differ, and how: missed, invented, or taken for another class; `image` lies below in grey."""
+    return Errors(truth, predicted, image, background)
+
+
+class Segmented(Picture):
+    """See `segmented`. array: the predicted classes (h, w); probability: of the predicted class (h, w)."""
+
+    def __init__(self, model, image, classes, truth, shown, background):
+        if len(model.outputs) > 1:
+            raise ValueError(
+                f"{model.name} has {len(model.outputs)} outputs: take one, as unet_plus_plus.prune does"
+            )
+        outputs = np.asarray(model(np.asarray(image)[None], training=False))
+        self.array = segmentation.labels(outputs)[0]
+        self.probability = (
+            outputs[0].max(-1) if outputs.shape[-1] > 1 else np.abs(outputs[0, ..., 0] - 0.5) + 0.5
+        )
+        size = self.array.shape
+        picture = segmentation.centre(_rgb(image if shown is None else shown)[None], *size)[0]
+        self.picture, self.classes, self.background = picture, tuple(classes), background
+        self.predicted = overlay(picture, self.array, classes, background=background)
+        self.truth = self.errors = None
+        if truth is not None:
+            truth = segmentation.centre(np.asarray(truth)[None], *size)[0]
+            self.truth = overlay(picture, truth, classes, background=background)
+            self.errors = errors(truth, self.array, picture, background=background)
+
+    @property
+    def alt(self):
+        right = "" if self.errors is None else " " + self.errors.alt
+        return f"A net's segmentation. {self.predicted.alt}{right}"
+
+    def figure(self):
+        panels = [(self.picture, "image")]
+        panels += [] if self.truth is None else [(self.truth.array, "truth")]
+        panels += [(self.predicted.array, "predicted")]
+        entries = self.predicted.entries(self.array, *([] if self.truth is None else [self.truth.mask]))
+        if self.errors is not None:
+            panels += [(self.errors.painted(), f"errors, {1 - self.errors.shares[0]:.1%} of pixels")]
+            entries += self.errors.entries()
+        width, height = _width(self.array.shape, len(panels))
+        columns = 3
+        figure, axes = style.figure(
+            width, height + 0.5 + 0.22 * -(-len(entries) // columns), 1, len(panels), squeeze=False
+        )
+        for ax, (array, title) in zip(axes[0], panels, strict=True):
+            _panel(ax, array, title)
+        _legend(figure, entries, columns)
+        return figure
+
+
+def segmented(model, image, classes, *, truth=None, shown=None, background=0):
+    """A net's answer for one image (h, w, c) beside the truth (h, w), with an error map where the truth is given.
+
+    image: as the net reads it; shown: the picture to draw instead, of the same size. Where the net's output is smaller, the
+    middle of image and truth is shown.
+    """
+    return Segmented(model, image, classes, truth, shown, background)
+
+
+class Skips(Picture):
+    """See `skips`. array: what the merge gives (h, w, c). parts: {name of a layer: its map (h, w, c)}, in order."""
+
+    def __init__(self, model, image, layer, channels):
+        merges = [op for op in model.operations if _is_merge(op)]
+        if not merges:
+            raise ValueError(f"{model.name} has no layer that joins maps (Concatenate or Add)")
+        names = [op.name for op in merges]
+        if layer is not None and layer not in names:
+            raise ValueError(f"{model.name} has no joining layer {layer!r}; it has {', '.join(names)}")
+        merge = merges[-1] if layer is None else merges[names.index(layer)]
+        import keras
+
+        tensors = [*merge.input, merge.output]
+        outputs = keras.Model(model.inputs, tensors)(np.asarray(image)[None], training=False)
+        arrays = [keras.ops.convert_to_numpy(o)[0] for o in outputs]
+        self.name, self.array, self.channels = merge.name, arrays[-1], channels
+        self.parts = {t._keras_history.operation.name: a for t, a in zip(merge.input, arrays, strict=False)}
+
+    @property
+    def alt(self):
+        parts = "; ".join(f"{name}, {' x '.join(map(str, a.shape))}" for name, a in self.parts.items())
+        return f"The maps that {self.name} joins, a row for each, its strongest channels: {parts}."
+
+    def strongest(self, name):
+        """Indices of the channels of a part that vary most over the picture."""
+        spread = self.parts[name].std((0, 1))
+        return np.argsort(spread)[::-1][: self.channels]
+
+    def figure(self):
+        rows, columns = len(self.parts), min(self.channels, max(a.shape[-1] for a in self.parts.values()))
+        height, width = self.array.shape[:2]
+        side = min(2.0, 10 / columns)
+        size = side * columns, (side * height / width + 0.5) * rows
+        figure, axes = style.figure(*size, rows, columns, squeeze=False)
+        for line, (name, array) in zip(axes, self.parts.items(), strict=True):
+            for ax in line:
+                ax.axis("off")
+            for ax, k in zip(line, self.strongest(name), strict=False):
+                ax.imshow(array[..., k], cmap="viridis")
+                ax.set_title(f"channel {k}", size=9, pad=3)
+            shape = " x ".join(map(str, array.shape))
+            line[0].text(0, 1.22, f"{name}  ({shape})", transform=line[0].transAxes, size=10, weight="bold")
+        return figure
+
+
+def _is_merge(operation):
+    from keras import layers
+
+    return isinstance(operation, (layers.Concatenate, layers.Add)) and len(operation._inbound_nodes) > 0
+
+
+def skips(model, image, layer=None, *, channels=5):
+    """What a layer that joins maps reads, side by side: the encoder's skip above, the enlarged map of the decoder below.
+
+    layer: the name of a Concatenate or Add, the last one by default. channels: how many of each map are shown, those that
+    vary most over the image (h, w, c).
+    """
+    return Skips(model, image, layer, channels)
