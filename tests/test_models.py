@@ -1,6 +1,5 @@
 """Builders as people call them: what they refuse, what they are called, what survives a save."""
 
-import contextlib
 import functools
 import inspect
 import re
@@ -8,7 +7,7 @@ import re
 import keras
 import numpy as np
 import pytest
-from zoo import BRANCHES, DENSE, NEEDED, SILENT, SLOW_ON_JAX, SMALL, SMALLEST
+from zoo import BRANCHES, DENSE, SILENT, SLOW_ON_JAX, SMALL
 
 import cnnbook
 from cnnbook import gradients, graph, models, weights
@@ -19,6 +18,16 @@ MEMBERS = [
     for name in SMALL
 ]
 STRUCTURE = list(SMALL) if JAX else models.BUILDERS  # shapes and names owe nothing to the backend
+
+
+SMALLEST = {row["builder"]: row["smallest"] for row in models.figures() if row["smallest"]}
+
+
+def needed(name):
+    """Arguments that a builder cannot do without: those of its smallest row in the table of figures."""
+    parameters = inspect.signature(getattr(models, name)).parameters
+    row = min((row for row in models.figures() if row["builder"] == name), key=lambda row: row["params"])
+    return {k: v for k, v in row["arguments"].items() if parameters[k].default is inspect.Parameter.empty}
 
 
 def small(name):
@@ -70,8 +79,7 @@ def test_smallest_size(name):
     """The smallest size forwards (here: its shapes do), one pixel less is refused with what is possible."""
     smallest, build = SMALLEST[name], getattr(models, name)
     channels = 1 if name == "LeNet5" else 3
-    with contextlib.suppress(KeyError):
-        build = functools.partial(build, **NEEDED[name])
+    build = functools.partial(build, **needed(name))
     net = graph.blueprint(build, input_shape=(smallest, smallest, channels))
     assert all(side >= 1 for row in graph.trace(net) for side in row.output_shape)
     with pytest.raises(ValueError, match=f"at least {smallest} pixels"):
@@ -83,7 +91,7 @@ def test_smallest_size(name):
 def test_forward_at_the_smallest_size(name):
     smallest, build = SMALLEST[name], getattr(models, name)
     channels = 1 if name == "LeNet5" else 3
-    net = build(**NEEDED.get(name, {}), input_shape=(smallest, smallest, channels))
+    net = build(**needed(name), input_shape=(smallest, smallest, channels))
     probabilities = first(net(np.ones((1, smallest, smallest, channels), "float32"), training=False))
     assert probabilities.shape == (1, *net.outputs[0].shape[1:])
     if probabilities.shape[-1] > 1:
@@ -170,7 +178,7 @@ GRAMMAR = re.compile(r"^[a-z]+[0-9]*[a-z]?(_[a-z0-9]+)*$")
 
 @pytest.mark.parametrize("name", STRUCTURE)
 def test_every_layer_is_named_by_the_grammar_and_merges_take_the_shortcut_first(name):
-    net = graph.blueprint(getattr(models, name), **NEEDED.get(name, {}))
+    net = graph.blueprint(getattr(models, name), **needed(name))
     if name not in weights.IMAGENET:
         assert [op.name for op in net.operations if not GRAMMAR.match(op.name)] == []
     automatic = [

@@ -18,6 +18,8 @@ def test_published_figures(row):
 
 def test_every_builder_has_a_row():
     assert {row["builder"] for row in models.figures()} == set(models.BUILDERS)
+    assert {row["builder"] for row in models.figures() if row["smallest"]} == set(models.BUILDERS)
+    assert not any(None in row for row in models.figures())  # a comma without quotes
 
 
 def test_table_prints_what_it_counts():
