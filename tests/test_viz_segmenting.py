@@ -92,12 +92,12 @@ def test_skips_are_the_maps_that_are_joined():
     image = np.random.default_rng(0).normal(size=(16, 16, 1)).astype("float32")
     skips = viz.skips(net, image, "up2_concat", channels=2)
     assert {name: a.shape for name, a in skips.parts.items()} == {
-        "down2_2_relu": (8, 8, 4),
+        "down2_dropout": (8, 8, 4),
         "up2_up": (8, 8, 4),
     }
     np.testing.assert_array_equal(skips.array, np.concatenate(list(skips.parts.values()), -1))
     axes, _ = shown(skips)
-    assert len(axes) == 4 and "down2_2_relu, 8 x 8 x 4; up2_up, 8 x 8 x 4" in skips.alt
+    assert len(axes) == 4 and "down2_dropout, 8 x 8 x 4; up2_up, 8 x 8 x 4" in skips.alt
     spread = skips.parts["up2_up"].std((0, 1))
     assert skips.strongest("up2_up").tolist() == np.argsort(-spread)[:2].tolist()
     assert viz.skips(net, image).name == "up1_concat"

@@ -266,7 +266,7 @@ class Skips(Picture):
             raise ValueError(f"{model.name} has no joining layer {layer!r}; it has {', '.join(names)}")
         merge = merges[-1] if layer is None else merges[names.index(layer)]
         tensors = [*merge.input, merge.output]
-        outputs = keras.Model(model.inputs, tensors)(np.asarray(image)[None], training=False)
+        outputs = keras.Model(model.input, tensors)(np.asarray(image)[None], training=False)
         arrays = [keras.ops.convert_to_numpy(o)[0] for o in outputs]
         self.name, self.array, self.channels = merge.name, arrays[-1], channels
         self.parts = {t._keras_history.operation.name: a for t, a in zip(merge.input, arrays, strict=False)}
