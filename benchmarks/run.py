@@ -1,11 +1,12 @@
-"""ResNet-20 and VGG-16 at 32 x 32: cnnbook beside stock Keras and native PyTorch, on the CPU, in one run.
+"""ResNet-20, VGG-16 and ResNeXt-29 at 32 x 32: cnnbook beside stock Keras and native PyTorch, on the CPU, in one run.
 
     make bench            (or: python benchmarks/run.py [--rounds 7] [--batch 64])
 
 Each side lives in a process of its own with one thread per core; the sides take turns, step by step, while the others
 wait, so that all of them meet the same machine. Times are medians over rounds; a ratio is the median over rounds of
 cnnbook's time divided by the other side's, so above 1 means that cnnbook is slower. Random images: speed does not depend
-on what they show. PyTorch is asked for here alone: pip install -e '.[bench]'.
+on what they show. ResNeXt-29 is narrower than the paper's (8 groups of 16 channels): stock Keras takes seconds for a step
+of it, since its grouped convolutions train slowly. PyTorch is asked for here alone: pip install -e '.[bench]'.
 """
 
 import argparse
@@ -20,36 +21,49 @@ import time
 from pathlib import Path
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-NETS = ("ResNet-20", "VGG-16")
+NETS = {
+    "ResNet-20": 269_722,
+    "VGG-16": 33_638_218,
+    "ResNeXt-29": 5_646_666,
+}  # their parameters, on both sides
 
 
 # --------------------------------------------------------------------------- the three sides
 
 
-def keras_steps(build, batch):
+def keras_steps(net, batch):
     import keras
     import numpy as np
 
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(batch, 32, 32, 3)).astype("float32"), rng.integers(0, 10, batch)
-    net = build()
-    net.compile(
-        keras.optimizers.SGD(0.01, momentum=0.9), "sparse_categorical_crossentropy", jit_compile=False
-    )
+    optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
+    net.compile(optimizer, "sparse_categorical_crossentropy", jit_compile=False)
     return {"training": lambda: net.train_on_batch(x, y), "inference": lambda: net.predict_on_batch(x)}
 
 
 def ours(net, batch):
-    from cnnbook import models
+    """The course's builders, computed as training.fit does: the switch stays on, as the process ends with the run."""
+    from cnnbook import fast, graph, models
 
-    vgg = {"input_shape": (32, 32, 3), "classes": 10}
-    return keras_steps(lambda: models.ResNetCIFAR(20) if net == "ResNet-20" else models.VGG16(**vgg), batch)
+    build = {
+        "ResNet-20": lambda: models.ResNetCIFAR(20),
+        "VGG-16": lambda: models.VGG16(input_shape=(32, 32, 3), classes=10),
+        "ResNeXt-29": lambda: models.ResNeXtCIFAR(29, cardinality=8, width=16),
+    }
+    model = build[net]()
+    assert graph.totals(model)["params"] == NETS[net]
+    fast.computing(model).__enter__()
+    return keras_steps(model, batch)
 
 
 def stock_keras(net, batch):
-    """VGG-16 from keras.applications; ResNet-20 as the Keras documentation writes it: biases, "same" padding."""
+    """VGG-16 from keras.applications; ResNet-20 as the Keras documentation writes it: biases, "same" padding; ResNeXt-29
+    is our graph, which holds stock layers only, computed by stock Keras."""
     import keras
     from keras import layers as L
+
+    from cnnbook import models
 
     def conv(x, filters, stride=1, relu=True, kernel=3):
         x = L.Conv2D(filters, kernel, stride, padding="same", kernel_initializer="he_normal")(x)
@@ -68,7 +82,12 @@ def stock_keras(net, batch):
         return keras.Model(inputs, L.Dense(10, activation="softmax")(L.GlobalAveragePooling2D()(x)))
 
     vgg = {"weights": None, "input_shape": (32, 32, 3), "classes": 10}
-    return keras_steps(resnet20 if net == "ResNet-20" else lambda: keras.applications.VGG16(**vgg), batch)
+    build = {
+        "ResNet-20": resnet20,
+        "VGG-16": lambda: keras.applications.VGG16(**vgg),
+        "ResNeXt-29": lambda: models.ResNeXtCIFAR(29, cardinality=8, width=16),
+    }
+    return keras_steps(build[net](), batch)
 
 
 def pytorch(net, batch):
@@ -101,6 +120,27 @@ def pytorch(net, batch):
                 a = b
         return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
 
+    class Aggregated(nn.Module):
+        def __init__(self, a, middle, b, stride):
+            super().__init__()
+            grouped = nn.Conv2d(middle, middle, 3, stride, 1, groups=8, bias=False)
+            self.body = nn.Sequential(
+                conv_bn(a, middle, kernel=1), nn.ReLU(inplace=True), grouped, nn.BatchNorm2d(middle),
+                nn.ReLU(inplace=True), conv_bn(middle, b, kernel=1))  # fmt: skip
+            self.shortcut = conv_bn(a, b, stride, 1) if a != b or stride > 1 else nn.Identity()
+
+        def forward(self, x):
+            return torch.relu(self.shortcut(x) + self.body(x))
+
+    def resnext29():
+        layers, a = [conv_bn(3, 64), nn.ReLU(inplace=True)], 64
+        for stage, width in enumerate((64, 128, 256)):
+            for block in range(3):
+                middle, b = 8 * 16 * width // 64, 4 * width
+                layers.append(Aggregated(a, middle, b, 2 if stage and not block else 1))
+                a = b
+        return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1024, 10))
+
     def vgg16():
         layers, a = [], 3
         for n, b in zip((2, 2, 3, 3, 3), (64, 128, 256, 512, 512), strict=True):
@@ -111,7 +151,9 @@ def pytorch(net, batch):
         head = [nn.Flatten(), nn.Linear(512, 4096), nn.ReLU(), nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU()]
         return nn.Sequential(*layers, *head, nn.Dropout(), nn.Linear(4096, 10))
 
-    model = (resnet20 if net == "ResNet-20" else vgg16)().to(memory_format=torch.channels_last)
+    build = {"ResNet-20": resnet20, "VGG-16": vgg16, "ResNeXt-29": resnext29}
+    model = build[net]().to(memory_format=torch.channels_last)
+    assert sum(p.numel() for p in model.parameters()) == NETS[net]
     x = torch.randn(batch, 3, 32, 32).to(memory_format=torch.channels_last)
     y = torch.randint(0, 10, (batch,))
     optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)

@@ -338,5 +338,7 @@ class Bilinear(keras.initializers.Initializer):
 
 def load(path, **options):
     """Opens a model saved by `model.save(path)`, our own layers included; `options` as keras.models.load_model."""
+    from . import training  # noqa: F401  registers the schedule, which a model that was trained by it holds
+
     with deep_graphs():
         return keras.models.load_model(path, **options)

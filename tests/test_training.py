@@ -126,6 +126,18 @@ def test_wrong_arguments(change, message):
         training.fit(tiny(), given.pop("x"), given.pop("y"), **given)
 
 
+def test_a_trained_model_opens_where_training_was_not_imported(tmp_path):
+    import subprocess
+    import sys
+
+    net = tiny()
+    training.fit(net, *shapes(16), epochs=1, verbose=False)
+    net.save(tmp_path / "net.keras")
+    code = f"import cnnbook; print(cnnbook.load({str(tmp_path / 'net.keras')!r}).count_params())"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.stdout.strip() == str(net.count_params()), run.stderr[-500:]
+
+
 def test_gradient_norms_by_finite_differences():
     x, y = shapes(16)
     net = tiny()

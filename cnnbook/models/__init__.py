@@ -10,7 +10,12 @@ weights                None (new), "imagenet" where a source exists, or the path
 classifier_activation  "softmax", or None for logits
 name                   the model's name
 
-and the arguments of its paper, which its own help explains. A wrong argument raises ValueError (TypeError for a name
+and the arguments of its paper, which its own help explains. Nets with a class per pixel (FCN32s, UNet, ...) have no top
+to leave out, so neither include_top nor pooling; most take instead
+
+backbone               None (the paper's encoder), a keras.Model, or the name of a builder: see cnnbook.decoders
+
+A wrong argument raises ValueError (TypeError for a name
 that does not exist) and says what is possible.
 """
 

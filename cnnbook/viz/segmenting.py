@@ -7,6 +7,7 @@ the numbers, `.alt` the picture in words.
 
 import io
 
+import keras
 import numpy as np
 
 from .. import segmentation
@@ -205,7 +206,7 @@ class Segmented(Picture):
             raise ValueError(
                 f"{model.name} has {len(model.outputs)} outputs: take one, as unet_plus_plus.prune does"
             )
-        outputs = np.asarray(model(np.asarray(image)[None], training=False))
+        outputs = keras.ops.convert_to_numpy(model(np.asarray(image)[None], training=False))
         self.array = segmentation.labels(outputs)[0]
         self.probability = (
             outputs[0].max(-1) if outputs.shape[-1] > 1 else np.abs(outputs[0, ..., 0] - 0.5) + 0.5
@@ -264,10 +265,8 @@ class Skips(Picture):
         if layer is not None and layer not in names:
             raise ValueError(f"{model.name} has no joining layer {layer!r}; it has {', '.join(names)}")
         merge = merges[-1] if layer is None else merges[names.index(layer)]
-        import keras
-
         tensors = [*merge.input, merge.output]
-        outputs = keras.Model(model.inputs, tensors)(np.asarray(image)[None], training=False)
+        outputs = keras.Model(model.input, tensors)(np.asarray(image)[None], training=False)
         arrays = [keras.ops.convert_to_numpy(o)[0] for o in outputs]
         self.name, self.array, self.channels = merge.name, arrays[-1], channels
         self.parts = {t._keras_history.operation.name: a for t, a in zip(merge.input, arrays, strict=False)}
@@ -300,9 +299,7 @@ class Skips(Picture):
 
 
 def _is_merge(operation):
-    from keras import layers
-
-    return isinstance(operation, (layers.Concatenate, layers.Add)) and len(operation._inbound_nodes) > 0
+    return isinstance(operation, (keras.layers.Concatenate, keras.layers.Add))
 
 
 def skips(model, image, layer=None, *, channels=5):

@@ -1,0 +1,124 @@
+"""Pictures of segmentations: what is drawn is what was computed."""
+
+import keras
+import numpy as np
+import pytest
+
+from cnnbook import models, viz
+from cnnbook.viz import segmenting
+
+CLASSES = ("background", "shoe", "bag")
+TRUTH = np.array([[0, 0, 1, 1], [0, 2, 2, 1]])
+GUESS = np.array([[0, 1, 1, 0], [0, 2, 1, 1]])
+
+
+def shown(picture):
+    """The figure's axes and the texts of its legend; every picture must also show itself."""
+    assert picture._repr_png_().startswith(b"\x89PNG") and repr(picture) == picture.alt
+    figure = picture.figure()
+    texts = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    import matplotlib.pyplot as plt
+
+    plt.close(figure)
+    return figure.axes, texts
+
+
+def test_overlay_tints_its_classes_and_names_those_that_are_there():
+    image = np.full((9, 9), 128, "uint8")
+    mask = np.zeros((9, 9), int)
+    mask[2:7, 2:7] = 2
+    overlay = viz.overlay(image, mask, CLASSES, opacity=0.5)
+    colors = segmenting._class_rgb(CLASSES)
+    np.testing.assert_allclose(overlay.array[0, 0], 128 / 255)
+    np.testing.assert_allclose(overlay.array[2, 2], colors[1])  # its outline
+    np.testing.assert_allclose(overlay.array[4, 4], 0.5 * colors[1] + 0.5 * 128 / 255)
+    axes, texts = shown(overlay)
+    assert texts == ["bag"] and len(axes) == 1 and "bag 31%" in overlay.alt
+    assert shown(viz.overlay(image, mask, CLASSES, background=None))[1] == ["background", "bag"]
+
+
+def test_every_class_of_the_scenes_has_its_own_colour():
+    from cnnbook.data import scene
+
+    colors = segmenting._class_rgb(scene.CLASSES["segment"])
+    used = {tuple(colors[segmenting._index(k, 0)]) for k in range(1, 11)}
+    assert len(used) == 10
+
+
+def test_errors_by_kind():
+    errors = viz.errors(TRUTH, GUESS)
+    assert errors.array.tolist() == [[0, 2, 0, 1], [0, 0, 3, 0]] and errors.array.dtype == np.int8
+    assert errors.shares == {0: 5 / 8, 1: 1 / 8, 2: 1 / 8, 3: 1 / 8}
+    axes, texts = shown(errors)
+    assert [text.split(",")[0] for text in texts] == [
+        "missed: background was predicted", "invented: background is true", "confused: another class is true",
+    ]  # fmt: skip
+    assert axes[0].get_title() == "62.5% of the pixels right" and "12.5% missed" in errors.alt
+    painted = errors.painted()
+    assert tuple(painted[0, 0]) == pytest.approx((0.89, 0.89, 0.89))  # right: the picture, pale
+    assert viz.errors(TRUTH, TRUTH).array.max() == 0 and shown(viz.errors(TRUTH, TRUTH))[1] == []
+
+
+def answering(mask, channels=3):
+    """A net that answers the same mask for every image: bias alone decides."""
+    inputs = keras.Input((*mask.shape, 1))
+    zero = keras.layers.Conv2D(channels, 1, kernel_initializer="zeros", use_bias=False, name="zero")(inputs)
+    one_hot = np.eye(channels, dtype="float32")[mask]
+    return keras.Model(inputs, keras.layers.Softmax(name="p")(zero + 5 * one_hot), name="answering")
+
+
+def test_segmented_shows_truth_prediction_and_errors():
+    net, image = answering(GUESS), np.random.default_rng(0).normal(size=(2, 4, 1)).astype("float32")
+    found = viz.segmented(net, image, CLASSES, truth=TRUTH)
+    assert (found.array == GUESS).all() and found.probability.min() > 0.9
+    assert (found.errors.array == viz.errors(TRUTH, GUESS).array).all()
+    axes, texts = shown(found)
+    titles = [ax.get_title() for ax in axes]
+    assert titles == ["image", "truth", "predicted", "errors, 37.5% of pixels"]
+    assert texts[:2] == ["shoe", "bag"] and len(texts) == 5
+    assert len(shown(viz.segmented(net, image, CLASSES))[0]) == 2
+
+
+def test_segmented_of_a_valid_net_shows_the_middle():
+    net = models.UNet(widths=(2, 3), input_shape=(20, 20, 1), classes=3)
+    truth = np.zeros((20, 20), int)
+    truth[8:12, 8:12] = 1
+    found = viz.segmented(net, np.zeros((20, 20, 1), "float32"), CLASSES, truth=truth)
+    assert found.array.shape == (4, 4) and (found.truth.mask == 1).all() and found.picture.shape == (4, 4, 3)
+
+
+def test_skips_are_the_maps_that_are_joined():
+    net = models.UNet(padding="same", widths=(3, 4, 5), dropout=0, input_shape=(16, 16, 1))
+    image = np.random.default_rng(0).normal(size=(16, 16, 1)).astype("float32")
+    skips = viz.skips(net, image, "up2_concat", channels=2)
+    assert {name: a.shape for name, a in skips.parts.items()} == {
+        "down2_dropout": (8, 8, 4),
+        "up2_up": (8, 8, 4),
+    }
+    np.testing.assert_array_equal(skips.array, np.concatenate(list(skips.parts.values()), -1))
+    axes, _ = shown(skips)
+    assert len(axes) == 4 and "down2_dropout, 8 x 8 x 4; up2_up, 8 x 8 x 4" in skips.alt
+    spread = skips.parts["up2_up"].std((0, 1))
+    assert skips.strongest("up2_up").tolist() == np.argsort(-spread)[:2].tolist()
+    assert viz.skips(net, image).name == "up1_concat"
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: viz.overlay(np.zeros((4, 4)), np.zeros((4, 5), int), CLASSES), "differ in size"),
+        (lambda: viz.overlay(np.zeros((4, 4)), np.full((4, 4), 3), CLASSES), "labels are 0 to 2"),
+        (lambda: viz.overlay(np.zeros((4, 4, 2)), np.zeros((4, 4), int), CLASSES), r"\(h, w, 3\)"),
+        (lambda: viz.errors(TRUTH, TRUTH[:1]), "two masks"),
+        (lambda: viz.skips(answering(TRUTH), np.zeros((2, 4, 1))), "no layer that joins maps"),
+        (
+            lambda: viz.skips(
+                models.UNet(padding="same", widths=(2, 2), input_shape=(8, 8, 1)), None, "up3_concat"
+            ),
+            "it has up1_concat",
+        ),
+    ],
+)
+def test_wrong_arguments_say_what_is_possible(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
