@@ -9,11 +9,7 @@ PYJAX := .venv-jax/$(BIN)/python
 PYBENCH := .venv-bench/$(BIN)/python
 ONE_THREAD := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1
 # The unit tests that need no TensorFlow.
-<<<<<<< HEAD
-JAX_TESTS = $(wildcard $(addprefix tests/test_,$(addsuffix .py,fast graph models comparison published_figures weight_ports training)))
-=======
-JAX_TESTS = $(wildcard $(addprefix tests/test_,$(addsuffix .py,graph models published_figures weight_ports training dense segmentation)))
->>>>>>> d1
+JAX_TESTS = $(wildcard $(addprefix tests/test_,$(addsuffix .py,fast graph models comparison weight_ports training segmentation)))
 
 .DEFAULT_GOAL := help
 .PHONY: help env env-jax env-bench run test test-unit test-all test-notebooks test-jax lab book lint bench sync student doctor models clean
