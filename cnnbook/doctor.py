@@ -169,10 +169,12 @@ def models(only: str | None = None, as_json: bool = False) -> int:
         )
     source = importlib.import_module("cnnbook.models")
     if only is None:
-        rows = source.table()
+        rows = source.table(tell=_counting())
     else:  # only what is shown is built and counted
         words = [w.strip() for w in only.split(",") if w.strip()]
-        rows = list({row["builder"]: row for word in words for row in source.table(only=word)}.values())
+        rows = list(
+            {row["builder"]: row for word in words for row in source.table(word, _counting())}.values()
+        )
         if not rows:
             known = ", ".join(dict.fromkeys(str(row["builder"]) for row in source.figures()))
             raise UserError(f"there is no network with {only!r} in its name; there is: {known}")
@@ -190,6 +192,26 @@ def models(only: str | None = None, as_json: bool = False) -> int:
         parts = [t.rjust(w) if r else t.ljust(w) for t, w, r in zip(line, widths, right, strict=True)]
         print("  ".join(parts).rstrip()[:room])
     return 0
+
+
+def _counting(every=5.0):
+    """Says on standard error which network is counted: in place in a terminal, else a line every few seconds."""
+    said, live = time.monotonic(), sys.stderr.isatty()
+
+    def tell(i, n, call):
+        nonlocal said
+        if live:
+            print(
+                f"\r\033[Kcounting {i} of {n}: {call}",
+                end="\r\033[K" if i == n else "",
+                file=sys.stderr,
+                flush=True,
+            )
+        elif time.monotonic() - said > every:
+            said = time.monotonic()
+            print(f"counting {i} of {n}: {call}", file=sys.stderr, flush=True)
+
+    return tell
 
 
 def _cell(value, column):

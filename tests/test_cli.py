@@ -281,7 +281,7 @@ def test_models_table(monkeypatch, capsys):
          "receptive_field": 212, "stride": 32, "source": "Table 1", "note": ""},
     ]  # fmt: skip
 
-    def table(only=None):
+    def table(only=None, tell=None):
         return [r for r in rows if only is None or only.lower() in r["builder"].lower()]
 
     monkeypatch.setitem(

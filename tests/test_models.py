@@ -3,6 +3,8 @@
 import functools
 import inspect
 import re
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -234,10 +236,21 @@ def test_plain_net_is_the_residual_net_without_its_additions():
     assert sum(isinstance(layer, keras.layers.Add) for layer in residual.layers) == 9
 
 
-def test_import_is_quick_and_lazy():
-    import subprocess
-    import sys
+def test_a_model_with_layers_of_ours_opens_in_a_fresh_process(tmp_path):
+    net = small("ResNet18")  # option A pads channels by a layer of ours
+    x = np.random.default_rng(0).normal(size=(1, *net.input_shape[1:])).astype("float32")
+    net.save(tmp_path / "net.keras")
+    np.save(tmp_path / "x.npy", x)
+    code = (
+        "import sys, numpy as np, cnnbook; folder = sys.argv[1];"
+        "net = cnnbook.load(folder + '/net.keras');"
+        "np.save(folder + '/y.npy', np.asarray(net(np.load(folder + '/x.npy'), training=False)))"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True)
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), first(net(x, training=False)))
 
+
+def test_import_is_quick_and_lazy():
     code = (
         "import sys, cnnbook, cnnbook.models; cnnbook.models.BUILDERS;"
         "print([m for m in ('keras', 'tensorflow', 'jax', 'matplotlib', 'pandas') if m in sys.modules])"

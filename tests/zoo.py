@@ -1,5 +1,15 @@
 """What the tests know of every builder, a line each. `make test-all` also runs what is kept out of the quick suite."""
 
+# Builders of nets with a class per pixel: they have no top to leave out, and some take a backbone.
+DENSE = {
+    "FCN32s": "backbone",
+    "FCN16s": "backbone",
+    "FCN8s": "backbone",
+    "DeconvNet": None,
+    "UNet": "backbone",
+    "UNetPlusPlus": "backbone",
+}
+
 # The smallest member of each family, with four classes: saved, loaded, trained by one step on both backends.
 SMALL = {
     "LeNet5": dict(),
