@@ -49,14 +49,20 @@ SMALL = {
     "UNetPlusPlus": dict(widths=(4, 4, 4), input_shape=(17, 18, 3), classifier_activation="softmax"),
 }
 
-# On JAX every new shape is compiled: what takes over about ten seconds there runs with `make test-jax ARGS='-m ""'` only.
-SLOW_ON_JAX = [
-    "GoogLeNet",
-    "BNInception",
-    "InceptionResNetV1",
-    "EfficientNetB0",
-    "EfficientNetLite0",
-    "NASNetMobile",
+# On JAX every new shape is compiled, so the quick suite keeps to one net per kind of layer there: plain, local response
+# norm and groups, zero-padded shortcuts, maxout, concatenation, many groups, depthwise, shuffled channels, switches,
+# crops. All others run with `make test-jax ARGS='-m ""'`.
+QUICK_ON_JAX = [
+    "LeNet5",
+    "AlexNet",
+    "ResNet18",
+    "Maxout",
+    "DenseNetCIFAR",
+    "ResNeXtCIFAR",
+    "MobileNetV2",
+    "ShuffleNetV2",
+    "DeconvNet",
+    "UNet",
 ]
 PORTS_ON_JAX = [
     "VGG16",
