@@ -16,13 +16,8 @@ from keras import layers as L
 from .. import blocks, decoders
 
 WIDTHS = (64, 128, 256, 512, 1024)  # Fig. 1, from the top down
-BACKBONE_WIDTHS = (
-    16,
-    32,
-    64,
-    128,
-    256,
-)  # of the decoder at strides 1, 2, 4, 8, 16: a common choice, not the paper's
+# of the decoder on a backbone, at strides 1, 2, 4, 8, 16: a common choice, not the paper's
+BACKBONE_WIDTHS = (16, 32, 64, 128, 256)
 # momentum as in torch: with Keras' 0.99 the statistics of a run of 150 steps are those of its start
 conv_bn = partial(blocks.conv_bn, momentum=0.9, kernel_initializer="he_normal")
 
