@@ -70,6 +70,7 @@ def _class_rgb(classes):
 
 def _check(image, mask, classes):
     mask = np.asarray(mask)
+    mask = mask.astype("uint8") if mask.dtype == bool else mask
     if mask.shape != image.shape[:2]:
         raise ValueError(f"the mask {mask.shape} and the image {image.shape[:2]} differ in size")
     if mask.size and not 0 <= mask.min() <= mask.max() < len(classes):
@@ -78,8 +79,8 @@ def _check(image, mask, classes):
 
 
 def _blend(image, mask, classes, background, opacity):
-    """The image with every class but the background tinted, its outline opaque."""
-    colors, result = _class_rgb(classes), image.copy()
+    """The image in grey, so that colour means class, with every class but the background tinted, its outline opaque."""
+    colors, result = _class_rgb(classes), np.repeat(image.mean(-1, keepdims=True), 3, -1)
     for k in np.unique(mask):
         if k != background:
             color = colors[_index(k, background)]
@@ -99,7 +100,9 @@ def _legend(figure, entries, columns):
     if entries:
         marks = [Patch(facecolor=color, edgecolor="#333333", linewidth=0.7) for color, _ in entries]
         names = [name for _, name in entries]
-        figure.legend(marks, names, loc="outside lower center", ncol=min(columns, len(entries)))
+        figure.legend(
+            marks, names, loc="outside lower center", ncol=min(columns, len(entries)), frameon=False
+        )
 
 
 def _panel(ax, array, title):
@@ -143,7 +146,7 @@ class Overlay(Picture):
 
 
 def overlay(image, mask, classes, *, background=0, opacity=0.45, title=None):
-    """The image tinted by class, outlines opaque, with a legend of the classes that are there.
+    """The image in grey, tinted by class, outlines opaque, with a legend of the classes that are there.
 
     background: the class that is left clear, None for none.
     """
@@ -294,7 +297,12 @@ class Skips(Picture):
                 ax.imshow(array[..., k], cmap="viridis")
                 ax.set_title(f"channel {k}", size=9, pad=3)
             shape = " x ".join(map(str, array.shape))
-            line[0].text(0, 1.22, f"{name}  ({shape})", transform=line[0].transAxes, size=10, weight="bold")
+            label = line[0].annotate(
+                f"{name}, {shape}", (0, 1), (0, 19), xycoords="axes fraction", textcoords="offset points",
+                size=10, weight="bold",
+            )  # fmt: skip
+            label.set_in_layout(False)  # it may reach over the next channels
+        figure.get_layout_engine().set(h_pad=0.21)
         return figure
 
 
