@@ -1,12 +1,12 @@
 """ResNet-20, VGG-16 and ResNeXt-29 at 32 x 32: cnnbook beside stock Keras and native PyTorch, on the CPU, in one run.
 
-    make bench            (or: python benchmarks/run.py [--rounds 7] [--batch 64])
+    make bench            (or: python benchmarks/run.py [--rounds 7] [--batch 64] [--nets ResNet-20,VGG-16])
 
 Each side lives in a process of its own with one thread per core; the sides take turns, step by step, while the others
 wait, so that all of them meet the same machine. Times are medians over rounds; a ratio is the median over rounds of
 cnnbook's time divided by the other side's, so above 1 means that cnnbook is slower. Random images: speed does not depend
-on what they show. ResNeXt-29 is narrower than the paper's (8 groups of 16 channels): stock Keras takes seconds for a step
-of it, since its grouped convolutions train slowly. PyTorch is asked for here alone: pip install -e '.[bench]'.
+on what they show. ResNeXt-29 is narrower than the paper's (8 groups of 16 channels) and gets a quarter of the batch: stock
+Keras takes many seconds for a step of it, since its grouped convolutions train slowly. PyTorch is asked for here alone: pip install -e '.[bench]'.
 """
 
 import argparse
@@ -26,6 +26,7 @@ NETS = {
     "VGG-16": 33_638_218,
     "ResNeXt-29": 5_646_666,
 }  # their parameters, on both sides
+SHARE = {"ResNeXt-29": 4}  # which part of the batch a slow net gets
 
 
 # --------------------------------------------------------------------------- the three sides
@@ -178,15 +179,17 @@ SIDES = {"cnnbook": ours, "stock Keras": stock_keras, "PyTorch": pytorch}
 # --------------------------------------------------------------------------- taking turns
 
 
-def side(name, batch, pipe):
-    """A process that builds both nets and takes a timed step whenever it is asked to."""
+def side(name, nets, batch, pipe):
+    """A process that builds the nets and takes a timed step whenever it is asked to."""
     os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", OMP_NUM_THREADS=str(CORES), TF_NUM_INTRAOP_THREADS=str(CORES))
     if os.environ.get("CNNBOOK_BENCH_QUIET", "1") == "1":
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    steps = {net: SIDES[name](net, batch) for net in NETS}
-    for net in NETS:
+    steps = {}
+    for net in nets:
+        steps[net] = SIDES[name](net, batch // SHARE.get(net, 1))
         for step in steps[net].values():
-            step(), step(), step()  # compile and warm up
+            step(), step()  # compile and warm up
+        pipe.send(net)
     pipe.send("ready")
     for net, kind, repeats in iter(pipe.recv, None):
         begin = time.perf_counter()
@@ -201,8 +204,12 @@ def main():
     )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--nets", default=",".join(NETS), help="of %(default)s")
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks.json"))
     given = parser.parse_args()
+    nets = given.nets.split(",")
+    if wrong := set(nets) - set(NETS):
+        parser.error(f"--nets takes {', '.join(NETS)}; got {', '.join(sorted(wrong))}")
     missing = [m for m in ("keras", "tensorflow", "torch") if importlib.util.find_spec(m) is None]
     if missing:
         sys.exit(f"missing: {', '.join(missing)}. Install the sides first: pip install -e '.[cpu,bench]'")
@@ -211,14 +218,15 @@ def main():
     for name in SIDES:
         print(f"{name}: building, warming up", flush=True)
         pipes[name], theirs = context.Pipe()
-        process = context.Process(target=side, args=(name, given.batch, theirs), daemon=True)
+        process = context.Process(target=side, args=(name, nets, given.batch, theirs), daemon=True)
         process.start()
         theirs.close()  # so that a side that dies is an error here, not a wait
         processes.append(process)
-        pipes[name].recv()
+        while (done := pipes[name].recv()) != "ready":
+            print(f"{name}: {done} is ready", flush=True)
 
     records = []
-    for net in NETS:
+    for net in nets:
         for kind, repeats in (("training", 2), ("inference", 4)):
             times = {name: [] for name in SIDES}
             for i in range(given.rounds):
@@ -228,15 +236,17 @@ def main():
                 print(f"{net}, {kind}: round {i + 1}/{given.rounds}", flush=True)
             for name in SIDES:
                 ratios = [a / b for a, b in zip(times["cnnbook"], times[name], strict=True)]
-                rate = given.batch / statistics.median(times[name])
+                rate = given.batch // SHARE.get(net, 1) / statistics.median(times[name])
                 records.append([net, kind, name, rate, min(ratios), statistics.median(ratios), max(ratios)])
     for name in SIDES:
         pipes[name].send(None)
     for process in processes:
         process.join()
 
+    from cnnbook.training import facts
+
     print(
-        f"\n{CORES} cores, Python {platform.python_version()}, batch {given.batch}, {given.rounds} rounds\n"
+        f"\n{facts()['processor']}, {CORES} cores, Python {platform.python_version()}, batch {given.batch}, {given.rounds} rounds\n"
     )
     print("| network | step | side | images / s | time of cnnbook / time of the side (lowest to highest) |")
     print("|---|---|---|---:|---|")

@@ -33,11 +33,11 @@ class Batches(keras.utils.PyDataset):
     shift: each image is padded by that many pixels of zeros and cropped back at a random place; mirror: half of the
     images are mirrored. Order and draws are functions of `seed` and the epoch. Labels are whole numbers (n,), or masks
     (n, h, w), which move with their images, as do pixel_weights (n, h, w); the padding is then the image mirrored at
-    its edge, since zeros have no class. answer: what is done to masks and weights of a batch before the net is asked.
+    its edge, since zeros have no class. answer: what is done to labels and weights of a batch before the net is asked.
     """
 
     def __init__(
-        self, x, y, *, batch_size=128, shift=4, mirror=True, seed=0, pixel_weights=None, answer=None
+        self, x, y, *, batch_size=128, shift=4, mirror=True, seed=0, pixel_weights=None, answer=lambda *maps: maps
     ):
         super().__init__()
         self.x, self.y, self.batch_size = x, y, batch_size
@@ -60,10 +60,10 @@ class Batches(keras.utils.PyDataset):
         rng = np.random.default_rng([self.seed, self.epoch, index])
         how = dict(shift=self.shift, mirror=self.mirror)
         if np.ndim(self.y) == 1:
-            return augment(self.x[chosen], rng, **how), self.y[chosen]
+            return augment(self.x[chosen], rng, **how), *self.answer(self.y[chosen])
         maps = [a[chosen] for a in (self.x, self.y, self.pixel_weights) if a is not None]
         x, *maps = augment_together(maps, rng, **how)
-        return x, *(self.answer(*maps) if self.answer else maps)
+        return x, *self.answer(*maps)
 
 
 def augment(images, rng, *, shift=4, mirror=True):
@@ -123,9 +123,9 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 class Progress(keras.callbacks.Callback):
     """At most about one line every few seconds, and the last epoch: readable in a notebook, headless and in a log."""
 
-    def __init__(self, label, every=5.0):
+    def __init__(self, label, every=5.0, prefix=""):
         super().__init__()
-        self.label, self.every = label, every
+        self.label, self.every, self.prefix = label, every, prefix
 
     def on_train_begin(self, logs=None):
         self.begin = self.said = time.monotonic()
@@ -134,7 +134,9 @@ class Progress(keras.callbacks.Callback):
         now, epochs = time.monotonic(), self.params["epochs"]
         if now - self.said >= self.every or epoch + 1 == epochs:
             self.said = now
-            numbers = "  ".join(f"{key} {value:.3f}" for key, value in (logs or {}).items())
+            numbers = "  ".join(
+                f"{_plain(key, self.prefix)} {value:.3f}" for key, value in (logs or {}).items()
+            )
             print(
                 f"{self.label}: epoch {epoch + 1}/{epochs}  {numbers}  {now - self.begin:.0f} s", flush=True
             )
@@ -207,7 +209,7 @@ def fit(
 
     y: (n,), or for a net with a class per pixel masks (n, h, w), which are cut around their centre where the net's
     output is smaller; its curves also have mean_iou and val_mean_iou. A net with several outputs learns the same from
-    all; the curves of accuracy and IoU are the last one's. loss: None for cross-entropy, or a function of labels and
+    all; the curves of accuracy and IoU are the first one's, the main one. loss: None for cross-entropy, or a function of labels and
     predictions, such as those of cnnbook.segmentation. pixel_weights: (n, h, w), each pixel's weight in the loss.
 
     validation: (x, y) measured after every epoch. warmup: epochs of linear rise. weight_decay: per step and unit of
@@ -224,12 +226,13 @@ def fit(
     if weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     dense, heads = np.ndim(y) == 3, len(model.outputs)
+    prefix = f"{_main(model).name}_" if heads > 1 else ""
     # Variables made in the first step (the optimiser's, a metric given as a string) would have TensorFlow trace that
     # step twice: 10 s for 56 layers.
     metrics = [keras.metrics.SparseCategoricalAccuracy("accuracy"), *([_mean_iou(model)] if dense else [])]
     model.compile(
         optimizer, [_loss(model, loss)] * heads if heads > 1 else _loss(model, loss),
-        metrics=[[]] * (heads - 1) + [metrics] if heads > 1 else metrics, jit_compile=keras.backend.backend() == "jax",
+        metrics=[metrics, *[[]] * (heads - 1)] if heads > 1 else metrics, jit_compile=keras.backend.backend() == "jax",
     )  # fmt: skip
     optimizer.build(model.trainable_variables)
     given = dict(batch_size=batch_size, learning_rate=learning_rate, schedule=schedule, warmup=warmup,
@@ -237,16 +240,17 @@ def fit(
     settings = _settings(x, dict(epochs=epochs, loss=loss, pixel_weights=pixel_weights, **given))
     history = History(label or model.name, settings=settings)
     batches = Batches(x, y, batch_size=batch_size, shift=shift, mirror=mirror, seed=seed,
-                      pixel_weights=pixel_weights, answer=_answer(model) if dense else None)  # fmt: skip
-    if dense and validation is not None:
-        validation = (validation[0], *_answer(model)(validation[1]))
+                      pixel_weights=pixel_weights, answer=_answer(model, dense))  # fmt: skip
+    if validation is not None:
+        validation = (validation[0], *_answer(model, dense)(validation[1]))
     callbacks = [_Clean(x, y)] if clean_training_accuracy else []
-    callbacks += [Progress(history.label)] if verbose else []
+    callbacks += [Progress(history.label, prefix=prefix)] if verbose else []
     begin = time.monotonic()
     with fast_.computing(model, on=fast):
         run = model.fit(batches, epochs=epochs, validation_data=validation, callbacks=callbacks, verbose=0,
                         shuffle=False, validation_batch_size=50 if dense else 500)  # fmt: skip
-    history.seconds, history.curves = time.monotonic() - begin, run.history
+    history.seconds = time.monotonic() - begin
+    history.curves = {_plain(key, prefix): values for key, values in run.history.items()}
     return history
 
 
@@ -263,31 +267,45 @@ def _settings(x, given):
     }
 
 
+def _main(model):
+    """The layer that gives the net's answer: of several outputs the first; the others help training."""
+    return model.outputs[0]._keras_history.operation
+
+
+def _plain(key, prefix):
+    """The name of a curve without that of the main output, which Keras puts before it where there are several."""
+    validation, rest = ("val_", key[4:]) if key.startswith("val_") else ("", key)
+    kept = not prefix or not rest.startswith(prefix) or rest == f"{prefix}loss"  # `loss` is the sum over all
+    return key if kept else validation + rest[len(prefix) :]
+
+
 def _loss(model, loss):
     """The loss of one output: what was asked for, else cross-entropy as the output's activation wants it."""
     if loss is not None:
         return loss
-    from_logits = getattr(model.layers[-1], "activation", None) is keras.activations.linear
-    one = model.outputs[-1].shape[-1] == 1
+    from_logits = getattr(_main(model), "activation", None) is keras.activations.linear
+    one = model.outputs[0].shape[-1] == 1
     kind = keras.losses.BinaryCrossentropy if one else keras.losses.SparseCategoricalCrossentropy
     return kind(from_logits=from_logits)
 
 
 def _mean_iou(model):
-    classes = model.outputs[-1].shape[-1]
+    classes = model.outputs[0].shape[-1]
     if classes == 1:
         return keras.metrics.BinaryIoU(name="mean_iou")
     return keras.metrics.MeanIoU(classes, sparse_y_pred=False, name="mean_iou")
 
 
-def _answer(model):
-    """How masks (n, h, w) and weights become what the net's output is compared with: cut, once for every output."""
-    height, width, channels = model.outputs[-1].shape[1:]
+def _answer(model, dense):
+    """How labels (n,), or masks (n, h, w) and weights, become what the net's outputs are compared with: masks cut to
+    size, everything once for every output."""
 
-    def answer(masks, weights=None):
-        maps = [masks] if weights is None else [masks, weights]
-        maps = [segmentation.centre(m, height or m.shape[1], width or m.shape[2]) for m in maps]
-        maps[0] = maps[0][..., None] if channels == 1 else maps[0]
+    def answer(labels, *weights):
+        maps = [labels, *weights]
+        if dense:
+            height, width, channels = model.outputs[0].shape[1:]
+            maps = [segmentation.centre(m, height or m.shape[1], width or m.shape[2]) for m in maps]
+            maps[0] = maps[0][..., None] if channels == 1 else maps[0]
         return [(m,) * len(model.outputs) if len(model.outputs) > 1 else m for m in maps]
 
     return answer
@@ -316,14 +334,19 @@ def accuracy(model, x, y, batch_size=500):
     """The share of images x (n, h, w, c), or of their pixels, whose most probable class is y, (n,) or (n, h, w)."""
     if np.ndim(y) == 3:
         return segmentation.pixel_accuracy(*predicted(model, x, y))
-    predictions = model.predict(x, batch_size=batch_size, verbose=0)
+    predictions = _answers(model, x, batch_size)
     return float(np.mean(np.argmax(predictions, -1) == np.asarray(y)))
+
+
+def _answers(model, x, batch_size):
+    """What the net says of images x, by its first output where it has several."""
+    return keras.tree.flatten(model.predict(x, batch_size=batch_size, verbose=0))[0]
 
 
 def predicted(model, x, masks, batch_size=50):
     """(true, predicted) classes of every pixel of images x (n, h, w, c), masks (n, h, w), both of the size of the net's
-    output, the last one's where it has several: what the scores of cnnbook.segmentation compare."""
-    outputs = keras.tree.flatten(model.predict(x, batch_size=batch_size, verbose=0))[-1]
+    output, the first one's where it has several: what the scores of cnnbook.segmentation compare."""
+    outputs = _answers(model, x, batch_size)
     return segmentation.centre(np.asarray(masks), *outputs.shape[1:3]), segmentation.labels(outputs)
 
 
@@ -334,7 +357,7 @@ def _check(model, x, y, epochs):
     )
     if not fits:
         raise ValueError(f"{model.name} reads images {shape}, got an array of shape {x.shape}")
-    out = model.outputs[-1].shape
+    out = model.outputs[0].shape
     if len(out) == 4 and np.shape(y) != x.shape[:3]:
         raise ValueError(
             f"{model.name} gives a class for every pixel: images {x.shape} need masks {x.shape[:3]}, got {np.shape(y)}"

@@ -353,7 +353,7 @@ def test_unet_plus_plus_prunes_and_averages():
     full = [read(o) for o in net(x)]
     for level in (1, 2):
         pruned = unet_plus_plus.prune(net, level)
-        np.testing.assert_allclose(read(pruned(x)), full[level - 1], atol=1e-6)
+        np.testing.assert_allclose(read(pruned(x)), full[-level], atol=1e-6)
         assert max(int(layer.name[1]) for layer in pruned.layers if layer.name.startswith("x")) == level
     np.testing.assert_allclose(read(unet_plus_plus.average(net)(x)), np.mean(full, 0), atol=1e-6)
     for level in (0, 3, 1.0):

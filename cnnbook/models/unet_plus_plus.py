@@ -48,7 +48,7 @@ def UNetPlusPlus(
 ):
     """The nested U-Net: node i, j reads all nodes of its row i before it and the enlarged node i + 1, j - 1.
 
-    deep_supervision: an output for each column j = 1, 2, ..., layers output1, output2, ...; else the last one's only.
+    deep_supervision: an output for each column j, layer output{j}, the last column's first; else that one only.
     widths: filters of the rows from the top down. dropout: in every node. backbone: None, or a keras.Model or a builder's
     name, see cnnbook.decoders; its strides are the rows. input_shape defaults to (96, 96, 1), with a builder's name to
     (224, 224, 3); sides may be None, the smallest is 16, with a backbone the backbone's.
@@ -78,7 +78,7 @@ def UNetPlusPlus(
             y = L.Conv2DTranspose(filters[0], strides[0], strides[0], name=f"output{j}_up")(y)
             y = decoders.match(y, inputs, name=f"output{j}_up")
         outputs.append(decoders.per_pixel(y, classes, classifier_activation, name=f"output{j}"))
-    outputs = outputs if deep_supervision else outputs[0]
+    outputs = outputs[::-1] if deep_supervision else outputs[0]  # the deepest, the main one, first
     return blocks.finish(inputs, outputs, weights=weights, name=name)
 
 
@@ -89,7 +89,7 @@ def prune(model, level):
         raise ValueError(
             f"{model.name}: level is 1 to {len(names)} (outputs: deep_supervision=True), got {level!r}"
         )
-    return keras.Model(model.input, model.outputs[level - 1], name=f"{model.name}_l{level}")
+    return keras.Model(model.input, model.outputs[-level], name=f"{model.name}_l{level}")
 
 
 def average(model):
