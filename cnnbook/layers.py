@@ -5,6 +5,7 @@ from fractions import Fraction
 import keras
 from keras import ops
 
+from . import weights
 from .blocks import deep_graphs
 
 
@@ -334,6 +335,51 @@ class Bilinear(keras.initializers.Initializer):
         tent = ops.outer(*(ops.convert_to_tensor(t, "float32") for t in tents))
         kernel = tent[:, :, None, None] * ops.eye(out, dtype="float32")
         return ops.cast(kernel, dtype or keras.config.floatx())
+
+
+@keras.saving.register_keras_serializable(package="cnnbook")
+class Preprocess(keras.layers.Layer):
+    """RGB images from 0 to 255, (n, h, w, 3), scaled as a net with ImageNet weights wants them: `models.preprocess` as a
+    layer, so that a saved net reads plain pictures. mode: "caffe", "tf", "torch", "lite" or "identity"."""
+
+    pointwise = True
+
+    def __init__(self, mode, **options):
+        super().__init__(**options)
+        self.mode, self.scale = mode, weights.scaling(mode, lambda images: ops.cast(images, "float32"))
+
+    def call(self, x):
+        return self.scale(x)
+
+    def compute_output_shape(self, shape):
+        return shape
+
+    def get_config(self):
+        return {**super().get_config(), "mode": self.mode}
+
+
+@keras.saving.register_keras_serializable(package="cnnbook")
+class Labels(keras.layers.Layer):
+    """Probabilities (n, classes) unchanged; its configuration holds the names of the classes, in order."""
+
+    pointwise = True
+
+    def __init__(self, names, **options):
+        super().__init__(**options)
+        self.names = tuple(names)
+
+    def build(self, shape):
+        if shape[-1] != len(self.names):
+            raise ValueError(f"{self.name} has {len(self.names)} names for {shape[-1]} classes")
+
+    def call(self, x):
+        return x
+
+    def compute_output_shape(self, shape):
+        return shape
+
+    def get_config(self):
+        return {**super().get_config(), "names": list(self.names)}
 
 
 def load(path, **options):

@@ -37,7 +37,16 @@ class Batches(keras.utils.PyDataset):
     """
 
     def __init__(
-        self, x, y, *, batch_size=128, shift=4, mirror=True, seed=0, pixel_weights=None, answer=lambda *maps: maps
+        self,
+        x,
+        y,
+        *,
+        batch_size=128,
+        shift=4,
+        mirror=True,
+        seed=0,
+        pixel_weights=None,
+        answer=lambda *maps: maps,
     ):
         super().__init__()
         self.x, self.y, self.batch_size = x, y, batch_size
@@ -118,6 +127,41 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 
     def get_config(self):
         return dict(peak=self.peak, steps=self.steps, kind=self.kind, warmup=self.warmup)
+
+
+@keras.saving.register_keras_serializable(package="cnnbook")
+class StagedSGD(keras.optimizers.SGD):
+    """SGD with a factor of the learning rate for every variable that learns, in their order. Weight decay has the plain
+    rate. Howard & Ruder 2018, arXiv:1801.06146, section 3.2: discriminative fine-tuning."""
+
+    def __init__(self, learning_rate=0.01, *, factors=(), **options):
+        super().__init__(learning_rate, **options)
+        self.factors = tuple(factors)
+
+    def update_step(self, gradient, variable, learning_rate):
+        factor = self.factors[self._get_variable_index(variable)]
+        super().update_step(gradient, variable, learning_rate * factor)
+
+    def get_config(self):
+        return {**super().get_config(), "factors": list(self.factors)}
+
+
+def _factors(model, rates):
+    """The factor of every variable that learns, in order; of several that fit a name, the longest counts."""
+    from . import graph
+
+    rows = graph.trace(model)
+    stages = {id(v): graph.stage_of(row) for row in rows for v in getattr(row.operation, "weights", ())}
+    names = {id(v): row.name for row in rows for v in getattr(row.operation, "weights", ())}
+    fits = {k: [v for v in names if stages[v] == k or names[v].startswith(k)] for k in rates}
+    if missing := [k for k, found in fits.items() if not found]:
+        raise ValueError(
+            f"{model.name} has no stage or layer {', '.join(missing)}; stages: {', '.join(dict.fromkeys(stages.values()))}"
+        )
+    chosen = [
+        max((k for k in rates if id(v) in fits[k]), key=len, default=None) for v in model.trainable_variables
+    ]
+    return [1.0 if k is None else float(rates[k]) for k in chosen]
 
 
 class Progress(keras.callbacks.Callback):
@@ -201,6 +245,7 @@ def fit(
     fast=True,
     loss=None,
     pixel_weights=None,
+    rates=None,
     seed=0,
     label=None,
     verbose=True,
@@ -209,20 +254,25 @@ def fit(
 
     y: (n,), or for a net with a class per pixel masks (n, h, w), which are cut around their centre where the net's
     output is smaller; its curves also have mean_iou and val_mean_iou. A net with several outputs learns the same from
-    all; the curves of accuracy and IoU are the first one's, the main one. loss: None for cross-entropy, or a function of labels and
+    all; accuracy and IoU are those of the first, the main one. loss: None for cross-entropy, or a function of labels and
     predictions, such as those of cnnbook.segmentation. pixel_weights: (n, h, w), each pixel's weight in the loss.
 
     validation: (x, y) measured after every epoch. warmup: epochs of linear rise. weight_decay: per step and unit of
     learning rate, on kernels only (biases and batch norm are left alone). clean_training_accuracy: measure the training
     images without augmentation after every epoch, too. fast: compute grouped convolutions and batch norm by quicker
-    ways that give the same numbers to float32 rounding (`cnnbook.fast`); False is stock Keras. seed: order and
+    ways that give the same numbers to float32 rounding (`cnnbook.fast`); False is stock Keras. rates: {stage or start of a
+    layer's name: factor of the learning rate}, for stages that shall learn more slowly than the rest. seed: order and
     augmentation; set `training.seed` before you build the model to fix its first weights. Raises ValueError where
     images, labels and model do not fit.
     """
     _check(model, x, y, epochs)
     steps = math.ceil(len(x) / batch_size)
     rate = Schedule(learning_rate, epochs * steps, kind=schedule, warmup=round(warmup * steps))
-    optimizer = keras.optimizers.SGD(rate, momentum=momentum, weight_decay=weight_decay or None)
+    given = dict(momentum=momentum, weight_decay=weight_decay or None)
+    factors = _factors(model, rates or {})
+    optimizer = (
+        keras.optimizers.SGD(rate, **given) if rates is None else StagedSGD(rate, factors=factors, **given)
+    )
     if weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     dense, heads = np.ndim(y) == 3, len(model.outputs)
@@ -237,7 +287,7 @@ def fit(
     optimizer.build(model.trainable_variables)
     given = dict(batch_size=batch_size, learning_rate=learning_rate, schedule=schedule, warmup=warmup,
                  momentum=momentum, weight_decay=weight_decay, shift=shift, mirror=mirror, seed=seed)  # fmt: skip
-    settings = _settings(x, dict(epochs=epochs, loss=loss, pixel_weights=pixel_weights, **given))
+    settings = _settings(x, dict(epochs=epochs, loss=loss, pixel_weights=pixel_weights, rates=rates, **given))
     history = History(label or model.name, settings=settings)
     batches = Batches(x, y, batch_size=batch_size, shift=shift, mirror=mirror, seed=seed,
                       pixel_weights=pixel_weights, answer=_answer(model, dense))  # fmt: skip
@@ -264,6 +314,7 @@ def _settings(x, given):
         **{k: v for k, v in given.items() if k in _PROTOCOL},
         **({"loss": getattr(loss, "__name__", str(loss))} if loss is not None else {}),
         **({"pixel_weights": True} if weighed else {}),
+        **({"rates": given["rates"]} if given.get("rates") else {}),
     }
 
 

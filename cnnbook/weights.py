@@ -222,29 +222,38 @@ def _no_source(builder):
     return f"no ImageNet weights are known for {builder}; these have some: {known}"
 
 
-def scaling(mode):
-    """How a net wants its pixels, as a function of RGB images in 0 to 255, channels last."""
+def _floats(images):
+    return np.asarray(images, "float32")
+
+
+def scaling(mode, floats=_floats):
+    """How a net wants its pixels, as a function of RGB images in 0 to 255, channels last.
+
+    floats: what makes float32 of images; by default NumPy's, in a graph `keras.ops.cast`.
+    """
 
     def caffe(images):
         """BGR, minus the mean colour of ImageNet's training images; no division."""
-        images = np.asarray(images, "float32")[..., ::-1]
-        return images - np.array([103.939, 116.779, 123.68], "float32")
+        return floats(images)[..., ::-1] - np.array([103.939, 116.779, 123.68], "float32")
 
     def tf(images):
         """RGB from -1 to 1."""
-        return np.asarray(images, "float32") / 127.5 - 1
+        return floats(images) / 127.5 - 1
 
     def torch(images):
         """RGB from 0 to 1, then minus the mean and divided by the deviation of ImageNet's colours."""
-        images = np.asarray(images, "float32") / 255 - np.array([0.485, 0.456, 0.406], "float32")
+        images = floats(images) / 255 - np.array([0.485, 0.456, 0.406], "float32")
         return images / np.array([0.229, 0.224, 0.225], "float32")
 
     def lite(images):
         """RGB, about -1 to 1, as the phone nets were trained."""
-        return (np.asarray(images, "float32") - 127) / 128
+        return (floats(images) - 127) / 128
 
     def identity(images):
         """RGB as it is: the net scales it itself."""
-        return np.asarray(images, "float32")
+        return floats(images)
 
-    return {"caffe": caffe, "tf": tf, "torch": torch, "lite": lite, "identity": identity}[mode]
+    known = {"caffe": caffe, "tf": tf, "torch": torch, "lite": lite, "identity": identity}
+    if mode not in known:
+        raise ValueError(f"scaling is one of {', '.join(known)}, got {mode!r}")
+    return known[mode]

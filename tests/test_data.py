@@ -572,55 +572,7 @@ def test_two_processes_at_once_and_one_killed_before(tfds, tmp_path):
     assert [p.name for p in (home / "some").iterdir()] == ["1.0.0"]
 
 
-# --- folders and photographs ---------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def own(tmp_path):
-    image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
-    for k, name in enumerate(("bee", "ant 蚂蚁")):
-        (tmp_path / "own" / name).mkdir(parents=True)
-        for i in range(10):
-            pixels = np.full((20, 40, 3), 10 * i + 100 * k, "uint8")
-            image.fromarray(pixels).save(tmp_path / "own" / name / f"{i}.png")
-    (tmp_path / "own" / ".cache").mkdir()
-    (tmp_path / "own" / "bee" / "notes.txt").write_text("no image")
-    return tmp_path / "own"
-
-
-def test_own_folder(own, capsys):
-    ours = data.load(str(own), size=8, validation=4)
-    assert capsys.readouterr().out == "own: 12 training, 4 validation and 4 test images, the folder own\n"
-    assert ours.classes == ("ant 蚂蚁", "bee") and ours.x_train.shape == (12, 8, 8, 3)
-    for part in images.PARTS:
-        x, y = ours.part(part)
-        assert np.bincount(y).tolist() == [len(y) // 2] * 2
-        assert ((x[:, 0, 0, 0] >= 100) == (y == 0)).all()
-    assert len({x.tobytes() for x in np.concatenate([ours.x_train, ours.x_validation, ours.x_test])}) == 20
-    assert (data.folder(own, size=8, validation=4).x_train == ours.x_train).all()
-    assert data.folder(own, train=4, test=0).x_train.shape == (4, 20, 40, 3)
-
-
-def test_own_folder_errors(own):
-    with pytest.raises(FileNotFoundError, match="is not a folder"):
-        data.load(str(own / "nowhere"))
-    with pytest.raises(ValueError, match="no sub-folder.*cat/1.jpg"):
-        data.load(own / "bee")
-    with pytest.raises(ValueError, match="30 . 0 . 4 images asked, the folder has 20"):
-        data.load(own, train=30)
-    (own / "bee" / "bad.jpg").write_bytes(b"\xff\xd8 not an image")
-    with pytest.raises(ValueError, match=r"bad\.jpg cannot be read as an image"):
-        data.load(own, size=8)
-    (own / "bee" / "bad.jpg").unlink()
-    (own / "none").mkdir()
-    with pytest.raises(ValueError, match="no image in: none"):
-        data.load(own)
-    (own / "none").rmdir()
-    from PIL import Image
-
-    Image.new("L", (5, 5)).save(own / "bee" / "x.png")
-    with pytest.raises(ValueError, match="2 sizes.*give size="):
-        data.load(own)
+# --- photographs ----------------------------------------------------------------------------------------------------
 
 
 def test_photographs(monkeypatch):

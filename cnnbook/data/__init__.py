@@ -5,7 +5,7 @@ load("scenes", task=...)     items on textured canvases: segment, or find the ta
 load("cells")                drawn cells that touch, with masks and border weights        Images (NumPy)
 load("cifar10"), load("cifar100")                     by TensorFlow Datasets              Images (NumPy)
 load("tf_flowers"), load("oxford_iiit_pet", task=...) by TensorFlow Datasets              Streams (tf.data)
-load("/path/to/folder")      your own images, one sub-folder per class                    Images (NumPy)
+load("/path/to/folder")      your own images, one sub-folder per class, or a CSV file     Folder (NumPy)
 """
 
 import difflib
@@ -16,8 +16,9 @@ from typing import NamedTuple
 from . import cell, fashion, prepared, scene
 from . import streams as _streams
 from .cell import Cells, border_weights, cells
+from .folders import Folder, folder, pixels
 from .images import DataError, Images, counted, from_arrays, resize, resize_masks
-from .pictures import PHOTOGRAPHS, coins, folder, photograph
+from .pictures import PHOTOGRAPHS, coins, photograph
 from .prepared import prepare
 from .scene import Scenes, scenes
 from .streams import Streams
@@ -29,6 +30,7 @@ __all__ = [
     "PHOTOGRAPHS",
     "Cells",
     "DataError",
+    "Folder",
     "Images",
     "Scenes",
     "Streams",
@@ -38,6 +40,7 @@ __all__ = [
     "folder",
     "load",
     "photograph",
+    "pixels",
     "prepare",
     "resize",
     "resize_masks",
@@ -137,5 +140,9 @@ def where(data_dir=None):
 
 def _is_path(name):
     return isinstance(name, str) and (
-        os.sep in name or "/" in name or name.startswith(("~", ".")) or os.path.isdir(name)
+        os.sep in name
+        or "/" in name
+        or name.startswith(("~", "."))
+        or name.lower().endswith(".csv")
+        or os.path.isdir(name)
     )

@@ -1,0 +1,229 @@
+"""cnnbook.transfer: what is frozen stays, rates are what they say, a saved classifier answers the same elsewhere."""
+
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import cnnbook
+from cnnbook import data, graph, layers, models, training, transfer, weights
+
+
+def backbone(side=16):
+    training.seed(0)
+    return models.ResNetCIFAR(8, include_top=False, pooling="avg", input_shape=(side, side, 3))
+
+
+def stripes(n=48, side=16, seed=0):
+    """Raw RGB with stripes that lie (class 0) or stand (class 1), of any colour and phase."""
+    rng = np.random.default_rng(seed)
+    y = rng.permutation(np.arange(n) % 2)
+    wave = np.sin(np.arange(side) * 1.6 + rng.uniform(0, 6, (n, 1)))
+    grey = np.where(y[:, None, None] == 0, wave[:, :, None], wave[:, None, :])
+    colours = rng.uniform(60, 120, (n, 1, 1, 3))
+    return (127 + colours * grey[..., None]).astype("uint8"), y
+
+
+def read(model):
+    return {v.path: np.array(v) for v in model.weights}
+
+
+# --------------------------------------------------------------------------- freezing
+
+
+def test_advice_is_the_courses_rule():
+    assert [transfer.advice(n) for n in (1, 49, 50, 499, 500)] == ["head", "head", "late", "late", "all"]
+    with pytest.raises(ValueError, match="images_per_class=0"):
+        transfer.advice(0)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("form", ["flat", "nested"])
+@pytest.mark.parametrize(
+    "until, moving", [("head", ("head_predictions",)), ("conv3", ("conv4", "head_predictions"))]
+)
+def test_what_is_frozen_stays_in_fit(until, moving, form, fast):
+    """Weights and moving statistics of batch norm: `fit` calls every layer with training=True."""
+    body = backbone()
+    net = transfer.extend(body, 2)
+    if form == "nested":
+        x = inputs = keras.Input((16, 16, 3))
+        x = keras.layers.Dense(2, activation="softmax", name="head_predictions")(body(x))
+        net = keras.Model(inputs, x)
+    told = transfer.freeze(net, until)
+    before = read(net)
+    x, y = stripes(16)
+    training.fit(net, x, y, epochs=1, batch_size=8, fast=fast, verbose=False)
+    changed = {
+        path.split("/")[-2] for path, value in read(net).items() if not np.array_equal(value, before[path])
+    }
+    assert changed and all(name.startswith(moving) for name in changed)
+    assert {name.split("_")[0] for name in changed} == {name.split("_")[0] for name in moving}
+    learned = sum(np.prod(v.shape) for v in net.trainable_variables)
+    assert sum(row[1] for row in told.rows) == learned
+    assert sum(row[1] + row[2] for row in told.rows) == graph.totals(net)["params"]
+
+
+def test_without_it_the_statistics_move():
+    net = transfer.extend(backbone(), 2)
+    for batch_norm in (True, False):
+        transfer.freeze(net, None, batch_norm=batch_norm)
+        before = read(net)
+        training.fit(net, *stripes(16), epochs=1, batch_size=8, verbose=False)
+        moved = {p for p, v in read(net).items() if "moving" in p and not np.array_equal(v, before[p])}
+        assert bool(moved) == (not batch_norm)
+
+
+def test_freeze_says_what_learns_and_what_it_does_not_know():
+    net = transfer.extend(backbone(), 2)
+    told = transfer.freeze(net, "conv3")
+    assert [row[0] for row in told.rows] == [
+        "conv1",
+        "conv2",
+        "conv3",
+        "conv4",
+        "head_bn",
+        "head_predictions",
+    ]
+    by_stage = {row[0]: row[1:] for row in told.rows}
+    assert by_stage["conv2"][0] == 0 and by_stage["conv4"][0] > by_stage["conv4"][1] > 0  # its batch norm
+    assert "conv4" in repr(told) and "<table" in told._repr_html_()
+    with pytest.raises(ValueError, match=r"no stage or layer 'conv9'; stages: conv1, conv2, conv3, conv4"):
+        transfer.freeze(net, "conv9")
+    branches = graph.blueprint(models.GoogLeNet, input_shape=(64, 64, 3), include_top=False)
+    transfer.freeze(branches, "inception4a")
+    frozen = {
+        graph.stage_of(row) for row in graph.trace(branches) if row.params and not row.operation.trainable
+    }
+    assert {"inception3a", "inception3b", "inception4a"} <= frozen and "inception4b" not in frozen
+
+
+def test_rates_are_factors_of_a_step():
+    x, y = stripes(8)
+    steps = {}
+    for rates in (None, {"conv2": 0.1, "conv2_block1_2": 0.0}):
+        net = transfer.extend(backbone(), 2, dropout=0)
+        before = read(net)
+        training.fit(net, x, y, epochs=1, batch_size=8, momentum=0.0, weight_decay=0, shift=0, mirror=False,
+                     schedule="constant", rates=rates, verbose=False)  # fmt: skip
+        steps[rates is None] = {p: v - before[p] for p, v in read(net).items() if "moving" not in p}
+    for path, step in steps[False].items():
+        factor = 0.0 if "conv2_block1_2" in path else 0.1 if "conv2" in path else 1.0
+        np.testing.assert_allclose(step, factor * steps[True][path], rtol=1e-3, atol=1e-6, err_msg=path)
+    with pytest.raises(ValueError, match="no stage or layer conv8"):
+        training.fit(net, x, y, rates={"conv8": 0.1}, verbose=False)
+
+
+# --------------------------------------------------------------------------- features
+
+
+def test_embeddings_are_the_nets_and_are_kept(tmp_path, monkeypatch):
+    net, (x, _) = transfer.extend(backbone(), 2), stripes(6)
+    expected = np.array(keras.ops.convert_to_numpy(backbone()(x.astype("float32"), training=False)))
+    cache = tmp_path / "kept" / "vectors.npz"
+    np.testing.assert_allclose(transfer.embeddings(net, x, cache=cache), expected, rtol=1e-4, atol=1e-4)
+    maps = transfer.embeddings(net, x, layer="conv2_block1_out")
+    assert maps.shape == (6, 16)
+
+    asked = []
+    real = keras.Model.predict_on_batch
+    monkeypatch.setattr(keras.Model, "predict_on_batch", lambda *a: asked.append(1) or real(*a))
+    again = transfer.embeddings(net, x, cache=cache)
+    np.testing.assert_allclose(again, expected, rtol=1e-4, atol=1e-4)
+    assert not asked
+    transfer.embeddings(net, x[::-1], cache=cache)
+    assert len(asked) == 1
+    net.get_layer("conv1_conv").kernel.assign(net.get_layer("conv1_conv").kernel * 2)
+    transfer.embeddings(net, x[::-1], cache=cache)
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("mode", ["caffe", "tf", "torch", "lite", "identity"])
+def test_preprocessing_lies_in_the_net(mode):
+    x = np.random.default_rng(0).integers(0, 256, (2, 3, 5, 3)).astype("uint8")
+    layer = layers.Preprocess(mode)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(layer(x)), weights.scaling(mode)(x), atol=1e-5)
+    net = keras.Sequential([keras.Input((3, 5, 3)), layer])
+    assert graph.trace(net)[-1].receptive_field == (1, 1)
+
+
+# --------------------------------------------------------------------------- your own images
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+    root = tmp_path_factory.mktemp("own") / "stripes 条纹"
+    x, y = stripes(60)
+    for name in ("lying 横", "standing"):
+        (root / name).mkdir(parents=True)
+    for i, (pixels, k) in enumerate(zip(x, y, strict=True)):
+        image.fromarray(pixels).save(root / ("lying 横", "standing")[k] / f"{i}.png")
+    (root / "standing" / "broken.png").write_text("no image")
+    return root
+
+
+PREDICT = """
+import sys
+import numpy as np
+from cnnbook import transfer
+made = transfer.load(sys.argv[1])
+np.save(sys.argv[2], made.probabilities(sys.argv[3:]))
+print(*[label for label, p in made.predict(sys.argv[3:])], sep="|")
+"""
+
+
+def test_a_classifier_of_a_folder_answers_the_same_in_a_fresh_process(folder, tmp_path, capsys):
+    path = tmp_path / "saved" / "stripes.keras"
+    made, result = transfer.classifier(folder, backbone=backbone(), size=16, strategy="head", save=path)
+    said = capsys.readouterr().out
+    assert "broken.png" in said and "trained 'head'" in said
+    assert len(result.y) == 12 and result.top1 >= 0.9 and result.top5 is None
+    assert result.confusion.sum() == 12 and np.trace(result.confusion) == round(12 * result.top1)
+    assert not list(path.parent.glob("*.part*"))
+    files = [str(file) for file in sorted(folder.rglob("[0-9]*.png"))[::7]]
+    out = tmp_path / "p.npy"
+    there = subprocess.run(
+        [sys.executable, "-c", PREDICT, str(path), str(out), *files],
+        capture_output=True, text=True, encoding="utf-8", env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+    )  # fmt: skip
+    assert there.returncode == 0, there.stderr
+    assert there.stdout.strip().split("|") == [label for label, _ in made.predict(files)]
+    np.testing.assert_allclose(np.load(out), made.probabilities(files), atol=1e-5)
+    assert isinstance(cnnbook.load(path), keras.Model)
+
+
+@pytest.mark.parametrize("strategy", ["late", "all"])
+def test_other_strategies_thaw_more(folder, strategy):
+    made, result = transfer.classifier(
+        folder, backbone=backbone(), size=16, strategy=strategy, epochs=1, verbose=False
+    )
+    still = {layer.name for layer in made.model.layers if layer.weights and not layer.trainable}
+    assert ("conv2_block1_1_conv" in still) == (strategy == "late") and "conv4_block1_1_conv" not in still
+    assert "conv1_bn" in still
+
+
+def test_evaluation_counts_and_sorts_its_mistakes():
+    p = np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8], [0.3, 0.7]])
+    result = transfer.Evaluation(("a", "b"), np.zeros((4, 8, 8, 3), "uint8"), np.array([1, 1, 1, 0]), p)
+    assert result.top1 == 0.25 and result.confusion.tolist() == [[0, 1], [2, 1]]
+    assert result.wrong.tolist() == [1, 3, 0]
+    many = np.eye(7)[[0, 1, 2]] + np.arange(7) / 100
+    other = transfer.Evaluation("abcdefg", None, np.array([0, 0, 6]), many)
+    assert other.top1 == pytest.approx(1 / 3) and other.top5 == pytest.approx(2 / 3)
+
+
+def test_wrong_arguments(folder):
+    with pytest.raises(ValueError, match="strategy is"):
+        transfer.classifier(folder, strategy="some")
+    with pytest.raises(ValueError, match="at least two names"):
+        transfer.extend(backbone(), ["one"])
+    with pytest.raises(ValueError, match="no names of classes"):
+        transfer.names(backbone())
+    with pytest.raises(ValueError, match="raw RGB images"):
+        transfer.classifier(data.load("fashion_mnist", train=20, test=10, verbose=False), backbone=backbone())
+    with pytest.raises(ValueError, match=r"a \.keras file"):
+        transfer.Classifier(transfer.extend(backbone(), ["a", "b"])).save("net.h5")
