@@ -1,15 +1,18 @@
-"""ResNet-20, VGG-16 and ResNeXt-29 at 32 x 32: cnnbook beside stock Keras and native PyTorch, on the CPU, in one run.
+"""ResNet-20, VGG-16, ResNeXt-29 and U-Net: cnnbook beside stock Keras and native PyTorch, on the CPU, in one run.
 
     make bench            (or: python benchmarks/run.py [--rounds 7] [--batch 64] [--nets ResNet-20,VGG-16])
 
 Each side lives in a process of its own with one thread per core; the sides take turns, step by step, while the others
 wait, so that all of them meet the same machine. Times are medians over rounds; a ratio is the median over rounds of
-cnnbook's time divided by the other side's, so above 1 means that cnnbook is slower. Random images: speed does not depend
-on what they show. ResNeXt-29 is narrower than the paper's (8 groups of 16 channels) and gets a quarter of the batch: stock
-Keras takes many seconds for a step of it, since its grouped convolutions train slowly. PyTorch is asked for here alone: pip install -e '.[bench]'.
+cnnbook's time divided by the other side's, so above 1 means that cnnbook is slower. "Keras, oneDNN" is stock Keras with
+TF_ENABLE_ONEDNN_OPTS=1, which `import cnnbook` sets; where TensorFlow uses oneDNN by itself the two are alike. Random
+images of 32 x 32 (U-Net: 64 x 64), since speed does not depend on what they show. U-Net has widths 16 to 128, ResNeXt-29
+8 groups of 16 channels; both get a quarter of the batch, since stock Keras takes many seconds for a step of ResNeXt,
+whose grouped convolutions train slowly. PyTorch is asked for here alone: pip install -e '.[bench]'.
 """
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import multiprocessing
@@ -24,9 +27,12 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 NETS = {
     "ResNet-20": 269_722,
     "VGG-16": 33_638_218,
+    "U-Net": 482_754,
     "ResNeXt-29": 5_646_666,
 }  # their parameters, on both sides
-SHARE = {"ResNeXt-29": 4}  # which part of the batch a slow net gets
+UNET = dict(padding="same", widths=(16, 32, 64, 128), batch_norm=True, dropout=0, input_shape=(64, 64, 3))
+SWITCHES = contextlib.ExitStack()
+SHARE = {"ResNeXt-29": 4, "U-Net": 4}  # which part of the batch a slow net gets
 
 
 # --------------------------------------------------------------------------- the three sides
@@ -37,30 +43,33 @@ def keras_steps(net, batch):
     import numpy as np
 
     rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(batch, 32, 32, 3)).astype("float32"), rng.integers(0, 10, batch)
+    side = net.input_shape[1]
+    x = rng.normal(size=(batch, side, side, 3)).astype("float32")
+    y = rng.integers(0, net.output_shape[-1], (batch, *net.output_shape[1:-1]))
     optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
     net.compile(optimizer, "sparse_categorical_crossentropy", jit_compile=False)
     return {"training": lambda: net.train_on_batch(x, y), "inference": lambda: net.predict_on_batch(x)}
 
 
 def ours(net, batch):
-    """The course's builders, computed as training.fit does: the switch stays on, as the process ends with the run."""
+    """The course's builders, computed as training.fit does."""
     from cnnbook import fast, graph, models
 
     build = {
         "ResNet-20": lambda: models.ResNetCIFAR(20),
         "VGG-16": lambda: models.VGG16(input_shape=(32, 32, 3), classes=10),
         "ResNeXt-29": lambda: models.ResNeXtCIFAR(29, cardinality=8, width=16),
+        "U-Net": lambda: models.UNet(**UNET),
     }
     model = build[net]()
     assert graph.totals(model)["params"] == NETS[net]
-    fast.computing(model).__enter__()
+    SWITCHES.enter_context(fast.computing(model))  # on until the process ends
     return keras_steps(model, batch)
 
 
 def stock_keras(net, batch):
     """VGG-16 from keras.applications; ResNet-20 as the Keras documentation writes it: biases, "same" padding; ResNeXt-29
-    is our graph, which holds stock layers only, computed by stock Keras."""
+    and U-Net are our graphs, which hold stock layers only, computed by stock Keras."""
     import keras
     from keras import layers as L
 
@@ -87,6 +96,7 @@ def stock_keras(net, batch):
         "ResNet-20": resnet20,
         "VGG-16": lambda: keras.applications.VGG16(**vgg),
         "ResNeXt-29": lambda: models.ResNeXtCIFAR(29, cardinality=8, width=16),
+        "U-Net": lambda: models.UNet(**UNET),
     }
     return keras_steps(build[net](), batch)
 
@@ -152,11 +162,35 @@ def pytorch(net, batch):
         head = [nn.Flatten(), nn.Linear(512, 4096), nn.ReLU(), nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU()]
         return nn.Sequential(*layers, *head, nn.Dropout(), nn.Linear(4096, 10))
 
-    build = {"ResNet-20": resnet20, "VGG-16": vgg16, "ResNeXt-29": resnext29}
+    class UNet(nn.Module):
+        def __init__(self, widths=(16, 32, 64, 128)):
+            super().__init__()
+
+            def level(a, b):
+                relu = nn.ReLU(inplace=True)
+                return nn.Sequential(conv_bn(a, b), relu, conv_bn(b, b), relu)
+
+            pairs = list(zip(widths, widths[1:], strict=False))
+            self.down = nn.ModuleList([level(3, widths[0]), *(level(a, b) for a, b in pairs)])
+            self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, 2) for a, b in pairs[::-1])
+            self.merge = nn.ModuleList(level(2 * a, a) for a, _ in pairs[::-1])
+            self.head = nn.Conv2d(widths[0], 2, 1)
+
+        def forward(self, x):
+            maps = [self.down[0](x)]
+            for level in self.down[1:]:
+                maps.append(level(nn.functional.max_pool2d(maps[-1], 2)))
+            x = maps.pop()
+            for up, merge in zip(self.up, self.merge, strict=True):
+                x = merge(torch.cat([maps.pop(), up(x)], 1))
+            return self.head(x)
+
+    build = {"ResNet-20": resnet20, "VGG-16": vgg16, "ResNeXt-29": resnext29, "U-Net": UNet}
     model = build[net]().to(memory_format=torch.channels_last)
     assert sum(p.numel() for p in model.parameters()) == NETS[net]
-    x = torch.randn(batch, 3, 32, 32).to(memory_format=torch.channels_last)
-    y = torch.randint(0, 10, (batch,))
+    side = 64 if net == "U-Net" else 32
+    x = torch.randn(batch, 3, side, side).to(memory_format=torch.channels_last)
+    y = torch.randint(0, 2, (batch, side, side)) if net == "U-Net" else torch.randint(0, 10, (batch,))
     optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
 
     def train():
@@ -168,12 +202,12 @@ def pytorch(net, batch):
     def infer():
         model.eval()
         with torch.inference_mode():
-            torch.softmax(model(x), -1).numpy()
+            torch.softmax(model(x), 1).numpy()
 
     return {"training": train, "inference": infer}
 
 
-SIDES = {"cnnbook": ours, "stock Keras": stock_keras, "PyTorch": pytorch}
+SIDES = {"cnnbook": ours, "stock Keras": stock_keras, "Keras, oneDNN": stock_keras, "PyTorch": pytorch}
 
 
 # --------------------------------------------------------------------------- taking turns
@@ -182,6 +216,11 @@ SIDES = {"cnnbook": ours, "stock Keras": stock_keras, "PyTorch": pytorch}
 def side(name, nets, batch, pipe):
     """A process that builds the nets and takes a timed step whenever it is asked to."""
     os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", OMP_NUM_THREADS=str(CORES), TF_NUM_INTRAOP_THREADS=str(CORES))
+    if name == "Keras, oneDNN":
+        os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
+    elif name == "stock Keras":
+        os.environ.pop("TF_ENABLE_ONEDNN_OPTS", None)
+        import keras  # noqa: F401  before cnnbook, which would set it
     if os.environ.get("CNNBOOK_BENCH_QUIET", "1") == "1":
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     steps = {}
@@ -245,9 +284,8 @@ def main():
 
     from cnnbook.training import facts
 
-    print(
-        f"\n{facts()['processor']}, {CORES} cores, Python {platform.python_version()}, batch {given.batch}, {given.rounds} rounds\n"
-    )
+    print(f"\n{facts()['processor']}, {CORES} cores, Python {platform.python_version()}")
+    print(f"batch {given.batch}, {given.rounds} rounds\n")
     print("| network | step | side | images / s | time of cnnbook / time of the side (lowest to highest) |")
     print("|---|---|---|---:|---|")
     for net, kind, name, rate, low, middle, high in records:
