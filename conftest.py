@@ -33,6 +33,7 @@ def pytest_configure(config):
     if getattr(option, "dist", "no") == "load":
         option.dist = "loadfile"  # `-n 2`: the cells of one notebook belong to one kernel, so to one worker
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as `import cnnbook` does
     os.environ.pop("MPLBACKEND", None)
     _compare_numbers_within_a_tolerance()
     _notice_dead_kernels()

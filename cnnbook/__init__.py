@@ -2,9 +2,16 @@
 
 `import cnnbook` is quick: submodules load on first use, so neither Keras nor a backend nor matplotlib is
 imported before it is needed.
+
+It also asks TensorFlow for its oneDNN kernels, which TensorFlow chooses by itself only on processors with certain
+instructions; on others they train the course's nets about twice as fast (benchmarks/). TensorFlow reads that once, when
+it is imported, so import cnnbook first. TF_ENABLE_ONEDNN_OPTS=0 in the environment switches it off.
 """
 
 import importlib
+import os
+
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 __version__ = "0.1.0"
 
@@ -21,6 +28,7 @@ _MODULES = (
     "normalisation",
     "segmentation",
     "training",
+    "transfer",
     "viz",
     "weights",
 )

@@ -40,11 +40,12 @@ LANGUAGE_INFO = {
 
 def colab_source(repository: str) -> str:
     """The source of every chapter's cell tagged `colab`, as the repository's address gives it."""
-    head = 'import importlib.util\n\nif importlib.util.find_spec("cnnbook") is None:\n'
+    missing = 'raise ModuleNotFoundError("This notebook needs cnnbook: README.md says how to install it.")'
     if repository:
-        return head + f"    %pip install -q git+{repository}"
-    return head + (
-        '    raise ModuleNotFoundError("This notebook needs cnnbook: README.md says how to install it.")'
+        missing = f"%pip install -q git+{repository}"
+    return (
+        'import importlib.util\n\nif importlib.util.find_spec("cnnbook") is None:\n    '
+        f"{missing}\n\nimport cnnbook  # before Keras: it has TensorFlow use its quicker CPU kernels"
     )
 
 

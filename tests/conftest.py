@@ -5,6 +5,8 @@ import gc
 import psutil
 import pytest
 
+import cnnbook  # noqa: F401  before Keras: it has TensorFlow use its quicker CPU kernels
+
 GROWTH = 500 * 2**20  # bytes
 process = psutil.Process()
 lowest = [process.memory_info().rss]
