@@ -74,6 +74,7 @@ class Task:
     cell: str | None = None
     error: str | None = None
     seconds: float | None = None
+    used: dict = field(default_factory=dict)  # CPU seconds and MB of memory, see the worker
     process: subprocess.Popen | None = None
     kernels: list = field(default_factory=list)
     deadline: float = float("inf")
@@ -254,7 +255,7 @@ def _run(project, tasks, profile, only, jobs, timeout, out, book, fresh):
             and old["key"] == task.key
             and _whole(out, task.name, old)
         ):
-            task.status, task.seconds = UNCHANGED, old["seconds"]
+            task.status, task.seconds, task.used = UNCHANGED, old["seconds"], old.get("used", {})
         else:
             _forget(out, task.name)
     todo = [t for t in tasks if t.status != UNCHANGED]
@@ -324,6 +325,7 @@ def _earlier(project, out, tasks):
                     {},
                     status=status,
                     seconds=record["seconds"],
+                    used=record.get("used", {}),
                     cell=record["cell"],
                     error=record["error"],
                 )
@@ -447,11 +449,13 @@ class _Worker:
         else:
             task.status, task.error = self.result["status"], self.result.get("error")
             task.cell = self.result.get("cell") if task.status == "failed" else None
+            task.used = {key: self.result[key] for key in ("cpu", "memory") if key in self.result}
         passed = task.status == "passed"
         record = {
             "status": task.status,
             "key": task.key,
             "seconds": round(task.seconds, 1),
+            "used": task.used,
             "parameters": task.parameters,
             "cell": task.cell,
             "error": task.error,
@@ -466,9 +470,14 @@ class _Worker:
         write_beside(
             self.out / "results" / f"{task.name}.json", json.dumps(record, indent=1, ensure_ascii=False)
         )
-        self.board.set(
-            task.name, task.status, "" if passed else f"{task.cell or ''}: {_first_line(task.error)}"
-        )
+        why = f"{task.cell or ''}: {_first_line(task.error)}"
+        self.board.set(task.name, task.status, _in_words(task.used) if passed else why)
+
+
+def _in_words(used):
+    """ "38 s of CPU, 1,240 MB", as far as it is known."""
+    said = [f"{used['cpu']:.0f} s of CPU"] if "cpu" in used else []
+    return ", ".join(said + ([f"{used['memory']:,} MB"] if "memory" in used else []))
 
 
 def _first_line(text):
@@ -558,6 +567,7 @@ def summary(tasks, profile, out, rendered, seconds) -> str:
         kind = "bad" if _bad(task) else "good"
         rows.append(
             f'<tr class="{kind}"><th scope="row">{name}</th><td>{status}</td><td class="n">{took}</td>'
+            f'<td class="n">{_in_words(task.used)}</td>'
             f"<td>{error}</td><td>{extra}</td></tr>"
         )
     failed = sum(map(_bad, tasks))
@@ -583,7 +593,7 @@ pre {{ white-space: pre-wrap; margin: 0 }}
 Backend {html.escape(backend())}; {html.escape(facts)}.</p>
 {book}
 <table><thead><tr><th scope="col">notebook</th><th scope="col">result</th><th scope="col" class="n">time</th>
-<th scope="col">error</th><th scope="col">files</th></tr></thead><tbody>
+<th scope="col" class="n">CPU, most memory</th><th scope="col">error</th><th scope="col">files</th></tr></thead><tbody>
 {chr(10).join(rows)}
 </tbody></table></body></html>
 """

@@ -264,7 +264,8 @@ class Evaluation:
     """How a classifier does on held-out images.
 
     top1, top5: share of images whose class is the most probable one, or among the five (None below six classes).
-    confusion: int64 (classes, classes), the true class by row. wrong: indices of the mistakes, the surest first.
+    confusion: int64 (classes, classes), the true class by row. wrong: indices of the mistakes, the surest first; hardest:
+    of all images, the mistakes first, then those that are right from the least sure on.
     """
 
     def __init__(self, classes, x, y, probabilities, files=None):
@@ -278,6 +279,9 @@ class Evaluation:
         self.confusion = np.bincount(y * k + self.predicted, minlength=k * k).reshape(k, k)
         wrong = np.flatnonzero(self.predicted != y)
         self.wrong = wrong[np.argsort(-probabilities[wrong, self.predicted[wrong]], kind="stable")]
+        right = np.flatnonzero(self.predicted == y)
+        right = right[np.argsort(probabilities[right, y[right]], kind="stable")]
+        self.hardest = np.concatenate([self.wrong, right])
 
     def __repr__(self):
         five = "" if self.top5 is None else f", top-5 {self.top5:.1%}"
@@ -309,30 +313,26 @@ class Evaluation:
         plt.close(figure)
         return figure
 
-    def show_worst(self, most=8):
-        """A figure of the mistakes that the net was surest of."""
+    def show_hardest(self, most=8):
+        """A figure of the mistakes, the surest first, then of what was right by the narrowest margin."""
         import matplotlib.pyplot as plt
 
         from .viz import style
-        from .viz.picture import bare
+        from .viz.picture import bare, grid
 
-        shown = self.wrong[:most]
-        if not len(shown):
-            figure, axes = style.figure(4, 0.8)
-            bare(axes, "no mistake to show", fontsize=10)
-        else:
-            columns = min(4, len(shown))
-            rows = -(-len(shown) // columns)
-            figure, axes = style.figure(2.2 * columns, 2.75 * rows, rows, columns, squeeze=False)
-            for axis in axes.flat[len(shown) :]:
-                axis.remove()
-            for axis, i in zip(axes.flat, shown, strict=False):
-                axis.imshow(self.x[i].squeeze(), cmap="gray", vmin=0, vmax=255)
-                p, guess = self.probabilities[i], self.predicted[i]
-                title = f"{self.classes[guess]}, {p[guess]:.0%}\ntrue: {self.classes[self.y[i]]}, {p[self.y[i]]:.0%}"
-                bare(axis, title, fontsize=9)
-                if self.files:
-                    axis.set_xlabel(Path(self.files[i]).name[:28], fontsize=8)
+        shown = self.hardest[:most]
+        rows, columns = grid(len(shown), 4)
+        figure, axes = style.figure(2.2 * columns, 2.75 * rows, rows, columns, squeeze=False)
+        for axis in axes.flat[len(shown) :]:
+            axis.remove()
+        for axis, i in zip(axes.flat, shown, strict=False):
+            axis.imshow(self.x[i].squeeze(), cmap="gray", vmin=0, vmax=255)
+            p, guess, truth = self.probabilities[i], self.predicted[i], self.y[i]
+            title = f"{self.classes[guess]}, {p[guess]:.0%}"
+            title += "\nright" if guess == truth else f"\nwrong: {self.classes[truth]}, {p[truth]:.0%}"
+            bare(axis, title, fontsize=9)
+            if self.files:
+                axis.set_xlabel(Path(self.files[i]).name[:28], fontsize=8)
         plt.close(figure)
         return figure
 

@@ -67,7 +67,9 @@ def mixed(tmp_path_factory):
     root = project(
         tmp_path_factory.mktemp("run"),
         **{
-            "00-good": notebook(("size = 3", ["parameters"]), "print('size', size)"),
+            "00-good": notebook(
+                ("size = 3", ["parameters"]), "print('size', size); taken = b'1' * 400_000_000"
+            ),
             "01-fails": notebook(
                 "before = 1", ("raise ValueError(f'{before} is wrong')", ["boom"]), "after = 1"
             ),
@@ -99,6 +101,16 @@ def test_two_at_a_time_have_one_thread_each(mixed):
     root, _ = mixed
     executed = nbformat.read(root / "build" / "notebooks" / "03-中文.ipynb", 4)
     assert executed.cells[0].outputs[0].text == "1\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not say what a process took")
+def test_what_each_notebook_took_is_told(mixed):
+    root, done = mixed
+    used = {name: r["used"] for name, r in results(root).items()}
+    more = used["00-good"]["memory"] - used["03-中文"]["memory"]
+    assert 300 < more < 600 and 0 < used["00-good"]["cpu"] < 60
+    said = f"{used['00-good']['cpu']:.0f} s of CPU, {used['00-good']['memory']:,} MB"
+    assert said in done.stdout and said in (root / "build" / "summary.html").read_text("utf-8")
 
 
 def test_summary_links_every_notebook(mixed):

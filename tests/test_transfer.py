@@ -210,7 +210,7 @@ def test_evaluation_counts_and_sorts_its_mistakes():
     p = np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8], [0.3, 0.7]])
     result = transfer.Evaluation(("a", "b"), np.zeros((4, 8, 8, 3), "uint8"), np.array([1, 1, 1, 0]), p)
     assert result.top1 == 0.25 and result.confusion.tolist() == [[0, 1], [2, 1]]
-    assert result.wrong.tolist() == [1, 3, 0]
+    assert result.wrong.tolist() == [1, 3, 0] and result.hardest.tolist() == [1, 3, 0, 2]
     many = np.eye(7)[[0, 1, 2]] + np.arange(7) / 100
     other = transfer.Evaluation("abcdefg", None, np.array([0, 0, 6]), many)
     assert other.top1 == pytest.approx(1 / 3) and other.top5 == pytest.approx(2 / 3)
