@@ -4,6 +4,7 @@ Every function gives an object that shows itself in a notebook, with its numbers
 `.figure()`; layers go by name, in nested and Sequential models too; TensorFlow and JAX alike.
 
 stack        stacks: networks side by side, a box per layer
+architecture diagram: a network, or one block, as its paper draws it
 maps         feature_maps, filters, convolve: what is inside, and one convolution taken apart
 attribution  grad_cam, grad_cam_plus_plus, score_cam, saliency, smooth_grad, integrated_gradients, guided_backprop,
              deconvnet, occlusion: which pixels speak for a class
@@ -21,6 +22,7 @@ import importlib
 _FILES = {
     "style": "style",
     "stacks": "stack",
+    "diagram": "architecture",
     **dict.fromkeys(("feature_maps", "filters", "convolve"), "maps"),
     **dict.fromkeys(("grad_cam", "grad_cam_plus_plus", "score_cam"), "attribution"),
     **dict.fromkeys(("saliency", "smooth_grad", "integrated_gradients"), "attribution"),
