@@ -12,6 +12,7 @@ sanity       randomisation, deletion, insertion: is that map about this net at a
 field        receptive_field: what a unit can see, and does see
 ascent       maximise: the image that a channel answers to most
 space        nearest, embed: what is alike for a layer
+surface      landscape, gradient_flow: the loss around the weights, and its gradient by depth
 segmenting   overlay, errors, segmented, skips: a class for every pixel
 picture      beside: several pictures of one image in one figure
 """
@@ -31,6 +32,7 @@ _FILES = {
     "receptive_field": "field",
     "maximise": "ascent",
     **dict.fromkeys(("nearest", "embed"), "space"),
+    **dict.fromkeys(("landscape", "gradient_flow"), "surface"),
     "beside": "picture",
     **dict.fromkeys(("overlay", "errors", "segmented", "skips"), "segmenting"),
 }

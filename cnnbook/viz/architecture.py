@@ -539,10 +539,12 @@ def diagram(model, *, block=None):
     head = [f"{total['params']:,} parameters"]
     head += [] if total["macs"] is None else [f"{total['macs']:,} multiply-adds"]
     page.words(14, 39, ", ".join(head), 10, "start", GREY)
-    note = "" if letter_u.is_one(layers) else "/2: stride; grey numbers: channels"
+    notes = [] if letter_u.is_one(layers) else ["/2: stride; grey numbers: channels"]
+    if others:
+        notes.append(f"not drawn: {others} layers that lead to further outputs")
     if any(in_short(r.of) and r.fill == SHORT for r in page.of(Rect)):
-        note += "; pale: filters of the branches, in the order of the block before"
-    page.height = legend(page, elements, bottom + 14, note, others)
+        notes.append("pale: filters of the branches, in the order of the block drawn before them")
+    page.height = legend(page, elements, bottom + 14, notes)
     blocks = [name_of(e) for e in single(elements) if not isinstance(e, Layer)]
     alt = f"Diagram of {model.name}. " + "; ".join(
         f"{'vector' if band.last.size is None else times(band.last.size)}: {in_words(band.elements)}"
@@ -551,20 +553,19 @@ def diagram(model, *, block=None):
     return Diagram(model.name, page, [band.record() for band in found], blocks, alt)
 
 
-def legend(page, elements, y, note, others):
-    """What the colours say, and what is not drawn; gives the page's height."""
+def legend(page, elements, y, notes):
+    """What the colours say, and notes; gives the page's height."""
     shown = [x.kind for e in elements for x in e.layers]
+    marks = [kind for kind in FILLS if kind in shown and kind not in ("input", "quiet")]
     x = 14
-    for kind in FILLS:
-        if kind not in shown or kind in ("input", "quiet"):
-            continue
-        page.rect(x, y - 5, 10, 10, fill=FILLS[kind], radius=5 if kind == "merge" else 2)
-        page.words(x + 15, y, WORDS[kind], 9.5, "start", GREY)
-        x += 15 + width(WORDS[kind], 9.5) + 12
-    page.words(x, y, note, 9.5, "start", GREY)
-    if others:
-        page.words(14, y + 15, f"not drawn: {others} layers that lead to further outputs", 9.5, "start", GREY)
-        y += 15
+    for text, kind in [*((WORDS[kind], kind) for kind in marks), *((note, None) for note in notes)]:
+        wide = width(text, 9.5) + (15 if kind else 0)
+        if x > 14 and x + wide > page.width:
+            x, y = 14, y + 16
+        if kind:
+            page.rect(x, y - 5, 10, 10, fill=FILLS[kind], radius=5 if kind == "merge" else 2)
+        page.words(x + (15 if kind else 0), y, text, 9.5, "start", GREY)
+        x += wide + 12
     return y + 16
 
 
