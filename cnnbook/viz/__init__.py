@@ -13,6 +13,7 @@ field        receptive_field: what a unit can see, and does see
 ascent       maximise: the image that a channel answers to most
 space        nearest, embed: what is alike for a layer
 surface      landscape, gradient_flow: the loss around the weights, and its gradient by depth
+film         Film, browse: training epoch by epoch, a net layer by layer, on a page that needs no kernel
 segmenting   overlay, errors, segmented, skips: a class for every pixel
 picture      beside: several pictures of one image in one figure
 """
@@ -33,6 +34,7 @@ _FILES = {
     "maximise": "ascent",
     **dict.fromkeys(("nearest", "embed"), "space"),
     **dict.fromkeys(("landscape", "gradient_flow"), "surface"),
+    **dict.fromkeys(("Film", "browse"), "film"),
     "beside": "picture",
     **dict.fromkeys(("overlay", "errors", "segmented", "skips"), "segmenting"),
 }

@@ -132,7 +132,7 @@ def landscape(
 ):
     """The loss of a net on images x (n, h, w, c) and labels y, around its weights: a curve, or contours.
 
-    dimensions: 1 or 2. points: how many along each, odd so that the net itself is one of them; 41 and 17 by default.
+    dimensions: 1 or 2. points: how many along each, odd so that the net itself is one of them; 41 and 13 by default.
     span: how far it goes, in lengths of each filter. seed: of the random directions; two nets have the same only if
     they are alike. statistics: "kept", the moving mean and variance that batch norm has learned, as in the paper's code;
     or "batch", those of the images under the moved weights. loss: a function of labels and outputs; cross-entropy by
@@ -141,7 +141,7 @@ def landscape(
 
     The net is computed with other weights, never changed. ValueError for what does not fit.
     """
-    points = {1: 41, 2: 17}.get(dimensions) if points is None else points
+    points = {1: 41, 2: 13}.get(dimensions) if points is None else points
     _check(dimensions, points, span, statistics)
     x, y = np.asarray(x), np.asarray(y)
     if len(x) != len(y) or not len(x):
