@@ -7,7 +7,7 @@ import nets
 import pytest
 from keras import layers as L
 
-from cnnbook import graph, models, viz
+from cnnbook import blocks, graph, models, viz
 from cnnbook.viz import letter_u, structure
 from cnnbook.viz.drawing import Line, Rect, Words
 
@@ -145,6 +145,8 @@ def test_other_nets_that_enlarge_their_maps():
         (16, ["1×1 conv"]),
         (8, ["1×1 conv"]),
     ]
+    switches = viz.diagram(graph.blueprint(models.DeconvNet))
+    assert texts(switches).count("switches") == 4 and boxes(switches, "unpool") == 5
     nested_u, _ = structure.boxes(graph.blueprint(models.UNetPlusPlus))
     groups, skips = letter_u.read(nested_u)
     assert len(groups) == 15 and len(skips) == 4 * 1 + 3 * 2 + 2 * 3 + 1 * 4
@@ -184,8 +186,15 @@ def test_branches_that_cross_are_counted():
 
 
 def test_squeeze_and_excitation_is_one_box():
-    net = viz.diagram(graph.blueprint(models.SEResNet50))
-    assert boxes(net, "squeeze") == 8 and len(net.blocks) == 16
+    inputs = keras.Input((16, 16, 4), name="image")
+    x = inputs
+    for name in ("conv2_block1", "conv2_block2"):
+        y = L.Conv2D(4, 3, padding="same", name=f"{name}_conv")(x)
+        x = L.Add(name=f"{name}_add")([x, blocks.squeeze_excite(y, 2, name=f"{name}_se")])
+    net = viz.diagram(keras.Model(inputs, x, name="se"))
+    assert (
+        boxes(net, "squeeze") == 1 and net.blocks == ["conv2_block1", "conv2_block2"] and "×2" in texts(net)
+    )
 
 
 def test_one_block_layer_by_layer():

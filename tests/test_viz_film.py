@@ -96,17 +96,14 @@ def test_the_page_needs_nothing_but_itself(trained):
     for needed in ("prefers-reduced-motion", "ArrowLeft", "ArrowRight", "aria-valuetext", "Pause"):
         assert needed in script
     assert film._repr_png_().startswith(b"\x89PNG") and repr(film) == f"Film: {film.alt}"
-    assert html == film._repr_html_()  # equal outputs for equal runs: no random ids
 
-
-def test_frames_differ_in_the_maps_and_the_line(trained):
     from PIL import Image
 
-    pictures = [np.asarray(Image.open(io.BytesIO(f)).convert("RGB")).astype(int) for f in trained[2].frames()]
+    pictures = [np.asarray(Image.open(io.BytesIO(f)).convert("RGB")).astype(int) for f in frames]
     assert len({p.shape for p in pictures}) == 1
     moved = np.abs(pictures[0] - pictures[-1]).max(-1) > 40
     middle = len(moved) // 3
-    assert moved[:middle].any() and moved[middle:].any()
+    assert moved[:middle].any() and moved[middle:].any()  # the line of the epoch, and the maps
 
 
 def test_a_long_training_keeps_few_frames():
@@ -138,6 +135,23 @@ def test_browse_goes_through_the_stages():
     assert "from conv1_relu to conv2_out" in found.sentence and found._repr_png_().startswith(b"\x89PNG")
     nested = viz.browse(nets.nested(net)[0], image, layers=["conv2", "conv1"], most=3)
     assert nested.labels == ["conv2", "conv1"]
+
+
+def test_the_field_explorer_has_the_boxes_of_receptive_field():
+    net, image = nets.cam_net(), nets.image((16, 20, 3))
+    found = viz.field_explorer(net, image)
+    assert list(found.fields) == ["conv1_relu", "pool1", "conv2_out"]
+    for layer, box in zip(found.fields, found.array, strict=True):
+        assert tuple(box) == viz.receptive_field(net, image, layer).box
+    assert found.box("conv2_out", (3, 1)) == viz.receptive_field(net, image, "conv2_out", (3, 1)).box
+    html = found._repr_html_()
+    layers = json.loads(re.search(r"var layers = (\[.*?\]), side = \[16, 20\];", html)[1])
+    assert [layer["name"] for layer in layers] == list(found.fields) and layers[2]["stride"] == [2, 2]
+    assert "http" not in html and len(html) < 20_000 and html.count("<option") == 3
+    assert f"{found.sentence} Without scripts: the middle unit of conv1_relu." in html
+    assert found._repr_png_().startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match="has no map"):
+        viz.field_explorer(net, image, "predictions")
 
 
 def test_a_name_may_hold_anything():

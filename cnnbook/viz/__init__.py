@@ -14,6 +14,7 @@ ascent       maximise: the image that a channel answers to most
 space        nearest, embed: what is alike for a layer
 surface      landscape, gradient_flow: the loss around the weights, and its gradient by depth
 film         Film, browse: training epoch by epoch, a net layer by layer, on a page that needs no kernel
+explorer     field_explorer: the receptive field under the mouse
 segmenting   overlay, errors, segmented, skips: a class for every pixel
 picture      beside: several pictures of one image in one figure
 """
@@ -35,6 +36,7 @@ _FILES = {
     **dict.fromkeys(("nearest", "embed"), "space"),
     **dict.fromkeys(("landscape", "gradient_flow"), "surface"),
     **dict.fromkeys(("Film", "browse"), "film"),
+    "field_explorer": "explorer",
     "beside": "picture",
     **dict.fromkeys(("overlay", "errors", "segmented", "skips"), "segmenting"),
 }

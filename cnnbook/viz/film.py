@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras import layers as L
 
+from ..graph import stage_of
 from . import style
 from .maps import _convolution, _kernels
 from .picture import bare, heat_scale
@@ -237,23 +238,26 @@ class Browser(Replay):
         bare(right, f"{row.name}: {len(strongest)} of {total} maps, {high} x {wide}{sees}", fontsize=9)
 
 
+def stage_ends(net, most=16):
+    """The last map of each stage, by name; of more than `most` stages as many, evenly chosen."""
+    quiet = (L.InputLayer, L.ZeroPadding2D, L.Cropping2D, L.Rescaling, L.Normalization)
+    maps = [
+        r for r in net.rows if len(r.output_shape) == 3 and r.local and not isinstance(r.operation, quiet)
+    ]
+    stages = list({stage_of(row): row.name for row in maps}.values())
+    kept = np.unique(np.linspace(0, len(stages) - 1, min(most, len(stages))).round().astype(int))
+    return [stages[i] for i in kept]
+
+
 def browse(model, image, layers=None, *, most=20, preprocess=None):
     """The maps of a net for one image, layer by layer with a slider, in the static page, too.
 
     layers: names of layers or stages; by default the last layer of each stage, at most 16 of them. most: maps per layer,
     the strongest.
     """
-    from ..graph import stage_of
-
     net, x, shown = prepare(model, image, preprocess)
     if layers is None:
-        quiet = (L.InputLayer, L.ZeroPadding2D, L.Cropping2D, L.Rescaling, L.Normalization)
-        maps = [
-            r for r in net.rows if len(r.output_shape) == 3 and r.local and not isinstance(r.operation, quiet)
-        ]
-        stages = list({stage_of(row): row.name for row in maps}.values())
-        kept = np.unique(np.linspace(0, len(stages) - 1, min(16, len(stages))).round().astype(int))
-        layers = [stages[i] for i in kept]
+        layers = stage_ends(net)
     rows = [net.map(layer) for layer in ([layers] if isinstance(layers, str) else layers)]
     if not rows or not isinstance(most, int) or most < 1:
         raise ValueError(f"at least one map of one layer is drawn; got layers={layers!r}, most={most!r}")

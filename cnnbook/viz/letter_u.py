@@ -176,6 +176,8 @@ def _words(source, way, crowded):
     """What is done on a skip."""
     if way or crowded:
         return ", ".join(_lines(x)[0] for x in way)
+    if source.row.kind.endswith("Switches"):
+        return "switches"
     return "copy, crop" if any(row.kind == "Cropping2D" for row in source.folded) else "copy"
 
 
@@ -190,10 +192,12 @@ def _skip(page, start, goal, wide, words, gutter):
             leave, (turn, leave[1]), (turn, gutter), (x1 - 12, gutter), (x1 - 12, enter[1]), enter, **look
         )
         return
-    turn = enter[0] - 14
+    level = abs(leave[1] - enter[1]) < 60
+    turn = enter[0] - 14 if level else leave[0] + 12  # the switches of a pool lead to the level above
     page.line(
         *([leave, enter] if leave[1] == enter[1] else [leave, (turn, leave[1]), (turn, enter[1]), enter]),
         **look,
     )
     if words:
-        page.words((leave[0] + turn) / 2, leave[1] - 8, words, 9.5, color="#B34700")
+        start, y = (leave[0], leave[1]) if level else (turn, enter[1])
+        page.words((start + (turn if level else enter[0])) / 2, y - 8, words, 9.5, color="#B34700")

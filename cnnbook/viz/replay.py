@@ -9,6 +9,8 @@ import io
 import json
 from html import escape
 
+import numpy as np
+
 from .picture import Picture
 
 _SCRIPT = """
@@ -115,4 +117,15 @@ def _small(figure):
     )
     file = io.BytesIO()
     image.save(file, format="PNG", optimize=True)
+    return file.getvalue()
+
+
+def _png(pixels):
+    """An image (h, w) or (h, w, 3), 0 to 1, as a PNG file of its own size."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray((255 * np.clip(pixels, 0, 1)).round().astype("uint8")).save(
+        file, format="PNG", optimize=True
+    )
     return file.getvalue()

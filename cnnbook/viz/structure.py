@@ -129,6 +129,10 @@ def describe(row):
     if isinstance(operation, (L.MaxPooling2D, L.AveragePooling2D)):
         how = "max pool" if isinstance(operation, L.MaxPooling2D) else "avg pool"
         return "pool", how, _window(operation.pool_size).replace("x", "×") + _step(operation.strides)
+    if row.kind in ("MaxPoolingWithSwitches", "MaxUnpooling"):
+        side = operation.size
+        pools = "Pooling" in row.kind
+        return "pool", "max pool" if pools else "unpool", f"{side}×{side}, /{side}" if pools else f"×{side}"
     if isinstance(operation, L.UpSampling2D):
         return "pool", "enlarge", f"×{max(_pair(operation.size))}"
     if isinstance(operation, (L.Conv2D, L.Conv2DTranspose, L.DepthwiseConv2D, L.SeparableConv2D)):
@@ -176,7 +180,7 @@ def boxes(model, everything=False):
             made[row.name] = parents[0]
             parents[0].folded.append(row)
             continue
-        if len(parents) > 1 and kind != "merge":
+        if len(parents) > 1 and kind in (None, "other"):
             kind, what = "merge", MERGES.get(row.kind, row.kind)
         made[row.name] = Layer(row, kind or "other", what or row.kind, numbers, parents)
         found.append(made[row.name])
