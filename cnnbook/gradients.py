@@ -91,6 +91,19 @@ def repeated(function, variables=()):
     return call
 
 
+def compiled(function):
+    """A function of tensors and lists of tensors, compiled: calls of equal shapes run the same program."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(function)
+    raise NotImplementedError(_backend_message())
+
+
 def loss_on(images, labels, *, from_logits=False):
     """The mean cross-entropy of predictions on `images`, whole-number labels: a function for `of_weights`."""
     labels = keras.ops.convert_to_tensor(labels)

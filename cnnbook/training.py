@@ -249,6 +249,7 @@ def fit(
     seed=0,
     label=None,
     verbose=True,
+    callbacks=(),
 ):
     """Trains a net on images x (n, h, w, c) and whole-number labels y; returns a `History`.
 
@@ -262,8 +263,8 @@ def fit(
     images without augmentation after every epoch, too. fast: compute grouped convolutions and batch norm by quicker
     ways that give the same numbers to float32 rounding (`cnnbook.fast`); False is stock Keras. rates: {stage or start of a
     layer's name: factor of the learning rate}, for stages that shall learn more slowly than the rest. seed: order and
-    augmentation; set `training.seed` before you build the model to fix its first weights. Raises ValueError where
-    images, labels and model do not fit.
+    augmentation; set `training.seed` before you build the model to fix its first weights. callbacks: Keras callbacks, such
+    as viz.Film; the history does not record them. Raises ValueError where images, labels and model do not fit.
     """
     _check(model, x, y, epochs)
     steps = math.ceil(len(x) / batch_size)
@@ -293,7 +294,7 @@ def fit(
                       pixel_weights=pixel_weights, answer=_answer(model, dense))  # fmt: skip
     if validation is not None:
         validation = (validation[0], *_answer(model, dense)(validation[1]))
-    callbacks = [_Clean(x, y)] if clean_training_accuracy else []
+    callbacks = [*([_Clean(x, y)] if clean_training_accuracy else []), *callbacks]
     callbacks += [Progress(history.label, prefix=prefix)] if verbose else []
     begin = time.monotonic()
     with fast_.computing(model, on=fast):

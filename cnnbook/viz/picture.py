@@ -61,7 +61,9 @@ def heat_scale(values, signed=None):
 
 
 def ratio_of(shown):
-    """Height / width of an image, within what a figure bears."""
+    """Height / width of an image, within what a figure bears; of a curve 0.8."""
+    if np.ndim(shown) < 2:
+        return 0.8
     return float(np.clip(shown.shape[0] / shown.shape[1], 0.4, 2))
 
 

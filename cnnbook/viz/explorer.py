@@ -1,0 +1,153 @@
+"""The receptive field under the mouse: a page that needs no kernel, from the numbers of `graph.trace` alone."""
+
+import base64
+import hashlib
+from html import escape
+
+import numpy as np
+
+from . import style
+from .picture import Picture, bare, grid
+from .reading import prepare
+from .replay import _json, _png
+
+_SCRIPT = """
+(function () {
+  var layers = %(layers)s, side = [%(high)d, %(wide)d];
+  document.querySelectorAll(".%(name)s:not([data-ready])").forEach(function (box) {
+    box.setAttribute("data-ready", "");
+    var stage = box.querySelector(".cnnbook-field-image"), frame = box.querySelector(".cnnbook-field-box");
+    var row = box.querySelector(".cnnbook-field-row"), choice = row.querySelector("select");
+    var words = row.querySelector("output"), unit = null;
+    function clip(value, low, high) { return Math.max(low, Math.min(high, value)); }
+    function show(at) {
+      var layer = layers[+choice.value], edges = [];
+      unit = at.map(function (u, a) { return clip(u, 0, layer.units[a] - 1); });
+      [0, 1].forEach(function (a) {
+        var start = layer.window[a] + unit[a] * layer.stride[a];
+        edges.push([clip(start, 0, side[a]), clip(start + layer.field[a], 0, side[a])]);
+      });
+      frame.style.top = 100 * edges[0][0] / side[0] + "%%";
+      frame.style.height = 100 * (edges[0][1] - edges[0][0]) / side[0] + "%%";
+      frame.style.left = 100 * edges[1][0] / side[1] + "%%";
+      frame.style.width = 100 * (edges[1][1] - edges[1][0]) / side[1] + "%%";
+      words.textContent = "unit (" + unit.join(", ") + ") of " + layer.units.join(" x ") + " sees "
+        + layer.field.join(" x ") + " pixels" + (layer.global ? ", and the whole image by a global pool" : "");
+    }
+    function middle() { return layers[+choice.value].units.map(function (n) { return Math.floor(n / 2); }); }
+    stage.addEventListener("pointermove", function (event) {
+      var layer = layers[+choice.value], here = stage.getBoundingClientRect();
+      var pixel = [side[0] * (event.clientY - here.top) / here.height, side[1] * (event.clientX - here.left) / here.width];
+      show(pixel.map(function (p, a) {
+        return Math.round((p - 0.5 - layer.window[a] - (layer.field[a] - 1) / 2) / layer.stride[a]);
+      }));
+    });
+    stage.addEventListener("keydown", function (event) {
+      var step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
+      if (!step) { return; }
+      event.preventDefault();
+      event.stopPropagation();
+      show([unit[0] + step[0], unit[1] + step[1]]);
+    });
+    choice.addEventListener("change", function () { show(middle()); });
+    row.hidden = false;
+    row.style.display = "flex";
+    show(middle());
+  });
+})();
+"""
+
+
+class FieldExplorer(Picture):
+    """`.fields`: {layer: dict with units, field, stride, window (height, width)}. `.array`: the box of each layer's middle
+    unit, (layers, 4): top, left, bottom, right. In a page with scripts the box follows the mouse and the arrow keys."""
+
+    def __init__(self, name, rows, shown):
+        self.shown, self.fields = shown, {}
+        for row in rows:
+            self.fields[row.name] = dict(
+                units=list(row.output_shape[:2]), field=list(row.receptive_field), stride=list(map(float, row.stride)),
+                window=list(map(float, row.window)), **{"global": row.global_context},
+            )  # fmt: skip
+        self.array = np.array([self.box(layer) for layer in self.fields])
+        sees = ", ".join(f"{n} {' x '.join(map(str, f['field']))}" for n, f in self.fields.items())
+        self.alt = f"Receptive fields of {name} on an image, in pixels: {sees}"
+        self.sentence = (
+            "The box is what one unit of the layer can see: move the mouse over the image, or use arrow keys."
+        )
+
+    def box(self, layer, unit=None):
+        """(top, left, bottom, right) of what a unit (row, column) can see; the middle one by default."""
+        f = self.fields[layer]
+        unit = [n // 2 for n in f["units"]] if unit is None else unit
+        start = [w + u * s for w, u, s in zip(f["window"], unit, f["stride"], strict=True)]
+        return (*start, *(a + n for a, n in zip(start, f["field"], strict=True)))
+
+    def _figure(self):
+        rows, columns = grid(len(self.fields), 4)
+        figure, axes = style.figure(1.9 * columns, 2.15 * rows, rows, columns, squeeze=False)
+        high, wide = self.shown.shape[:2]
+        for axis in axes.flat[len(self.fields) :]:
+            axis.remove()
+        for axis, (name, f), box in zip(axes.flat, self.fields.items(), self.array, strict=False):
+            axis.imshow(self.shown, cmap="gray", vmin=0, vmax=1)
+            top, left, bottom, right = np.clip(box, 0, [high, wide, high, wide]) - 0.5
+            axis.plot(
+                [left, right, right, left, left],
+                [top, top, bottom, bottom, top],
+                color="white",
+                linewidth=3.4,
+            )
+            axis.plot(
+                [left, right, right, left, left],
+                [top, top, bottom, bottom, top],
+                color="#D55E00",
+                linewidth=2,
+            )
+            bare(axis, f"{name}\n{' x '.join(map(str, f['field']))} pixels", fontsize=8)
+        return figure
+
+    def _repr_html_(self):
+        image = base64.b64encode(_png(self.shown)).decode()
+        high, wide = self.shown.shape[:2]
+        names = list(self.fields)
+        layers = _json([dict(f, name=name) for name, f in self.fields.items()])
+        name = "cnnbook-field-" + hashlib.sha256((image + layers).encode()).hexdigest()[:10]
+        script = _SCRIPT % dict(layers=layers, name=name, high=high, wide=wide)
+        top, left, bottom, right = np.clip(self.array[0], 0, [high, wide, high, wide])
+        place = (
+            f"top:{100 * top / high:.2f}%;left:{100 * left / wide:.2f}%;height:{100 * (bottom - top) / high:.2f}%;"
+            f"width:{100 * (right - left) / wide:.2f}%"
+        )
+        options = "".join(f'<option value="{i}">{escape(n)}</option>' for i, n in enumerate(names))
+        return (
+            f'<div class="cnnbook-field {name}" style="max-width:420px">'
+            f'<div class="cnnbook-field-row" hidden style="gap:0.8rem;flex-wrap:wrap"><select aria-label="Layer">{options}'
+            f'</select><output aria-live="polite"></output></div>'
+            f'<div class="cnnbook-field-image" tabindex="0" style="position:relative;overflow:hidden;touch-action:none">'
+            f'<img src="data:image/png;base64,{image}" alt="{escape(self.alt, True)}" '
+            f'style="width:100%;display:block;padding:0;border-radius:0;image-rendering:pixelated">'
+            f'<div class="cnnbook-field-box" style="position:absolute;box-sizing:border-box;pointer-events:none;'
+            f'border:3px solid #D55E00;outline:1px solid #fff;{place}"></div></div>'
+            f'<p style="font-size:0.9em">{escape(self.sentence)} Without scripts: the middle unit of {escape(names[0])}.</p>'
+            f"<script>{script}</script></div>"
+        )
+
+
+def field_explorer(model, image, layers=None, *, preprocess=None):
+    """What a unit can see of this image, for the unit under the mouse; the layer is chosen on the page.
+
+    layers: names of layers or stages; by default the last layer of each stage whose receptive field is known.
+    """
+    from .film import stage_ends
+
+    net, _, shown = prepare(model, image, preprocess)
+    if layers is None:
+        layers = [name for name in stage_ends(net) if net[name].known]
+    rows = [net.map(layer) for layer in ([layers] if isinstance(layers, str) else layers)]
+    unknown = [row.name for row in rows if not row.known]
+    if unknown or not rows:
+        raise ValueError(
+            f"no receptive field is known of {', '.join(unknown) or 'no layer at all'}; name other layers"
+        )
+    return FieldExplorer(model.name, rows, shown)

@@ -1,0 +1,343 @@
+"""A network as its paper draws it: a chain of layers and of blocks whose branches part and meet, read from the graph alone.
+
+What belongs to the layer before it (activation, batch norm, padding, dropout) is part of that layer. Names play no role,
+so nets with any names, nested and Sequential ones have the same structure.
+"""
+
+import os
+import re
+from dataclasses import dataclass, field
+
+from keras import layers as L
+
+from .. import graph
+from .reading import _flat
+from .stack import _GLOBAL, _NO_BOX, _window
+
+# --------------------------------------------------------------------------- the elements of a drawing
+
+
+@dataclass(eq=False)
+class Layer:
+    """One box. what, numbers: its two lines of text; row: its row of `graph.trace`; folded: the rows that belong to it;
+    parents: the boxes it reads."""
+
+    row: graph.Row
+    kind: str
+    what: str
+    numbers: str
+    parents: list = field(default_factory=list)
+    folded: list = field(default_factory=list)
+
+    @property
+    def size(self):
+        """(height, width) of its map; None for a vector of the whole image."""
+        return self.row.output_shape[:2] if len(self.row.output_shape) == 3 and self.row.local else None
+
+    @property
+    def channels(self):
+        return self.row.output_shape[-1] if self.row.output_shape else None
+
+    @property
+    def layers(self):
+        return [self]
+
+    def key(self, numbers=True):
+        """Equal for layers that are drawn the same; without numbers for those of the same kind."""
+        return (self.kind, self.what, self.numbers if numbers else "")
+
+
+@dataclass(eq=False)
+class Parallel:
+    """Branches, each a list of elements (an empty one is the identity), from one map to `merge`; None where they end in
+    a merge further on."""
+
+    branches: list
+    merge: Layer | None
+
+    @property
+    def last(self):
+        return self.merge or self.branches[-1][-1].last
+
+    @property
+    def layers(self):
+        inside = [layer for branch in self.branches for element in branch for layer in element.layers]
+        return inside + ([self.merge] if self.merge else [])
+
+    def key(self, numbers=True):
+        merge = self.merge.key(False) if self.merge else None
+        return (merge, *(tuple(e.key(numbers) for e in branch) for branch in self.branches))
+
+
+@dataclass(eq=False)
+class Tangle:
+    """Layers whose branches cross (the cells of NASNet): one box that counts them."""
+
+    layers: list
+    name: str
+
+    @property
+    def last(self):
+        return self.layers[-1]
+
+    def key(self, numbers=True):
+        return tuple(sorted(layer.key(numbers) for layer in self.layers))
+
+
+@dataclass(eq=False)
+class Repeat:
+    """`times` the same elements one after another; `elements` the first of them, `all` every one."""
+
+    all: list
+    times: int
+
+    @property
+    def elements(self):
+        return self.all[: len(self.all) // self.times]
+
+    @property
+    def last(self):
+        return self.all[-1].last
+
+    @property
+    def layers(self):
+        return [layer for element in self.all for layer in element.layers]
+
+
+Layer.last = property(lambda self: self)
+
+# --------------------------------------------------------------------------- boxes
+
+MERGES = {"Add": "+", "Multiply": "×", "Concatenate": "concat", "Average": "mean", "Maximum": "max"}
+MERGES |= {"Subtract": "−", "Minimum": "min", "CustomScaleLayer": "+"}
+
+
+def describe(row):
+    """(kind, what, numbers) of a row: its colour and its two lines. kind None for what belongs to the layer before."""
+    operation, shape = row.operation, row.output_shape
+    channels = str(shape[-1]) if shape else ""
+    if isinstance(operation, L.InputLayer):
+        return "input", "image", times(shape)
+    if isinstance(operation, _NO_BOX) or "Pad" in row.kind or row.kind == "MatchSize":
+        return None, "", ""
+    if row.kind in MERGES:
+        return "merge", MERGES[row.kind], ""
+    if isinstance(operation, L.Dense):
+        return "dense", "dense", channels
+    if isinstance(operation, _GLOBAL):
+        return "pool", "global", "average" if "Average" in row.kind else "maximum"
+    if isinstance(operation, (L.MaxPooling2D, L.AveragePooling2D)):
+        how = "max pool" if isinstance(operation, L.MaxPooling2D) else "avg pool"
+        return "pool", how, _window(operation.pool_size).replace("x", "×") + _step(operation.strides)
+    if row.kind in ("MaxPoolingWithSwitches", "MaxUnpooling"):
+        side = operation.size
+        pools = "Pooling" in row.kind
+        return "pool", "max pool" if pools else "unpool", f"{side}×{side}, /{side}" if pools else f"×{side}"
+    if isinstance(operation, L.UpSampling2D):
+        return "pool", "enlarge", f"×{max(_pair(operation.size))}"
+    if isinstance(operation, (L.Conv2D, L.Conv2DTranspose, L.DepthwiseConv2D, L.SeparableConv2D)):
+        what = _window(operation.kernel_size).replace("x", "×")
+        if isinstance(operation, L.Conv2DTranspose):
+            stride, side = max(_pair(operation.strides)), max(_pair(operation.kernel_size))
+            return "conv", f"{what} up-conv", channels + (f", ×{stride}" if stride not in (1, side) else "")
+        kind = {L.DepthwiseConv2D: " depthw.", L.SeparableConv2D: " separable"}.get(type(operation), " conv")
+        if max(_pair(operation.dilation_rate)) > 1:
+            kind += f" d{max(_pair(operation.dilation_rate))}"
+        groups = getattr(operation, "groups", 1)
+        numbers = channels + (f" in {groups}" if groups > 1 else "") + _step(operation.strides)
+        return "conv", what + kind, numbers
+    if row.kind == "LocalResponseNormalization":
+        return "norm", "local", "norm"
+    return "other", row.kind, channels
+
+
+def times(shape):
+    return "×".join("?" if n is None else str(n) for n in shape)
+
+
+def _pair(value):
+    return value if isinstance(value, (tuple, list)) else (value, value)
+
+
+def _step(strides):
+    return f", /{max(_pair(strides))}" if max(_pair(strides)) > 1 else ""
+
+
+def boxes(model, everything=False):
+    """(boxes, others): the layers on the way to the model's first output, in graph order, each with those it reads, and
+    how many rows lead to its other outputs only. everything: activations and the like are boxes too."""
+    flat = _flat(model, None)
+    rows = graph.trace(flat)
+    main = graph._main(rows, flat)
+    made, found = {}, []
+    for row in main:
+        kind, what, numbers = describe(row)
+        if kind is None and everything:
+            kind, what = "quiet", _quiet(row)
+        reads = row.inputs[: getattr(row.operation, "reads", None)]
+        parents = list(dict.fromkeys(made[name] for name in reads if name in made))
+        if len(parents) == 1 and (kind is None or kind == "merge"):  # x * sigmoid(x) is an activation, too
+            made[row.name] = parents[0]
+            parents[0].folded.append(row)
+            continue
+        if len(parents) > 1 and kind in (None, "other"):
+            kind, what = "merge", MERGES.get(row.kind, row.kind)
+        made[row.name] = Layer(row, kind or "other", what or row.kind, numbers, parents)
+        found.append(made[row.name])
+    if sum(layer.kind == "input" for layer in found) != 1:
+        raise ValueError(f"a diagram begins with one image; {model.name} has {len(flat.inputs)} inputs")
+    return found, len(rows) - len(main)
+
+
+def _quiet(row):
+    operation = row.operation
+    names = {"BatchNormalization": "batch norm", "ReLU": "ReLU", "ZeroPadding2D": "pad", "Cropping2D": "crop"}
+    if isinstance(operation, L.Activation):
+        name = getattr(operation.activation, "__name__", "activation")
+        return {"relu": "ReLU", "silu": "swish"}.get(name, name)
+    return names.get(row.kind, re.sub("(?<=[a-z])([A-Z])", r" \1", row.kind).lower())
+
+
+# --------------------------------------------------------------------------- series and branches
+
+
+def chain(layers, source):
+    """The elements that lead from `source` to the last of `layers` (graph order), `source` left out."""
+    place = {layer: i for i, layer in enumerate(layers, 1)} | {source: 0}
+    reads = {layer: [p for p in layer.parents if p in place] or [source] for layer in layers}
+    reach = [0] * (len(layers) + 1)  # how far down an edge leads that starts at i
+    for layer in layers:
+        for parent in reads[layer]:
+            reach[place[parent]] = max(reach[place[parent]], place[layer])
+    elements, start, farthest = [], source, reach[0]
+    inside = []
+    for i, layer in enumerate(layers, 1):
+        if farthest > i:
+            inside.append(layer)
+        elif not inside:
+            elements.append(layer)
+            start = layer
+        else:
+            block = _between(inside, start, layer, reads)
+            elements += _by_name(block) if isinstance(block, Tangle) else [block]
+            start, inside = layer, []
+        farthest = max(farthest, reach[i])
+    return elements
+
+
+def _between(inside, start, merge, reads):
+    """The branches from `start` to `merge`: what hangs together when both are taken away."""
+    group = {layer: {layer} for layer in inside}
+    for layer in inside:
+        for parent in reads[layer]:
+            if parent is not start and group[parent] is not group[layer]:
+                joined = group[parent] | group[layer]
+                group.update((member, joined) for member in joined)
+    parts = list(dict.fromkeys(frozenset(group[layer]) for layer in inside))
+    direct = start in reads[merge]
+    if len(parts) == 1 and not direct:
+        return Tangle([*inside, merge], label([*inside, merge]))
+    branches = [_branch([x for x in inside if x in part], start, merge, reads) for part in parts]
+    ends = {
+        x: i for i, p in enumerate(merge.parents) for x in parts if p in x
+    }  # in the order in which merge reads
+    order = sorted(range(len(parts)), key=lambda i: ends.get(parts[i], len(parts)))
+    return Parallel([[]] * direct + [branches[i] for i in order], merge)
+
+
+def _by_name(tangle):
+    """A large tangle as the stages that its layers' names tell: NASNet's cells, each of which reads the two before."""
+    groups = {}
+    for layer in tangle.layers:
+        groups.setdefault(graph.stage_of(layer.row), []).append(layer)
+    if len(groups) == 1 or min(map(len, groups.values())) < 3:
+        return [tangle]
+    place = {layer: i for i, layer in enumerate(tangle.layers)}
+    ordered = sorted(groups.items(), key=lambda item: place[item[1][-1]])
+    return [Tangle(members, name) for name, members in ordered]
+
+
+def _branch(layers, start, merge, reads):
+    """A branch as elements. Where it parts again and its ends meet in `merge` only, its last element has no merge."""
+    ends = [layer for layer in layers if layer in reads[merge]]
+    if len(ends) == 1 and ends[0] is layers[-1]:
+        return chain(layers, start)
+    goal = Layer(merge.row, "merge", "", "", ends)
+    *elements, last = chain([*layers, goal], start)
+    if isinstance(last, Parallel):
+        return [*elements, Parallel(last.branches, None)]
+    return [*elements, Tangle([x for x in last.layers if x is not goal], label(layers))]
+
+
+# --------------------------------------------------------------------------- repeats and names
+
+
+def collapsed(elements):
+    """Elements with repeats as one `Repeat`: equal blocks from two on, plain layers from five on."""
+    keys, result, i = [e.key() for e in elements], [], 0
+    while i < len(elements):
+        best = (1, 1)
+        for period in range(1, 7):
+            n = 1
+            while keys[i : i + period] == keys[i + n * period : i + (n + 1) * period]:
+                n += 1
+            plain = all(isinstance(e, Layer) for e in elements[i : i + period])
+            if n > 1 and n * period > best[0] * best[1] and (not plain or n * period > 4):
+                best = (period, n)
+        period, n = best
+        result.append(Repeat(elements[i : i + period * n], n) if n > 1 else elements[i])
+        i += period * n
+    return result
+
+
+def label(layers):
+    """What the names of these layers share, up to a part of a name; "" if nothing. One layer: its name."""
+    names = [layer.row.name for layer in layers]
+    if len(names) == 1:
+        return names[0]
+    shared = os.path.commonprefix(names)
+    if any(name[len(shared) :][:1] not in ("", "_") for name in names):  # in the middle of a word
+        shared = shared[: shared.rfind("_") + 1]
+    shared = shared.rstrip("_")
+    automatic = re.fullmatch(r"(conv2d|add|concatenate|activation|batch_normalization)(_\d+)?", shared)
+    merges = [layer.row.name for layer in layers if layer.kind == "merge"]
+    return shared if shared and not automatic else (merges[-1] if merges else "")
+
+
+def name_of(element):
+    """The name of a block: conv2_block1; of a repeat its first and last: conv2_block2 … 3."""
+    if isinstance(element, Tangle):
+        return element.name
+    if not isinstance(element, Repeat):
+        return label(element.layers)
+    size = len(element.elements)
+    parts = element.all[:size], element.all[-size:]
+    first, last = (
+        name_of(part[0]) if size == 1 else label([x for e in part for x in e.layers]) for part in parts
+    )
+    shared = os.path.commonprefix([first, last])
+    shared = shared[: len(shared.rstrip("0123456789"))]
+    if not first or not last or first == last or not shared:
+        return first
+    return f"{first} … {last[len(shared) :]}"
+
+
+def gates(elements):
+    """Squeeze-and-excitation as one box: x times what a global pool and two layers make of x."""
+    result = []
+    for element in elements:
+        if isinstance(element, Parallel):
+            element = _gate(element) or Parallel(
+                [gates(branch) for branch in element.branches], element.merge
+            )
+        result.append(element)
+    return result
+
+
+def _gate(element):
+    if element.merge is None or element.merge.what != "×" or len(element.branches) != 2:
+        return None
+    identity, branch = sorted(element.branches, key=len)
+    if identity or not all(isinstance(e, Layer) for e in branch) or branch[0].what != "global":
+        return None
+    return Layer(element.merge.row, "gate", "squeeze,", "excite", folded=[e.row for e in branch])
