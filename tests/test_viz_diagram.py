@@ -166,7 +166,9 @@ def test_nested_and_sequential_nets_are_read_through():
 
 def test_twins_of_keras_and_bare_operations():
     twin = viz.diagram(graph.blueprint(keras.applications.MobileNetV2, weights=None))
-    assert len(twin.blocks) == 10 and "block_4" in twin.blocks  # ten of seventeen have a shortcut
+    assert len(twin.blocks) == 16 and "block_4" in twin.blocks and "block_3" in twin.blocks
+    # the ten that have a shortcut come in five groups of equal ones
+    assert sum(line.skip for line in twin.page.of(Line)) == 5 and boxes(twin, "+") == 5
     inputs = keras.Input((8, 8, 2))
     x = L.Conv2D(2, 3, padding="same")(inputs)
     model = keras.Model(inputs, keras.ops.relu(x + inputs) * 2, name="bare")

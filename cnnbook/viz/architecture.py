@@ -12,6 +12,7 @@ from .structure import (
     Layer,
     Parallel,
     Repeat,
+    Series,
     Tangle,
     boxes,
     chain,
@@ -19,6 +20,7 @@ from .structure import (
     gates,
     label,
     name_of,
+    named,
     times,
 )
 
@@ -66,6 +68,8 @@ class Flow:
             if element.kind == "merge":
                 wide = high = 2 * ROUND
             return (high, wide / 2, wide / 2) if self.down else (wide, high / 2, high / 2)
+        if isinstance(element, Series):
+            return self.series(element.elements)
         if isinstance(element, Tangle):
             wide, high = tangle_size(element)
             return (high, wide / 2, wide / 2) if self.down else (wide, high / 2, high / 2)
@@ -108,6 +112,8 @@ class Flow:
     def draw(self, element, a, c):
         if isinstance(element, Layer):
             return self.layer(element, a, c)
+        if isinstance(element, Series):
+            return self.run(element.elements, a, c)
         if isinstance(element, Tangle):
             along, before, _ = self.measure(element)
             wide, high = tangle_size(element)
@@ -291,7 +297,7 @@ class Unit:
             high = lines_size(self.short)[1]
             draw_lines(page, self.short, start, y - high / 2, self.element)
             return start, start + self.inside
-        if self.inner and isinstance(self.inner[0], (Layer, Tangle)):
+        if self.inner and isinstance(self.inner[0], (Layer, Series, Tangle)):
             page.line((x, y), (start, y), arrow=True)
         else:
             page.line((x, y), (start, y))
@@ -480,8 +486,8 @@ def of_block(found, block, name):
 
 
 class Diagram(Picture):
-    """`.page`: boxes, lines and words with their places. `.rows`: what the rows say, a dict for each map size. `.blocks`:
-    blocks of the net that have branches, by name, repeats each. `.svg()`: the drawing as text; `.figure()`: matplotlib."""
+    """`.page`: boxes, lines and words with their places. `.rows`: what the rows say, a dict for each map size.
+    `.blocks`: the net's blocks by name, repeats each. `.svg()`: the drawing as text; `.figure()`: matplotlib."""
 
     def __init__(self, name, page, rows, blocks, alt):
         self.name, self.page, self.rows, self.blocks, self.alt = name, page, rows, blocks, alt
@@ -533,7 +539,7 @@ def diagram(model, *, block=None):
         groups, _, bottom = letter_u.draw(page, layers, 52, draw_box, draw_lines)
         found, elements = levels(groups), [e for g in groups for e in g.elements]
     else:
-        elements = gates([layers[0], *chain(layers[1:], layers[0])])
+        elements = named(gates([layers[0], *chain(layers[1:], layers[0])]))
         found = bands(elements)
         bottom = draw_chain(page, found, 60)
     head = [f"{total['params']:,} parameters"]
@@ -581,5 +587,7 @@ def _words(element):
         return f"{element.times} times ({in_words(element.elements)})"
     if isinstance(element, Tangle):
         return f"{element.name} ({', '.join(tangle_lines(element))})"
+    if isinstance(element, Series):
+        return f"({in_words(element.elements)})"
     branches = " beside ".join(f"({in_words(b)})" if b else "the identity" for b in element.branches)
     return branches + (f", {element.merge.what}" if element.merge else "")

@@ -50,6 +50,7 @@ _SCRIPT = """
       show([unit[0] + step[0], unit[1] + step[1]]);
     });
     choice.addEventListener("change", function () { show(middle()); });
+    box.querySelector(".cnnbook-field-still").hidden = true;
     row.hidden = false;
     row.style.display = "flex";
     show(middle());
@@ -129,7 +130,8 @@ class FieldExplorer(Picture):
             f'style="width:100%;display:block;padding:0;border-radius:0;image-rendering:pixelated">'
             f'<div class="cnnbook-field-box" style="position:absolute;box-sizing:border-box;pointer-events:none;'
             f'border:3px solid #D55E00;outline:1px solid #fff;{place}"></div></div>'
-            f'<p style="font-size:0.9em">{escape(self.sentence)} Without scripts: the middle unit of {escape(names[0])}.</p>'
+            f'<p style="font-size:0.9em">{escape(self.sentence)}'
+            f'<span class="cnnbook-field-still"> Without scripts: the middle unit of {escape(names[0])}.</span></p>'
             f"<script>{script}</script></div>"
         )
 

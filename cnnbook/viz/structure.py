@@ -70,6 +70,24 @@ class Parallel:
 
 
 @dataclass(eq=False)
+class Series:
+    """A block without branches, known by its layers' names: an inverted residual that has no shortcut."""
+
+    elements: list
+
+    @property
+    def last(self):
+        return self.elements[-1].last
+
+    @property
+    def layers(self):
+        return [layer for element in self.elements for layer in element.layers]
+
+    def key(self, numbers=True):
+        return tuple(element.key(numbers) for element in self.elements)
+
+
+@dataclass(eq=False)
 class Tangle:
     """Layers whose branches cross (the cells of NASNet): one box that counts them."""
 
@@ -288,6 +306,27 @@ def collapsed(elements):
         result.append(Repeat(elements[i : i + period * n], n) if n > 1 else elements[i])
         i += period * n
     return result
+
+
+_BLOCK = re.compile(r"^(.*block_?\d+[a-z]?)_")
+
+
+def named(elements):
+    """Elements with the layers of a separable block as one `Series`, where the names tell of blocks and no shortcut does."""
+    result, block = [], None
+    for element in elements:
+        match = _BLOCK.match(element.row.name) if isinstance(element, Layer) else None
+        if match and match[1] == block:
+            result[-1].append(element)
+        else:
+            result.append([element])
+            block = match[1] if match else None
+    separable = [any("depthw." in layer.what for e in run for layer in e.layers) for run in result]
+    return [
+        e
+        for run, apart in zip(result, separable, strict=True)
+        for e in ([Series(run)] if len(run) > 1 and apart else run)
+    ]
 
 
 def label(layers):
