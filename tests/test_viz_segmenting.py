@@ -14,12 +14,10 @@ GUESS = np.array([[0, 1, 1, 0], [0, 2, 1, 1]])
 
 def shown(picture):
     """The figure's axes and the texts of its legend; every picture must also show itself."""
-    assert picture._repr_png_().startswith(b"\x89PNG") and repr(picture) == picture.alt
+    assert picture._repr_png_().startswith(b"\x89PNG")
+    assert repr(picture) == f"{type(picture).__name__}: {picture.alt}"
     figure = picture.figure()
     texts = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
-    import matplotlib.pyplot as plt
-
-    plt.close(figure)
     return figure.axes, texts
 
 
@@ -101,6 +99,26 @@ def test_skips_are_the_maps_that_are_joined():
     spread = skips.parts["up2_up"].std((0, 1))
     assert skips.strongest("up2_up").tolist() == np.argsort(-spread)[:2].tolist()
     assert viz.skips(net, image).name == "up1_concat"
+
+
+@pytest.mark.parametrize("side, channels", [(16, 2), (16, 5), (32, 1)])
+def test_labels_of_skips_lie_inside_the_figure(side, channels):
+    net = models.UNet(padding="same", widths=(6, 7), dropout=0, input_shape=(side, side, 1))
+    figure = viz.skips(net, np.eye(side, dtype="float32")[..., None], channels=channels).figure()
+    figure.draw_without_rendering()
+    _, _, right, top = figure.bbox.extents
+    labels = [text for axes in figure.axes for text in axes.texts]
+    assert [text.get_text() for text in labels] == [
+        f"{n}, {side} x {side} x 6" for n in ("down1_dropout", "up1_up")
+    ]
+    for box in (label.get_window_extent() for label in labels):
+        assert box.y1 < top and box.x1 < right
+
+
+def test_overlays_and_errors_stand_beside_each_other():
+    image = np.zeros((2, 4), "uint8")
+    axes, _ = shown(viz.beside(viz.overlay(image, TRUTH, CLASSES, title="truth"), viz.errors(TRUTH, GUESS)))
+    assert [ax.get_title() for ax in axes] == ["truth", "62.5% of the pixels right"]
 
 
 @pytest.mark.parametrize(

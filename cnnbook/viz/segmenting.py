@@ -5,13 +5,12 @@ Images are (h, w, c), uint8 or floats; floats are stretched from their least to 
 the numbers, `.alt` the picture in words.
 """
 
-import io
-
 import keras
 import numpy as np
 
 from .. import segmentation
 from . import style
+from .picture import Picture
 
 # Paul Tol's "muted" scheme: nine colours told apart with every form of colour vision; then grey and black
 CLASS_COLORS = (
@@ -24,26 +23,6 @@ ERRORS = {
     2: ("#E69F00", "invented: background is true"),
     3: ("#CC79A7", "confused: another class is true"),
 }
-
-
-class Picture:
-    """A figure that shows itself. A subclass gives `array`, `alt` and `figure()`."""
-
-    array, alt = None, ""
-
-    def figure(self):
-        raise NotImplementedError
-
-    def _repr_png_(self):
-        import matplotlib.pyplot as plt
-
-        figure, file = self.figure(), io.BytesIO()
-        figure.savefig(file, format="png", facecolor="white")
-        plt.close(figure)
-        return file.getvalue()
-
-    def __repr__(self):
-        return self.alt
 
 
 def _rgb(image):
@@ -137,15 +116,18 @@ class Overlay(Picture):
         shares = [f"{self.classes[k]} {np.mean(self.mask == k):.0%}" for k in np.unique(self.mask)]
         return "An image with its classes as colours; share of the pixels: " + ", ".join(shares) + "."
 
-    def figure(self):
+    def draw(self, axes):
+        _panel(axes, self.array, self.title)
+
+    def _figure(self):
         width, height = _width(self.array.shape, 1)
-        figure, ax = style.figure(max(width, 3.2), height + 0.9)
-        _panel(ax, self.array, self.title or "")
+        figure, axes = style.figure(max(width, 3.2), height + 0.9)
+        self.draw(axes)
         _legend(figure, self.entries(), 3)
         return figure
 
 
-def overlay(image, mask, classes, *, background=0, opacity=0.45, title=None):
+def overlay(image, mask, classes, *, background=0, opacity=0.45, title=""):
     """The image in grey, tinted by class, outlines opaque, with a legend of the classes that are there.
 
     background: the class that is left clear, None for none.
@@ -188,10 +170,17 @@ class Errors(Picture):
             f"{self.shares[2]:.1%} invented, {self.shares[3]:.1%} of another class."
         )
 
-    def figure(self):
+    @property
+    def title(self):
+        return f"{self.shares[0]:.1%} of the pixels right"
+
+    def draw(self, axes):
+        _panel(axes, self.painted(), self.title)
+
+    def _figure(self):
         width, height = _width(self.array.shape, 1)
-        figure, ax = style.figure(max(width, 3.4), height + 1.0)
-        _panel(ax, self.painted(), f"{self.shares[0]:.1%} of the pixels right")
+        figure, axes = style.figure(max(width, 3.4), height + 1.0)
+        self.draw(axes)
         _legend(figure, self.entries(), 1)
         return figure
 
@@ -229,7 +218,7 @@ class Segmented(Picture):
         right = "" if self.errors is None else " " + self.errors.alt
         return f"A net's segmentation. {self.predicted.alt}{right}"
 
-    def figure(self):
+    def _figure(self):
         panels = [(self.picture, "image")]
         panels += [] if self.truth is None else [(self.truth.array, "truth")]
         panels += [(self.predicted.array, "predicted")]
@@ -284,25 +273,27 @@ class Skips(Picture):
         spread = self.parts[name].std((0, 1))
         return np.argsort(spread)[::-1][: self.channels]
 
-    def figure(self):
+    def _figure(self):
         rows, columns = len(self.parts), min(self.channels, max(a.shape[-1] for a in self.parts.values()))
         height, width = self.array.shape[:2]
         side = min(2.0, 10 / columns)
-        size = side * columns, (side * height / width + 0.5) * rows
+        labels = [f"{name}, {' x '.join(map(str, array.shape))}" for name, array in self.parts.items()]
+        wide = max(side * columns, 0.1 * max(map(len, labels)))
+        size = wide, (side * height / width + 0.5) * rows
         figure, axes = style.figure(*size, rows, columns, squeeze=False)
-        for line, (name, array) in zip(axes, self.parts.items(), strict=True):
+        for line, text, (name, array) in zip(axes, labels, self.parts.items(), strict=True):
             for ax in line:
                 ax.axis("off")
             for ax, k in zip(line, self.strongest(name), strict=False):
                 ax.imshow(array[..., k], cmap="viridis")
                 ax.set_title(f"channel {k}", size=9, pad=3)
-            shape = " x ".join(map(str, array.shape))
             label = line[0].annotate(
-                f"{name}, {shape}", (0, 1), (0, 19), xycoords="axes fraction", textcoords="offset points",
+                text, (0, 1), (0, 19), xycoords="axes fraction", textcoords="offset points",
                 size=10, weight="bold",
             )  # fmt: skip
             label.set_in_layout(False)  # it may reach over the next channels
-        figure.get_layout_engine().set(h_pad=0.21)
+        # the layout keeps 0.21 inches free above each row; the labels, which it does not see, reach a little higher
+        figure.get_layout_engine().set(h_pad=0.21, rect=(0, 0, 1, 1 - 0.15 / figure.get_figheight()))
         return figure
 
 
