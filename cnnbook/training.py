@@ -280,7 +280,7 @@ def fit(
     prefix = f"{_main(model).name}_" if heads > 1 else ""
     # Variables made in the first step (the optimiser's, a metric given as a string) would have TensorFlow trace that
     # step twice: 10 s for 56 layers.
-    metrics = [keras.metrics.SparseCategoricalAccuracy("accuracy"), *([_mean_iou(model)] if dense else [])]
+    metrics = [_accuracy(model), *([_mean_iou(model)] if dense else [])]
     model.compile(
         optimizer, [_loss(model, loss)] * heads if heads > 1 else _loss(model, loss),
         metrics=[metrics, *[[]] * (heads - 1)] if heads > 1 else metrics, jit_compile=keras.backend.backend() == "jax",
@@ -339,6 +339,11 @@ def _loss(model, loss):
     one = model.outputs[0].shape[-1] == 1
     kind = keras.losses.BinaryCrossentropy if one else keras.losses.SparseCategoricalCrossentropy
     return kind(from_logits=from_logits)
+
+
+def _accuracy(model):
+    one = model.outputs[0].shape[-1] == 1
+    return (keras.metrics.BinaryAccuracy if one else keras.metrics.SparseCategoricalAccuracy)("accuracy")
 
 
 def _mean_iou(model):

@@ -273,6 +273,7 @@ def test_fit_takes_every_form_of_dense_net(form):
     assert np.isfinite(history.final("loss"))
     assert settings.items() <= history.settings.items()
     truth, guess = training.predicted(net, x, y)
+    assert history.final("val_accuracy") == pytest.approx(segmentation.pixel_accuracy(truth, guess), abs=1e-5)
     assert truth.shape == guess.shape == (16, *net.outputs[0].shape[1:3])
 
 
