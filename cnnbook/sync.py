@@ -42,7 +42,7 @@ def colab_source(repository: str) -> str:
     """The source of every chapter's cell tagged `colab`, as the repository's address gives it."""
     missing = 'raise ModuleNotFoundError("This notebook needs cnnbook: README.md says how to install it.")'
     if repository:
-        missing = f"%pip install -q git+{repository}"
+        missing = f'%pip install -q "cnnbook[lite0] @ git+{repository}"'  # lite0: chapter 16's weights
     return (
         'import importlib.util\n\nif importlib.util.find_spec("cnnbook") is None:\n    '
         f"{missing}\n\nimport cnnbook  # before Keras: it has TensorFlow use its quicker CPU kernels"

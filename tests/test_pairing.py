@@ -87,7 +87,7 @@ def test_colab_cell_is_what_the_address_gives(stem):
 def test_colab_source():
     assert "%pip" not in sync.colab_source("")
     source = sync.colab_source("https://example.org/x/cnnbook")
-    assert "    %pip install -q git+https://example.org/x/cnnbook" in source
+    assert '    %pip install -q "cnnbook[lite0] @ git+https://example.org/x/cnnbook"' in source
     for text in (source.replace("%pip", "pass  #"), sync.colab_source("")):
         exec(compile(text, "colab", "exec"), {})  # cnnbook is installed here: nothing happens
 
