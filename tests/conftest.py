@@ -1,11 +1,14 @@
 """What all tests share."""
 
 import gc
+import os
 
 import psutil
 import pytest
 
-import cnnbook  # noqa: F401  before Keras: it has TensorFlow use its quicker CPU kernels
+# oneDNN keeps a kernel with its working memory for every convolution of another shape: hundreds of nets in one process
+# came to 19 GB. A notebook has a handful; there it stays on, and nbval compares what it prints.
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 
 GROWTH = 500 * 2**20  # bytes
 process = psutil.Process()
