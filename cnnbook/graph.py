@@ -12,6 +12,7 @@ from fractions import Fraction
 
 import keras
 from keras import layers as L
+from keras.src.backend.common import global_state
 
 from . import tables
 from .blocks import deep_graphs
@@ -358,8 +359,15 @@ def flatten(model):
 
 def blueprint(builder, *args, **arguments):
     """`builder(...)` without memory for its weights: VGG19 in a blink. Count it; it cannot run."""
-    with keras.StatelessScope(initialize_variables=False):
-        return builder(*args, **arguments)
+    # Keras lists variables that have no memory yet and gives it to all of them when the next stateless call ends, be it a
+    # gradient of another net or a training step on JAX: gigabytes for plans. So ours leave the list.
+    waiting = global_state.get_global_attribute("uninitialized_variables", [], set_to_default=True)
+    before = len(waiting)
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            return builder(*args, **arguments)
+    finally:
+        del waiting[before:]
 
 
 def totals(model):

@@ -6,8 +6,7 @@ import os
 import psutil
 import pytest
 
-# oneDNN keeps a kernel with its working memory for every convolution of another shape: hundreds of nets in one process
-# came to 19 GB. A notebook has a handful; there it stays on, and nbval compares what it prints.
+# Here numbers are compared exactly: TensorFlow's plain kernels. nbval runs the notebooks with oneDNN, as students do.
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 
 GROWTH = 500 * 2**20  # bytes

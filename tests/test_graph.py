@@ -287,3 +287,13 @@ def test_only_graphs_can_be_read():
         graph.trace(Own())
     with pytest.raises(ValueError, match="not been built"):
         graph.trace(keras.Sequential([L.Dense(1)]))
+
+
+def test_a_blueprint_never_gets_memory():
+    """Keras gives memory to all variables that wait for it when a stateless scope ends; plans do not wait."""
+    plan = graph.blueprint(models.VGG16)
+    with keras.StatelessScope():
+        pass
+    assert all(variable._value is None for variable in plan.weights)
+    graph.blueprint(models.LeNet5)
+    assert all(variable._value is not None for variable in models.LeNet5().weights)
