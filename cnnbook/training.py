@@ -269,11 +269,9 @@ def fit(
     _check(model, x, y, epochs)
     steps = math.ceil(len(x) / batch_size)
     rate = Schedule(learning_rate, epochs * steps, kind=schedule, warmup=round(warmup * steps))
-    given = dict(momentum=momentum, weight_decay=weight_decay or None)
-    factors = _factors(model, rates or {})
-    optimizer = (
-        keras.optimizers.SGD(rate, **given) if rates is None else StagedSGD(rate, factors=factors, **given)
-    )
+    sgd = dict(momentum=momentum, weight_decay=weight_decay or None)
+    plain = keras.optimizers.SGD
+    optimizer = StagedSGD(rate, factors=_factors(model, rates), **sgd) if rates else plain(rate, **sgd)
     if weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     dense, heads = np.ndim(y) == 3, len(model.outputs)
