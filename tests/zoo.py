@@ -83,41 +83,24 @@ BRANCHES = [
 
 # (builder, its arguments, height and width): random weights of the keras.applications twin ported, outputs compared.
 # Native size, another and odd size, without the top, other classes. A fourth entry is the tolerance where the two
-# compute in another order, as a part of the largest output, with the reason beside it.
+# compute in another order, as a part of the largest output, with the reason beside it. The quick suite has each file of
+# `cnnbook.models` at least once, and each of the four ways several times.
 PORTS = [
-    ("VGG16", {}, (224, 224)),
     ("VGG16", {"include_top": False}, (96, 64)),
     ("VGG16", {"include_top": False, "pooling": "max", "input_shape": (None, None, 3)}, (33, 50)),
-    ("VGG19", {"include_top": False, "pooling": "avg"}, (64, 64)),
     ("VGG19", {"classes": 7, "input_shape": (32, 32, 3)}, (32, 32)),
     ("ResNet50", {}, (224, 224)),
-    ("ResNet50", {"classes": 7, "input_shape": (160, 96, 3)}, (160, 96)),
     ("ResNet50", {"include_top": False, "pooling": "max"}, (97, 65)),
-    ("ResNet101", {"include_top": False, "pooling": "avg"}, (64, 64)),
-    ("ResNet152", {"classifier_activation": None, "classes": 5, "input_shape": (64, 64, 3)}, (64, 64)),
-    ("InceptionV3", {}, (299, 299)),
-    ("InceptionV3", {"include_top": False, "pooling": "max"}, (97, 76)),
     ("InceptionV3", {"classes": 7, "input_shape": (75, 80, 3)}, (75, 80)),
-    ("InceptionResNetV2", {}, (299, 299)),
     ("InceptionResNetV2", {"include_top": False}, (90, 77)),
-    ("ResNet50V2", {}, (224, 224)),
     ("ResNet50V2", {"include_top": False, "pooling": "max"}, (97, 65)),
-    ("ResNet101V2", {"include_top": False, "pooling": "avg"}, (64, 64)),
-    ("ResNet152V2", {"classifier_activation": None, "classes": 5, "input_shape": (64, 64, 3)}, (64, 64)),
-    ("DenseNet121", {}, (224, 224)),
     ("DenseNet121", {"include_top": False, "pooling": "max"}, (97, 65)),
-    ("DenseNet169", {"include_top": False, "pooling": "avg"}, (64, 64)),
-    ("DenseNet201", {"classifier_activation": None, "classes": 5, "input_shape": (64, 64, 3)}, (64, 64)),
     ("MobileNet", {}, (224, 224)),
-    ("MobileNet", {"alpha": 0.5, "include_top": False, "pooling": "max"}, (97, 66)),
     ("MobileNet", {"alpha": 0.25, "include_top": False, "input_shape": (None, None, 3)}, (33, 50)),
     ("MobileNet", {"alpha": 0.25, "classes": 7, "input_shape": (128, 128, 3)}, (128, 128)),
-    ("MobileNetV2", {}, (224, 224)),
     ("MobileNetV2", {"alpha": 1.4, "include_top": False, "pooling": "avg"}, (97, 66)),
     ("MobileNetV2", {"alpha": 0.35, "classes": 7, "input_shape": (96, 96, 3)}, (96, 96)),
-    ("MobileNetV2", {"alpha": 0.35, "include_top": False, "input_shape": (None, None, 3)}, (33, 50)),
     # The gate relu6(x + 3) / 6 is x / 6 + 1 / 2, cut off at 0 and 1, in Keras' hard sigmoid: other roundings.
-    ("MobileNetV3Large", {"classifier_activation": None, "input_shape": (224, 224, 3)}, (224, 224), 1e-4),
     ("MobileNetV3Large", {"alpha": 0.75, "include_top": False, "pooling": "max"}, (97, 66), 1e-4),
     (
         "MobileNetV3Small",
@@ -126,15 +109,34 @@ PORTS = [
         1e-4,
     ),
     ("MobileNetV3Small", {"minimalistic": True, "include_top": False}, (64, 64)),
-    ("NASNetMobile", {"classifier_activation": None}, (224, 224)),
     ("NASNetMobile", {"include_top": False, "pooling": "max"}, (97, 66)),
-    ("NASNetLarge", {"classes": 7, "input_shape": (34, 33, 3)}, (34, 33)),
-    ("EfficientNetB0", {"classifier_activation": None}, (224, 224)),
     ("EfficientNetB0", {"include_top": False, "input_shape": (None, None, 3)}, (33, 50)),
-    ("EfficientNetB1", {"include_top": False, "pooling": "max"}, (97, 66)),
     ("EfficientNetB2", {"classes": 7, "input_shape": (64, 65, 3)}, (64, 65)),
-    ("EfficientNetB7", {"include_top": False}, (34, 33)),
 ]
 
-# The same, with `make test-all` only; names and shapes of their weights are compared in the quick suite.
-LONG_PORTS = [(f"EfficientNetB{i}", {"include_top": False}, (34, 33)) for i in (3, 4, 5, 6)]
+# The same, with `make test-all` only: the others at their native sizes, and the large members.
+LONG_PORTS = [
+    ("VGG16", {}, (224, 224)),
+    ("VGG19", {"include_top": False, "pooling": "avg"}, (64, 64)),
+    ("ResNet50", {"classes": 7, "input_shape": (160, 96, 3)}, (160, 96)),
+    ("ResNet101", {"include_top": False, "pooling": "avg"}, (64, 64)),
+    ("ResNet152", {"classifier_activation": None, "classes": 5, "input_shape": (64, 64, 3)}, (64, 64)),
+    ("InceptionV3", {}, (299, 299)),
+    ("InceptionV3", {"include_top": False, "pooling": "max"}, (97, 76)),
+    ("InceptionResNetV2", {}, (299, 299)),
+    ("ResNet50V2", {}, (224, 224)),
+    ("ResNet101V2", {"include_top": False, "pooling": "avg"}, (64, 64)),
+    ("ResNet152V2", {"classifier_activation": None, "classes": 5, "input_shape": (64, 64, 3)}, (64, 64)),
+    ("DenseNet121", {}, (224, 224)),
+    ("DenseNet169", {"include_top": False, "pooling": "avg"}, (64, 64)),
+    ("DenseNet201", {"classifier_activation": None, "classes": 5, "input_shape": (64, 64, 3)}, (64, 64)),
+    ("MobileNet", {"alpha": 0.5, "include_top": False, "pooling": "max"}, (97, 66)),
+    ("MobileNetV2", {}, (224, 224)),
+    ("MobileNetV2", {"alpha": 0.35, "include_top": False, "input_shape": (None, None, 3)}, (33, 50)),
+    ("MobileNetV3Large", {"classifier_activation": None, "input_shape": (224, 224, 3)}, (224, 224), 1e-4),
+    ("NASNetMobile", {"classifier_activation": None}, (224, 224)),
+    ("NASNetLarge", {"classes": 7, "input_shape": (34, 33, 3)}, (34, 33)),
+    ("EfficientNetB0", {"classifier_activation": None}, (224, 224)),
+    ("EfficientNetB1", {"include_top": False, "pooling": "max"}, (97, 66)),
+    *((f"EfficientNetB{i}", {"include_top": False}, (34, 33)) for i in (3, 4, 5, 6, 7)),
+]
