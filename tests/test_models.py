@@ -9,14 +9,16 @@ import sys
 import keras
 import numpy as np
 import pytest
-from zoo import BRANCHES, DENSE, QUICK_ON_JAX, SILENT, SMALL
+from zoo import BRANCHES, DENSE, QUICK_ON_JAX, SILENT, SLOW, SMALL
 
 import cnnbook
 from cnnbook import gradients, graph, models, weights
 
 JAX = keras.backend.backend() == "jax"
 MEMBERS = [
-    pytest.param(name, marks=pytest.mark.every_variant) if JAX and name not in QUICK_ON_JAX else name
+    pytest.param(name, marks=pytest.mark.every_variant)
+    if name in SLOW or JAX and name not in QUICK_ON_JAX
+    else name
     for name in SMALL
 ]
 STRUCTURE = QUICK_ON_JAX if JAX else models.BUILDERS  # shapes and names owe nothing to the backend

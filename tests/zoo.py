@@ -33,6 +33,7 @@ SMALL = {
     "DenseNetCIFAR": dict(depth=10, growth=4, input_shape=(16, 16, 3)),
     "ResNeXtCIFAR": dict(depth=11, cardinality=2, width=32, widths=(4, 8, 8), input_shape=(16, 16, 3)),
     "SEResNet50": dict(input_shape=(64, 64, 3), ratio=2, widths=(4, 8, 8, 8)),
+    "SENet154": dict(input_shape=(64, 64, 3), ratio=2, cardinality=2, dropout=0, widths=(4, 8, 8, 8)),
     "SKNet26": dict(input_shape=(64, 64, 3), cardinality=2, width=32, widths=(4, 8, 8, 8)),
     "ResNeSt50": dict(input_shape=(64, 64, 3), stem=4, widths=(4, 8, 8, 8)),
     "MobileNet": dict(alpha=0.25, input_shape=(32, 32, 3)),
@@ -48,6 +49,9 @@ SMALL = {
     "UNet": dict(widths=(4, 4, 4), input_shape=(44, 48, 3)),
     "UNetPlusPlus": dict(widths=(4, 4, 4), input_shape=(17, 18, 3), classifier_activation="softmax"),
 }
+
+# Fifty blocks, half a minute: with `make test-all` only.
+SLOW = ["SENet154"]
 
 # On JAX every new shape is compiled, so the quick suite keeps to one net per kind of layer there: plain, local response
 # norm and groups, zero-padded shortcuts, maxout, concatenation, many groups, depthwise, shuffled channels, switches,
