@@ -27,7 +27,7 @@ except ImportError as error:
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-CHAPTER = re.compile(r"\d\d-[\w-]+")
+CHAPTER = re.compile(r"[\da]\d-[\w-]+")  # a0: an appendix
 # Markdown links, images included; addresses with a scheme and anchors of the same page are sorted out later.
 LINK = re.compile(r"(?P<image>!?)\[(?P<text>(?:[^\[\]]|\[[^\[\]]*\])*)\]\((?P<to>[^()\s]+)\)")
 CITATION = re.compile(
@@ -150,7 +150,8 @@ class Chapter:
 
     def __init__(self, path):
         self.path, self.name = path, path.stem
-        self.number = int(self.name[:2])
+        self.number = self.name[:2].lstrip("0").upper() or "0"
+        self.kind = "Appendix" if self.number.startswith("A") else "Chapter"
         self.notebook = nbformat.read(path, as_version=4)
         prose = "\n\n".join(cell.source for cell in self.notebook.cells if cell.cell_type == "markdown")
         bare = FENCE.sub(lambda match: match[0] if match[0][:3] not in ("```", "~~~") else "", prose)
@@ -373,7 +374,7 @@ class Stage:
                 self.put(f"covers/{chapter.name}.png", cover[0])
                 words = " ".join(cover[1].split())
                 card += [f":img-top: covers/{chapter.name}.png", f":img-alt: {words}"]
-            card += ["", f'<span class="chapter-number">Chapter {chapter.number}</span>', ""]
+            card += ["", f'<span class="chapter-number">{chapter.kind} {chapter.number}</span>', ""]
             cards += [*card, f"**{chapter.title}**", "", chapter.lead, ":::", ""]
             entries.append(f"{chapter.number} · {chapter.title} <notebooks/{chapter.name}>")
         grid = (

@@ -62,8 +62,8 @@ class Project:
         return choose(sorted(self.notebooks.glob("*.ipynb")), only, "notebook")
 
     def chapter_paths(self, only: str | None = None) -> list[Path]:
-        """The chapters' text files in order."""
-        return choose(sorted(self.chapters.glob("[0-9][0-9]-*.md")), only, "chapter")
+        """The chapters' text files in order: 00 to 99, then the appendices, a0 to a9."""
+        return choose(sorted(self.chapters.glob("[0-9a][0-9]-*.md")), only, "chapter")
 
 
 def _settings(folder: Path) -> dict | None:
