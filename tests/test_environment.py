@@ -1,8 +1,10 @@
 """What is installed where: pyproject.toml, environment.yml, constraints.txt, Makefile and README agree."""
 
+import ast
 import importlib.util
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -68,6 +70,29 @@ def test_constraints_cover_and_satisfy_what_is_asked():
     for requirement in map(requirements.Requirement, sum(asked, [])):
         assert requirement.name in pinned, f"constraints.txt lacks {requirement.name}"
         assert requirement.specifier.contains(pinned[requirement.name]), str(requirement)
+
+
+def test_what_the_package_imports_stands_in_an_extra():
+    names = {
+        "IPython": "ipykernel",
+        "PIL": "scikit-image",
+        "nbclient": "papermill",
+        "nbconvert": "jupyterlab",
+    }
+    names |= {"nbformat": "jupytext", "scipy": "scikit-image", "skimage": "scikit-image", "yaml": "papermill"}
+    names |= {
+        "sklearn": "scikit-learn",
+        "tensorflow": "tensorflow-cpu",
+    }  # the rest: what brings them, or their own
+    asked = named(PROJECT["dependencies"]) | named(EXTRAS["cpu"] + EXTRAS["lab"] + EXTRAS["jax"])
+    for path in (ROOT / "cnnbook").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            found = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            found = [node.module] if isinstance(node, ast.ImportFrom) and not node.level else found
+            for top in (
+                {name.partition(".")[0] for name in found} - set(sys.stdlib_module_names) - {"cnnbook"}
+            ):
+                assert names.get(top, top).replace("_", "-") in asked, f"{path.name} imports {top}"
 
 
 def test_no_package_index_is_named():

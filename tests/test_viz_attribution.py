@@ -281,3 +281,14 @@ def test_what_cannot_be_asked(net, image):
     refused("begins with scale: it takes values from 0 to 255", scaled, np.full((16, 20, 3), 0.5, "float32"))
     two = keras.Input((4, 4, 1)), keras.Input((4, 4, 1))
     refused("must take one image", keras.Model(two, L.Flatten()(two[0] + two[1])), image)
+
+
+def test_a_question_asks_the_net_once(net, image, monkeypatch):
+    from cnnbook.viz.question import Question
+
+    runs, run = [], reading.Net.run
+    monkeypatch.setattr(reading.Net, "run", lambda *a, **k: runs.append(a) or run(*a, **k))
+    q = Question(net, image, target=2)
+    assert len(runs) == 1
+    assert q.score == pytest.approx(float(q.scores(q.x)[0])) and len(runs) == 2
+    assert q.probability == pytest.approx(float(read(net(image[None]))[0, 2]), rel=1e-4)

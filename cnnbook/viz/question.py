@@ -25,7 +25,8 @@ class Question:
         straight = logits(last)
         self.swap = {} if straight is None else {id(last): straight}
         self.squash = _squash(last, net[net.output].output_shape)
-        out = self.forward(self.x)[0]
+        answered = self.forward(self.x)
+        out = answered[0]
         if out.ndim not in (1, 3):
             raise ValueError(
                 f"{model.name} gives {out.shape} for an image; classes (n,) or a map of classes (h, w, n) can be asked about"
@@ -39,8 +40,8 @@ class Question:
                 raise ValueError(
                     f"no pixel is predicted as {self.name(self.target)}, but {seen}; give a mask, or one of these"
                 )
-        self.score = float(self.scores(self.x)[0])
-        self.probability = float(self.probabilities(self.x)[0])
+        self.score = float(self._reduce(answered)[0])
+        self.probability = float(self._reduce(self.squash(answered))[0])
 
     @property
     def size(self):
