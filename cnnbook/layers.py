@@ -1,5 +1,6 @@
 """Layers that Keras lacks. Importing this module lets `keras.models.load_model` open models that hold them."""
 
+import math
 from fractions import Fraction
 
 import keras
@@ -277,6 +278,108 @@ class MaxUnpooling(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "size": self.size}
+
+
+@keras.saving.register_keras_serializable(package="cnnbook")
+class LocallyConnected2D(keras.layers.Layer):
+    """A convolution whose weights are not shared: every output position has a kernel of its own (Taigman et al. 2014).
+
+    (n, h, w, c) -> (n, rows, columns, filters), no padding: rows = (h - kernel) // stride + 1. `kernel` has the shape
+    (rows, columns, kernel height, kernel width, c, filters), so `kernel[i, j]` is laid out as that of a Conv2D, and a
+    Conv2D's kernel assigned to all positions gives its numbers; `bias` (rows, columns, filters). Sizes must be fixed.
+    The initialiser sees the fan-in of one position: He's rule draws sqrt(2 / (kernel height * kernel width * c)).
+    """
+
+    def __init__(
+        self,
+        filters,
+        kernel_size,
+        strides=1,
+        *,
+        activation=None,
+        use_bias=True,
+        kernel_initializer="he_normal",
+        bias_initializer="zeros",
+        **options,
+    ):
+        super().__init__(**options)
+        self.filters, self.use_bias = filters, use_bias
+        self.kernel_size, self.strides = _sides("kernel_size", kernel_size), _sides("strides", strides)
+        if not isinstance(filters, int) or filters < 1:
+            raise ValueError(f"filters is a whole number of at least 1, got {filters!r}")
+        self.activation = keras.activations.get(activation)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+
+    def build(self, shape):
+        if len(shape) != 4 or None in shape[1:]:
+            raise ValueError(
+                f"{self.name} has weights for every position, so it reads maps (n, h, w, c) of a fixed size, got {shape}"
+            )
+        positions = self.compute_output_shape(shape)[1:3]
+        window = (*self.kernel_size, shape[-1])
+        self.kernel = self.add_weight(
+            shape=(*positions, *window, self.filters), initializer=self._draw, name="kernel"
+        )
+        if self.use_bias:
+            self.bias = self.add_weight(
+                shape=(*positions, self.filters), initializer=self.bias_initializer, name="bias"
+            )
+
+    def _draw(self, shape, dtype=None):
+        """All kernels side by side as those of one convolution: the initialiser then counts one window as the fan-in."""
+        rows, columns, *window, filters = shape
+        drawn = self.kernel_initializer((*window, rows * columns * filters), dtype=dtype)
+        return ops.transpose(ops.reshape(drawn, (*window, rows, columns, filters)), (3, 4, 0, 1, 2, 5))
+
+    def call(self, x):
+        # One row of the kernel at a time: patches of it are kernel-height times smaller than patches of the window.
+        (high, wide), (down, right) = self.kernel_size, self.strides
+        rows, columns, _, _, channels, _ = self.kernel.shape
+        kernel = ops.reshape(self.kernel, (rows, columns, high, wide * channels, self.filters))
+        total = 0
+        for u in range(high):
+            line = x[:, u : u + (rows - 1) * down + 1 : down]
+            patches = [line[:, :, v : v + (columns - 1) * right + 1 : right] for v in range(wide)]
+            total = total + ops.einsum("nijk,ijkf->nijf", ops.concatenate(patches, axis=-1), kernel[:, :, u])
+        return self.activation(total + self.bias if self.use_bias else total)
+
+    def compute_output_shape(self, shape):
+        sides = []
+        for n, k, s in zip(shape[1:3], self.kernel_size, self.strides, strict=True):
+            if n is not None and n < k:
+                raise ValueError(
+                    f"{self.name} slides a window of {self.kernel_size} over a map of {shape[1:3]}"
+                )
+            sides.append(n and (n - k) // s + 1)
+        return shape[0], *sides, self.filters
+
+    def slide(self, shape):
+        return self.kernel_size, self.strides, (0, 0)
+
+    def multiply_adds(self, shape):
+        """For cnnbook.graph: those of one image; each weight works once."""
+        return math.prod(self.kernel.shape)
+
+    def get_config(self):
+        own = dict(
+            filters=self.filters,
+            kernel_size=self.kernel_size,
+            strides=self.strides,
+            activation=keras.activations.serialize(self.activation),
+            use_bias=self.use_bias,
+            kernel_initializer=keras.initializers.serialize(self.kernel_initializer),
+            bias_initializer=keras.initializers.serialize(self.bias_initializer),
+        )
+        return {**super().get_config(), **own}
+
+
+def _sides(name, value):
+    """(height, width) from 3 or (3, 5); ValueError for what is no size."""
+    pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(pair) != 2 or not all(isinstance(n, int) and n > 0 for n in pair):
+        raise ValueError(f"{name} is a whole number of at least 1, or (height, width), got {value!r}")
+    return pair
 
 
 @keras.saving.register_keras_serializable(package="cnnbook")
