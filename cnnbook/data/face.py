@@ -169,7 +169,7 @@ def project(heads, poses, size):
 
 @dataclasses.dataclass(frozen=True)
 class _Shape:
-    """A head: `width`(y) and `depth`(y) of its level sections, `front`(x, y) the height z of the face; places of its parts."""
+    """A head: `width`(y) and `depth`(y) of its level sections, `front`(x, y) the face's height z; places of its parts."""
 
     head: float
     cheek: float

@@ -49,7 +49,7 @@ class CnnbookFaces(Drawn):
         return {
             "image": one.images[0],
             "label": label,
-            "landmarks": one.landmarks[0],
-            "head": one.heads[0],
-            "pose": one.poses[0],
+            "landmarks": one.landmarks[0].astype("float32"),
+            "head": one.heads[0].astype("float32"),
+            "pose": one.poses[0].astype("float32"),
         }
