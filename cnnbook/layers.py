@@ -4,6 +4,7 @@ import math
 from fractions import Fraction
 
 import keras
+import numpy as np
 from keras import ops
 
 from . import weights
@@ -333,15 +334,20 @@ class LocallyConnected2D(keras.layers.Layer):
         return ops.transpose(ops.reshape(drawn, (*window, rows, columns, filters)), (3, 4, 0, 1, 2, 5))
 
     def call(self, x):
-        # One row of the kernel at a time: patches of it are kernel-height times smaller than patches of the window.
-        (high, wide), (down, right) = self.kernel_size, self.strides
-        rows, columns, _, _, channels, _ = self.kernel.shape
-        kernel = ops.reshape(self.kernel, (rows, columns, high, wide * channels, self.filters))
+        # Positions first and images last, so that a patch is gathered in long pieces and each position is one product of
+        # matrices; one row of the window at a time, so that patches take kernel-height times less room than windows.
+        (high, wide), (down, right), (_, h, w, c) = self.kernel_size, self.strides, x.shape
+        rows, columns = self.kernel.shape[:2]
+        places = rows * columns
+        pixels = ops.reshape(ops.transpose(x, (1, 2, 3, 0)), (h * w, c, -1))
+        kernel = ops.reshape(self.kernel, (places, high, wide * c, self.filters))
+        kernel = ops.unstack(ops.transpose(kernel, (1, 0, 3, 2)), high)
+        at = np.arange(rows)[:, None, None] * down * w + np.arange(columns)[:, None] * right + np.arange(wide)
         total = 0
         for u in range(high):
-            line = x[:, u : u + (rows - 1) * down + 1 : down]
-            patches = [line[:, :, v : v + (columns - 1) * right + 1 : right] for v in range(wide)]
-            total = total + ops.einsum("nijk,ijkf->nijf", ops.concatenate(patches, axis=-1), kernel[:, :, u])
+            patches = ops.take(pixels, at.reshape(places, wide) + u * w, axis=0)
+            total = total + ops.matmul(kernel[u], ops.reshape(patches, (places, wide * c, -1)))
+        total = ops.transpose(ops.reshape(total, (rows, columns, self.filters, -1)), (3, 0, 1, 2))
         return self.activation(total + self.bias if self.use_bias else total)
 
     def compute_output_shape(self, shape):

@@ -51,8 +51,8 @@ SMALL = {
 }
 
 # On JAX every new shape is compiled, so the quick suite keeps to one net per kind of layer there: plain, local response
-# norm and groups, zero-padded shortcuts, maxout, concatenation, many groups, depthwise, shuffled channels, unshared
-# kernels, switches, crops. All others run with `make test-jax ARGS='-m ""'`.
+# norm and groups, zero-padded shortcuts, maxout, concatenation, many groups, depthwise, shuffled channels, switches,
+# crops. All others run with `make test-jax ARGS='-m ""'`.
 QUICK_ON_JAX = [
     "LeNet5",
     "AlexNet",
@@ -62,7 +62,6 @@ QUICK_ON_JAX = [
     "ResNeXtCIFAR",
     "MobileNetV2",
     "ShuffleNetV2",
-    "DeepFace",
     "DeconvNet",
     "UNet",
 ]
