@@ -396,16 +396,15 @@ def draw(traits, pose, light, *, size=64, rng=None):
     fine = 2 * size  # painted at twice the size, then averaged
     points, normals, colours = _mesh(tuple(traits[t] for t in TRAITS), max(size / 64, 1.0))
     turn = rotation(*pose[:3]).astype("float32")
-    facing = np.flatnonzero(turn[2] @ normals > -0.05)
+    facing = np.flatnonzero(_along(turn[2], normals) > -0.05)
     points = points.take(facing, axis=1)
-    places = (turn[:2] * np.float32(fine * pose[3])) @ points + (
-        0.5 + np.asarray(pose[4:6], "float32")[:, None]
-    ) * fine
+    middle = fine * (0.5 + np.asarray(pose[4:6], "float32"))
+    places = np.stack([_along(fine * pose[3] * t, points) + m for t, m in zip(turn, middle, strict=False)])
     inside = np.flatnonzero(((places >= 0) & (places < fine)).all(axis=0))
-    depth = turn[2] @ points.take(inside, axis=1)
+    depth = _along(turn[2], points.take(inside, axis=1))
     order = inside[np.argsort((depth * 4096).astype("int16"), kind="stable")]  # whole numbers sort quicker
     across, down = places.take(order, axis=1).astype("int32")
-    falls = (direction @ turn).astype("float32") @ normals.take(facing[order], axis=1)
+    falls = _along(direction @ turn, normals.take(facing[order], axis=1))
     lit = colours.take(facing[order], axis=1) * (ambient + (1.15 - ambient) * np.maximum(falls, 0))
     canvas = np.zeros((4, fine * fine), "float32")
     for channel, values in zip(canvas, (*lit, 1), strict=True):
@@ -421,6 +420,12 @@ def draw(traits, pose, light, *, size=64, rng=None):
     if rng is not None:
         image = image + rng.normal(0, 5, image.shape)
     return np.clip(np.moveaxis(image, 0, -1), 0, 255).round().astype("uint8")
+
+
+def _along(direction, points):
+    """The part of points (3, m) along a direction, float32 (m,). No matrix product: its last digit is the machine's."""
+    x, y, z = np.asarray(direction, "float32")
+    return x * points[0] + y * points[1] + z * points[2]
 
 
 def _inside(weight):
