@@ -232,6 +232,8 @@ def _field(operation, fields, inputs, outputs):
 
 def _macs(operation, inputs, outputs):
     """Multiply-adds of one image; 0 for what is no convolution and no dense layer; None where a size is free."""
+    if hasattr(operation, "multiply_adds"):  # our own layers with kernels tell themselves
+        return operation.multiply_adds(*(t.shape for t in inputs))
     if not isinstance(
         operation, (L.Dense, L.Conv2D, L.DepthwiseConv2D, L.SeparableConv2D, L.Conv2DTranspose)
     ):

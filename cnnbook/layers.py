@@ -1,8 +1,10 @@
 """Layers that Keras lacks. Importing this module lets `keras.models.load_model` open models that hold them."""
 
+import math
 from fractions import Fraction
 
 import keras
+import numpy as np
 from keras import ops
 
 from . import weights
@@ -277,6 +279,113 @@ class MaxUnpooling(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "size": self.size}
+
+
+@keras.saving.register_keras_serializable(package="cnnbook")
+class LocallyConnected2D(keras.layers.Layer):
+    """A convolution whose weights are not shared: every output position has a kernel of its own (Taigman et al. 2014).
+
+    (n, h, w, c) -> (n, rows, columns, filters), no padding: rows = (h - kernel) // stride + 1. `kernel` has the shape
+    (rows, columns, kernel height, kernel width, c, filters), so `kernel[i, j]` is laid out as that of a Conv2D, and a
+    Conv2D's kernel assigned to all positions gives its numbers; `bias` (rows, columns, filters). Sizes must be fixed.
+    The initialiser sees the fan-in of one position: He's rule draws sqrt(2 / (kernel height * kernel width * c)).
+    """
+
+    def __init__(
+        self,
+        filters,
+        kernel_size,
+        strides=1,
+        *,
+        activation=None,
+        use_bias=True,
+        kernel_initializer="he_normal",
+        bias_initializer="zeros",
+        **options,
+    ):
+        super().__init__(**options)
+        self.filters, self.use_bias = filters, use_bias
+        self.kernel_size, self.strides = _sides("kernel_size", kernel_size), _sides("strides", strides)
+        if not isinstance(filters, int) or filters < 1:
+            raise ValueError(f"filters is a whole number of at least 1, got {filters!r}")
+        self.activation = keras.activations.get(activation)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+
+    def build(self, shape):
+        if len(shape) != 4 or None in shape[1:]:
+            raise ValueError(
+                f"{self.name} has weights for every position, so it reads maps (n, h, w, c) of a fixed size, got {shape}"
+            )
+        positions = self.compute_output_shape(shape)[1:3]
+        window = (*self.kernel_size, shape[-1])
+        self.kernel = self.add_weight(
+            shape=(*positions, *window, self.filters), initializer=self._draw, name="kernel"
+        )
+        if self.use_bias:
+            self.bias = self.add_weight(
+                shape=(*positions, self.filters), initializer=self.bias_initializer, name="bias"
+            )
+
+    def _draw(self, shape, dtype=None):
+        """All kernels side by side as those of one convolution: the initialiser then counts one window as the fan-in."""
+        rows, columns, *window, filters = shape
+        drawn = self.kernel_initializer((*window, rows * columns * filters), dtype=dtype)
+        return ops.transpose(ops.reshape(drawn, (*window, rows, columns, filters)), (3, 4, 0, 1, 2, 5))
+
+    def call(self, x):
+        # Positions first and images last, so that a patch is gathered in long pieces and each position is one product of
+        # matrices; one row of the window at a time, so that patches take kernel-height times less room than windows.
+        (high, wide), (down, right), (_, h, w, c) = self.kernel_size, self.strides, x.shape
+        rows, columns = self.kernel.shape[:2]
+        places = rows * columns
+        pixels = ops.reshape(ops.transpose(x, (1, 2, 3, 0)), (h * w, c, -1))
+        kernel = ops.reshape(self.kernel, (places, high, wide * c, self.filters))
+        kernel = ops.unstack(ops.transpose(kernel, (1, 0, 3, 2)), high)
+        at = np.arange(rows)[:, None, None] * down * w + np.arange(columns)[:, None] * right + np.arange(wide)
+        total = 0
+        for u in range(high):
+            patches = ops.take(pixels, at.reshape(places, wide) + u * w, axis=0)
+            total = total + ops.matmul(kernel[u], ops.reshape(patches, (places, wide * c, -1)))
+        total = ops.transpose(ops.reshape(total, (rows, columns, self.filters, -1)), (3, 0, 1, 2))
+        return self.activation(total + self.bias if self.use_bias else total)
+
+    def compute_output_shape(self, shape):
+        sides = []
+        for n, k, s in zip(shape[1:3], self.kernel_size, self.strides, strict=True):
+            if n is not None and n < k:
+                raise ValueError(
+                    f"{self.name} slides a window of {self.kernel_size} over a map of {shape[1:3]}"
+                )
+            sides.append(n and (n - k) // s + 1)
+        return shape[0], *sides, self.filters
+
+    def slide(self, shape):
+        return self.kernel_size, self.strides, (0, 0)
+
+    def multiply_adds(self, shape):
+        """For cnnbook.graph: those of one image; each weight works once."""
+        return math.prod(self.kernel.shape)
+
+    def get_config(self):
+        own = dict(
+            filters=self.filters,
+            kernel_size=self.kernel_size,
+            strides=self.strides,
+            activation=keras.activations.serialize(self.activation),
+            use_bias=self.use_bias,
+            kernel_initializer=keras.initializers.serialize(self.kernel_initializer),
+            bias_initializer=keras.initializers.serialize(self.bias_initializer),
+        )
+        return {**super().get_config(), **own}
+
+
+def _sides(name, value):
+    """(height, width) from 3 or (3, 5); ValueError for what is no size."""
+    pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(pair) != 2 or not all(isinstance(n, int) and n > 0 for n in pair):
+        raise ValueError(f"{name} is a whole number of at least 1, or (height, width), got {value!r}")
+    return pair
 
 
 @keras.saving.register_keras_serializable(package="cnnbook")

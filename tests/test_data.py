@@ -169,7 +169,7 @@ def test_impossible_requests(ask, says):
 
 def test_unknown_names_and_options():
     with pytest.raises(
-        ValueError, match="known are fashion_mnist, scenes, cells, cifar10.*Did you mean 'cifar100'"
+        ValueError, match="known are fashion_mnist, scenes, cells, faces, cifar10.*Did you mean 'cifar100'"
     ):
         data.load("cifar-100")
     with pytest.raises(ValueError, match=r"a folder of images by its path\.$"):
@@ -257,6 +257,11 @@ def test_no_network_fails_fast_and_clearly(tfds, tmp_path, no_network, name):
     for word in (name, host, str(tmp_path), "data_dir=", "TFDS_DATA_DIR", "load('fashion_mnist')"):
         assert word in text
     assert not [*tmp_path.rglob("incomplete*")] and caught.value.__context__ is None
+
+
+def test_labeled_faces_in_the_wild_are_prepared_or_refused(tfds, tmp_path, no_network):
+    with pytest.raises(data.DataError, match=r"lfw.*ndownloader\.figshare\.com"):
+        data.prepare("lfw", tmp_path)
 
 
 def test_a_silent_network_is_given_up(monkeypatch):

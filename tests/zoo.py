@@ -45,6 +45,7 @@ SMALL = {
     "NASNetMobile": dict(cells=1, penultimate=96, stem=8, input_shape=(32, 32, 3)),
     "EfficientNetB0": dict(input_shape=(32, 32, 3)),
     "EfficientNetLite0": dict(input_shape=(32, 32, 3)),
+    "DeepFace": dict(kernels=(3,) * 5, filters=(4,) * 5, hidden=8, dropout=0, input_shape=(23, 25, 3)),
     "DeconvNet": dict(window=1, hidden=8, thinner=16, input_shape=(32, 32, 3)),
     "UNet": dict(widths=(4, 4, 4), input_shape=(44, 48, 3)),
     "UNetPlusPlus": dict(widths=(4, 4, 4), input_shape=(17, 18, 3), classifier_activation="softmax"),

@@ -3,6 +3,7 @@
 load("fashion_mnist")        12,000 + 2,000 images, shipped; full=True: all 70,000        Images (NumPy)
 load("scenes", task=...)     items on textured canvases: segment, or find the target      Images (NumPy)
 load("cells")                drawn cells that touch, with masks and border weights        Images (NumPy)
+load("faces", people=...)    drawn people from many sides, with exact landmarks           Images (NumPy)
 load("cifar10"), load("cifar100")                     by TensorFlow Datasets              Images (NumPy)
 load("tf_flowers"), load("oxford_iiit_pet", task=...) by TensorFlow Datasets              Streams (tf.data)
 load("/path/to/folder")      your own images, one sub-folder per class, or a CSV file     Folder (NumPy)
@@ -13,9 +14,10 @@ import importlib.util
 import os
 from typing import NamedTuple
 
-from . import cell, fashion, prepared, scene
+from . import cell, face, fashion, prepared, scene
 from . import streams as _streams
 from .cell import Cells, border_weights, cells
+from .face import Faces, faces
 from .folders import Folder, folder, pixels
 from .images import DataError, Images, counted, from_arrays, resize, resize_masks
 from .pictures import PHOTOGRAPHS, coins, photograph
@@ -23,13 +25,14 @@ from .prepared import prepare
 from .scene import Scenes, scenes
 from .streams import Streams
 
-NAMES = ("fashion_mnist", "scenes", "cells", *_streams.ARRAYS, *_streams.STREAMS)
+NAMES = ("fashion_mnist", "scenes", "cells", "faces", *_streams.ARRAYS, *_streams.STREAMS)
 
 __all__ = [
     "NAMES",
     "PHOTOGRAPHS",
     "Cells",
     "DataError",
+    "Faces",
     "Folder",
     "Images",
     "Scenes",
@@ -37,6 +40,7 @@ __all__ = [
     "border_weights",
     "cells",
     "coins",
+    "faces",
     "folder",
     "load",
     "photograph",
@@ -66,18 +70,19 @@ def load(
 
     full: all 60,000 + 10,000 of fashion_mnist instead of the shipped 12,000 + 2,000.
     train, test: how many images, class-balanced; None takes all (scenes: 2,000 and 500; cells: 200 and
-        50; a folder: a fifth is the test).
+        50; faces: 1,600 and 400; a folder: a fifth is the test).
     validation: how many class-balanced images are taken out of the training part, besides `train`.
     size: side in pixels or (height, width): area average down, bilinear up.   seed: of choice, order and scenes.
     data_dir: the TFDS folder; TFDS_DATA_DIR or ~/tensorflow_datasets by default.   verbose: one line on what came.
-    options: task="segment" or "classify" for scenes and oxford_iiit_pet.
+    options: task="segment" or "classify" for scenes and oxford_iiit_pet; people=(80, 40), how many different ones the
+        training and the test part of faces show.
     Raises ValueError for what cannot be asked, DataError (a RuntimeError) for data that are not to be had or damaged.
     """
     asked = {"train": train, "test": test, "validation": validation, "seed": seed}
     path = isinstance(name, os.PathLike) or (name not in NAMES and _is_path(name))
-    allowed = {"task"} if name in ("scenes", "oxford_iiit_pet") else set()
-    if unknown := set(options) - allowed:
-        also = f"; {name} also takes task" if allowed else ""
+    allowed = {"scenes": "task", "oxford_iiit_pet": "task", "faces": "people"}.get(name if not path else None)
+    if unknown := set(options) - {allowed}:
+        also = f"; {name} also takes {allowed}" if allowed else ""
         raise TypeError(f"load({str(name)!r}) has no option {', '.join(sorted(unknown))}{also}")
     if full and name != "fashion_mnist":
         raise ValueError(f"load({str(name)!r}, full=True): full is for fashion_mnist, the others are whole")
@@ -87,6 +92,8 @@ def load(
         result = scene.load(size=size, **asked, **options)
     elif name == "cells":
         result = cell.load(size=size, **asked)
+    elif name == "faces":
+        result = face.load(size=size, **asked, **options)
     elif name == "fashion_mnist" and not full:
         source = "shipped with cnnbook, a class-balanced part of Fashion-MNIST (Zalando, MIT licence)"
         result = from_arrays(name, fashion.shipped(), fashion.CLASSES, source, size, **asked)
@@ -120,6 +127,7 @@ def where(data_dir=None):
         Where("fashion_mnist", fashion.SHIPPED.is_file(), "12,000 + 2,000 images shipped with cnnbook"),
         Where("scenes", fashion.SHIPPED.is_file(), "drawn from the shipped items"),
         Where("cells", True, "drawn by cnnbook"),
+        Where("faces", True, "drawn by cnnbook"),
     ]
     for name, (_, megabytes) in prepared.URLS.items():
         label = f"{name} (full)" if name == "fashion_mnist" else name

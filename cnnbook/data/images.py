@@ -21,6 +21,7 @@ class Images:
     and `mean` and `std`, float32 (channels,), say how. Sets of scenes also have dictionaries by part name: `masks` uint8
     (n, height, width), `boxes` int64 (n, k, 4) as top, left, bottom, right in pixels, and `box_labels` int64 (n, k). Cells
     have `masks`, `instances` uint8 (n, height, width), a number for each cell, and `weights` float32 (n, height, width).
+    Faces have `landmarks` float64 (n, k, 2), x and y in pixels, `heads` (n, k, 3) and `poses` (n, 6): see `data.Faces`.
     """
 
     name: str
@@ -39,6 +40,9 @@ class Images:
     box_labels: dict | None = None
     instances: dict | None = None
     weights: dict | None = None
+    landmarks: dict | None = None
+    heads: dict | None = None
+    poses: dict | None = None
 
     def part(self, name):
         """(x, y) of "train", "validation" or "test"."""

@@ -28,8 +28,10 @@ URLS = {
     "cifar100": ("https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz", 161),
     "tf_flowers": ("http://download.tensorflow.org/example_images/flower_photos.tgz", 218),
     "oxford_iiit_pet": ("https://thor.robots.ox.ac.uk/~vgg/data/pets/images.tar.gz", 773),
+    "lfw": ("https://ndownloader.figshare.com/files/5976018", 172),  # no load: prepare("lfw")
 }
-DRAWN = {"cnnbook_scenes": "scenes_tfds", "cnnbook_cells": "cells_tfds"}  # builders of our own: their files
+# builders of our own: their files
+DRAWN = {"cnnbook_scenes": "scenes_tfds", "cnnbook_cells": "cells_tfds", "cnnbook_faces": "faces_tfds"}
 PRIVATE = "incomplete.cnnbook-"
 STALE = 24 * 3600  # seconds after which a stock TFDS `incomplete.*` folder is taken for abandoned
 

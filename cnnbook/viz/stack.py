@@ -73,6 +73,8 @@ def _describe(row):
         return "conv", f"{_window(operation.kernel_size)} depthwise, {shape[-1]}{_step(operation.strides)}"
     if isinstance(operation, (L.Conv2D, L.SeparableConv2D)):
         return "conv", f"{_window(operation.kernel_size)} conv, {shape[-1]}{_step(operation.strides)}"
+    if row.kind == "LocallyConnected2D":
+        return "conv", f"{_window(operation.kernel_size)} local, {shape[-1]}{_step(operation.strides)}"
     if row.kind == "LocalResponseNormalization":
         return "norm", "local response norm"
     if isinstance(operation, _MERGES):

@@ -164,6 +164,12 @@ def describe(row):
         groups = getattr(operation, "groups", 1)
         numbers = channels + (f" in {groups}" if groups > 1 else "") + _step(operation.strides)
         return "conv", what + kind, numbers
+    if row.kind == "LocallyConnected2D":
+        return (
+            "conv",
+            _window(operation.kernel_size).replace("x", "×") + " local",
+            channels + _step(operation.strides),
+        )
     if row.kind == "LocalResponseNormalization":
         return "norm", "local", "norm"
     return "other", row.kind, channels

@@ -51,6 +51,8 @@ def _filter_axes(model):
                 out = {2}
             elif isinstance(layer, L.DepthwiseConv2D) or variable.name == "depthwise_kernel":
                 out = {2, 3}
+            elif type(layer).__name__ == "LocallyConnected2D" and variable.name == "kernel":
+                out = {0, 1, 5}  # a filter for every position
             found[variable.path] = tuple(a for a in range(dimensions) if a not in out)
     return found
 
