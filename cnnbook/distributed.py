@@ -288,9 +288,9 @@ def launch(script, *arguments, processes=2, restarts=0, environment=None, say=pr
 def _run_all(command, processes, environment, say):
     lines, children, readers = queue.SimpleQueue(), [], []
     job = dict(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free_port()), WORLD_SIZE=str(processes))
-    child = "from cnnbook.distributed import _child; _child()"
-    own = Path(__file__).parents[1]  # where cnnbook is, also when it is not installed
-    path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(own)]))
+    own = str(Path(__file__).parents[1])  # this cnnbook, also when it is not installed or another one is near
+    child = f"import sys; sys.path[0] = {own!r}; from cnnbook.distributed import _child; _child()"
+    path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), own]))
     around = {
         "KERAS_BACKEND": "jax",
         **os.environ,

@@ -26,6 +26,7 @@ on_jax = pytest.mark.skipif(
 on_tensorflow = pytest.mark.skipif(
     BACKEND != "tensorflow", reason="tf.distribute is TensorFlow's; `make test` runs this"
 )
+QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_PLATFORMS": "cpu"}  # most time goes to compiling
 NOISE = 2e-6  # float32: the sums of a batch are added in another order
 
 
@@ -246,6 +247,7 @@ def test_two_devices_of_one_process_give_the_numbers_of_one(one, script, tmp_pat
         ),
         tmp_path / "two.npz",
         XLA_FLAGS="--xla_force_host_platform_device_count=2",
+        **QUICK,
     )
     devices, (early, odd) = found
     assert devices == 2 and distance(kept(tmp_path / "two.npz"), one) < NOISE
