@@ -30,6 +30,20 @@ QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_PLATFORMS": "cpu"}  # most 
 NOISE = 2e-6  # float32: the sums of a batch are added in another order
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    """Compiles quickly here, too."""
+    if BACKEND != "jax":
+        yield
+        return
+    import jax
+
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 @pytest.fixture
 def script(tmp_path):
     """Writes a script that can import what the tests share."""
