@@ -18,6 +18,9 @@ from sharing import distance, images, measured, net, run
 
 from cnnbook import distributed, training
 
+if sys.platform == "win32":
+    pytest.skip("processes are killed by POSIX signals here", allow_module_level=True)
+
 ROOT = Path(__file__).parents[1]
 BACKEND = keras.backend.backend()
 on_jax = pytest.mark.skipif(
