@@ -9,7 +9,7 @@ PYJAX := .venv-jax/$(BIN)/python
 PYBENCH := .venv-bench/$(BIN)/python
 ONE_THREAD := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1
 # The unit tests that need no TensorFlow.
-JAX_TESTS = $(wildcard $(addprefix tests/test_,$(addsuffix .py,fast graph models comparison weight_ports training segmentation)))
+JAX_TESTS = $(wildcard $(addprefix tests/test_,$(addsuffix .py,distributed fast graph models comparison weight_ports training segmentation)))
 
 .DEFAULT_GOAL := help
 .PHONY: help env env-jax env-bench run test test-unit test-all test-notebooks test-jax lab book lint bench sync student doctor models clean

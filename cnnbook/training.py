@@ -15,8 +15,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from . import distributed, restart, segmentation
 from . import fast as fast_
-from . import segmentation
 
 # TensorFlow warns when several small models are asked in turn: each is traced once, as it must be.
 logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in record.getMessage())
@@ -34,6 +34,7 @@ class Batches(keras.utils.PyDataset):
     images are mirrored. Order and draws are functions of `seed` and the epoch. Labels are whole numbers (n,), or masks
     (n, h, w), which move with their images, as do pixel_weights (n, h, w); the padding is then the image mirrored at
     its edge, since zeros have no class. answer: what is done to labels and weights of a batch before the net is asked.
+    part: the slice of a batch of n images that is given, where several processes share it; order and draws are the same.
     """
 
     def __init__(
@@ -47,11 +48,13 @@ class Batches(keras.utils.PyDataset):
         seed=0,
         pixel_weights=None,
         answer=lambda *maps: maps,
+        part=slice,  # slice(n): all of n
+        epoch=0,
     ):
         super().__init__()
         self.x, self.y, self.batch_size = x, y, batch_size
-        self.shift, self.mirror, self.seed, self.epoch = shift, mirror, seed, 0
-        self.pixel_weights, self.answer = pixel_weights, answer
+        self.shift, self.mirror, self.seed, self.epoch = shift, mirror, seed, epoch
+        self.pixel_weights, self.answer, self.part = pixel_weights, answer, part
         self.on_epoch_begin()
 
     def on_epoch_begin(self):
@@ -67,34 +70,37 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index):
         chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
         rng = np.random.default_rng([self.seed, self.epoch, index])
-        how = dict(shift=self.shift, mirror=self.mirror)
+        how = dict(shift=self.shift, mirror=self.mirror, part=self.part(len(chosen)))
         if np.ndim(self.y) == 1:
-            return augment(self.x[chosen], rng, **how), *self.answer(self.y[chosen])
+            return augment(self.x[chosen], rng, **how), *self.answer(self.y[chosen][how["part"]])
         maps = [a[chosen] for a in (self.x, self.y, self.pixel_weights) if a is not None]
         x, *maps = augment_together(maps, rng, **how)
         return x, *self.answer(*maps)
 
 
-def augment(images, rng, *, shift=4, mirror=True):
+def augment(images, rng, *, shift=4, mirror=True, part=slice(None)):
     """The standard augmentation of (n, h, w, c) images: every image gets its own shift and its own mirroring."""
-    return augment_together([images], rng, shift=shift, mirror=mirror, border="constant")[0]
+    return augment_together([images], rng, shift=shift, mirror=mirror, border="constant", part=part)[0]
 
 
-def augment_together(maps, rng, *, shift=4, mirror=True, border="reflect"):
+def augment_together(maps, rng, *, shift=4, mirror=True, border="reflect", part=slice(None)):
     """Images (n, h, w, c) and what belongs to their pixels, masks or weights (n, h, w): one draw for all maps of an image.
 
     border: what a shift brings in, as in numpy.pad: "reflect", or "constant" for zeros. Labels are moved, never mixed.
+    part: a slice of the images, the only ones that are given back; what is drawn for them does not depend on it.
     """
     n, height, width = maps[0].shape[:3]
+    maps = [m[part] for m in maps]
+    own = len(maps[0])
     if shift:
-        top, left = rng.integers(0, 2 * shift + 1, (2, n))
+        top, left = rng.integers(0, 2 * shift + 1, (2, n))[:, part]
         rows, columns = top[:, None] + np.arange(height), left[:, None] + np.arange(width)
-        view = np.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]
+        view = np.arange(own)[:, None, None], rows[:, :, None], columns[:, None, :]
         sides = (0, 0), (shift, shift), (shift, shift)
         maps = [np.pad(m, (*sides, *[(0, 0)] * (m.ndim - 3)), mode=border)[view] for m in maps]
     if mirror:
-        flip = rng.random(n) < 0.5
-        maps = [np.where(flip.reshape(n, *[1] * (m.ndim - 1)), m[:, :, ::-1], m) for m in maps]
+        flip = (rng.random(n) < 0.5)[part]
+        maps = [np.where(flip.reshape(own, *[1] * (m.ndim - 1)), m[:, :, ::-1], m) for m in maps]
     return maps
 
 
@@ -250,6 +256,7 @@ def fit(
     label=None,
     verbose=True,
     callbacks=(),
+    checkpoint=None,
 ):
     """Trains a net on images x (n, h, w, c) and whole-number labels y; returns a `History`.
 
@@ -264,42 +271,67 @@ def fit(
     ways that give the same numbers to float32 rounding (`cnnbook.fast`); False is stock Keras. rates: {stage or start of a
     layer's name: factor of the learning rate}, for stages that shall learn more slowly than the rest. seed: order and
     augmentation; set `training.seed` before you build the model to fix its first weights. callbacks: Keras callbacks, such
-    as viz.Film; the history does not record them. Raises ValueError where images, labels and model do not fit.
+    as viz.Film; the history does not record them. checkpoint: a file (.npz) that keeps the state of the run after every
+    epoch; where it is there, the run goes on from it and ends with the weights it would have had. Raises ValueError
+    where images, labels and model do not fit, or the file is of another run.
+
+    Runs as it is on several devices, with the numbers of one to float rounding: on the JAX backend under
+    `keras.distribution.DataParallel`, in one process or several (`cnnbook.distributed`), on the TensorFlow backend with a
+    net built in the scope of a MirroredStrategy. batch_size is that of all devices together, and all of them, the numbers
+    of images and of held-out images must be multiples of the devices; else ValueError, as where Keras would share
+    nothing. JAX takes batch norm's statistics over the whole batch, a MirroredStrategy over each device's part, unless the
+    layers say synchronized=True.
     """
     _check(model, x, y, epochs)
+    share = distributed.share(model)
+    measured = {} if validation is None else {"the_number_of_held_out_images": len(validation[0])}
+    share.check(batch_size=batch_size, the_number_of_images=len(x), **measured)
     steps = math.ceil(len(x) / batch_size)
     rate = Schedule(learning_rate, epochs * steps, kind=schedule, warmup=round(warmup * steps))
     sgd = dict(momentum=momentum, weight_decay=weight_decay or None)
     plain = keras.optimizers.SGD
-    optimizer = StagedSGD(rate, factors=_factors(model, rates), **sgd) if rates else plain(rate, **sgd)
-    if weight_decay:
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     dense, heads = np.ndim(y) == 3, len(model.outputs)
     prefix = f"{_main(model).name}_" if heads > 1 else ""
     # Variables made in the first step (the optimiser's, a metric given as a string) would have TensorFlow trace that
     # step twice: 10 s for 56 layers.
-    metrics = [_accuracy(model), *([_mean_iou(model)] if dense else [])]
-    model.compile(
-        optimizer, [_loss(model, loss)] * heads if heads > 1 else _loss(model, loss),
-        metrics=[metrics, *[[]] * (heads - 1)] if heads > 1 else metrics, jit_compile=keras.backend.backend() == "jax",
-    )  # fmt: skip
-    optimizer.build(model.trainable_variables)
+    with share.scope():
+        optimizer = StagedSGD(rate, factors=_factors(model, rates), **sgd) if rates else plain(rate, **sgd)
+        if weight_decay:
+            optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        metrics = [_accuracy(model), *([_mean_iou(model)] if dense else [])]
+        model.compile(
+            optimizer, [_loss(model, loss)] * heads if heads > 1 else _loss(model, loss),
+            metrics=[metrics, *[[]] * (heads - 1)] if heads > 1 else metrics,
+            jit_compile=keras.backend.backend() == "jax",
+        )  # fmt: skip
+        optimizer.build(model.trainable_variables)
     given = dict(batch_size=batch_size, learning_rate=learning_rate, schedule=schedule, warmup=warmup,
                  momentum=momentum, weight_decay=weight_decay, shift=shift, mirror=mirror, seed=seed)  # fmt: skip
     settings = _settings(x, dict(epochs=epochs, loss=loss, pixel_weights=pixel_weights, rates=rates, **given))
     history = History(label or model.name, settings=settings)
-    batches = Batches(x, y, batch_size=batch_size, shift=shift, mirror=mirror, seed=seed,
-                      pixel_weights=pixel_weights, answer=_answer(model, dense))  # fmt: skip
+    state = restart.State(checkpoint, model, optimizer, settings) if checkpoint else None
+    done = state.resume() if state else 0
+    # Keras counts an epoch of the data before the first one.
+    batches = Batches(x, y, batch_size=batch_size, shift=shift, mirror=mirror, seed=seed, epoch=done,
+                      pixel_weights=pixel_weights, answer=_answer(model, dense), part=share.part)  # fmt: skip
     if validation is not None:
-        validation = (validation[0], *_answer(model, dense)(validation[1]))
-    callbacks = [*([_Clean(x, y)] if clean_training_accuracy else []), *callbacks]
-    callbacks += [Progress(history.label, prefix=prefix)] if verbose else []
+        own_x, own_y = (share.held_out(a) for a in validation)
+        validation = (own_x, *_answer(model, dense)(own_y))
+    callbacks = [
+        *([_Clean(x, y)] if clean_training_accuracy else []),
+        *([state] if state else []),
+        *callbacks,
+    ]
+    callbacks += [Progress(history.label, prefix=prefix)] if verbose and share.rank == 0 else []
     begin = time.monotonic()
     with fast_.computing(model, on=fast):
-        run = model.fit(batches, epochs=epochs, validation_data=validation, callbacks=callbacks, verbose=0,
-                        shuffle=False, validation_batch_size=50 if dense else 500)  # fmt: skip
+        run = model.fit(batches, epochs=epochs, initial_epoch=done, validation_data=validation, callbacks=callbacks,
+                        verbose=0, shuffle=False, validation_batch_size=share.batch(50 if dense else 500))  # fmt: skip
     history.seconds = time.monotonic() - begin
-    history.curves = {_plain(key, prefix): values for key, values in run.history.items()}
+    curves = run.history
+    if state:
+        curves, history.seconds = state.curves, state.seconds
+    history.curves = {_plain(key, prefix): values for key, values in curves.items()}
     return history
 
 
@@ -395,6 +427,8 @@ def accuracy(model, x, y, batch_size=500):
 
 def _answers(model, x, batch_size):
     """What the net says of images x, by its first output where it has several."""
+    if distributed.shared(model):
+        return keras.tree.flatten(distributed.predict(model, x, batch_size))[0]
     return keras.tree.flatten(model.predict(x, batch_size=batch_size, verbose=0))[0]
 
 

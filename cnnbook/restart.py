@@ -1,0 +1,79 @@
+"""The whole state of a training run in one file, after every epoch: a run that was cut short goes on from there."""
+
+import json
+import os
+import time
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from . import distributed
+
+
+class State(keras.callbacks.Callback):
+    """Weights, moving statistics, seeds, the optimiser's variables and the curves so far, in the file `path` (.npz).
+
+    Written beside and renamed after every epoch, so that the file is always that of a whole epoch. Of several processes
+    the first one alone reads and writes it. What other callbacks hold is not in it.
+    """
+
+    def __init__(self, path, model, optimizer, settings):
+        super().__init__()
+        self.path = Path(path)
+        # As JSON gives it back, so that tuples and lists compare equal.
+        self.run = json.loads(json.dumps(dict(settings, backend=keras.backend.backend()), default=str))
+        self.variables = [*model.variables, *optimizer.variables]
+        self.curves, self.seconds, self.writes = {}, 0.0, distributed.rank() == 0
+
+    def resume(self):
+        """Sets the variables to those of the file, if it is there; returns the number of epochs done."""
+        about, arrays = self._read() if self.writes else (None, None)
+        about, arrays = distributed.from_first(about, arrays, self.variables)
+        if about is None:
+            return 0
+        for variable, array in zip(self.variables, arrays, strict=True):
+            variable.assign(array)
+        self.curves, self.seconds = about["curves"], about["seconds"]
+        return about["epochs"]
+
+    def _read(self):
+        if not self.path.exists():
+            return None, None
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                about = json.loads(str(file["about"]))
+                arrays = [file[f"v{i}"] for i in range(len(file.files) - 1)]
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f"{self.path} is no state of a training run ({error}): delete it or give another file"
+            ) from None
+        other = {k: (about["run"].get(k), v) for k, v in self.run.items() if about["run"].get(k) != v}
+        shapes = [a.shape for a in arrays] == [tuple(v.shape) for v in self.variables]
+        if other or not shapes:
+            named = "; ".join(f"{k} {there!r} there, {here!r} here" for k, (there, here) in other.items())
+            raise ValueError(
+                f"{self.path} holds another run ({named or 'weights of other shapes'}): delete it or give another file"
+            )
+        return about, arrays
+
+    def on_train_begin(self, logs=None):
+        self.begin = time.monotonic() - self.seconds
+
+    def on_epoch_end(self, epoch, logs=None):
+        for key, value in (logs or {}).items():
+            self.curves.setdefault(key, []).append(float(value))
+        self.seconds = time.monotonic() - self.begin
+        if self.writes:
+            self._write(dict(run=self.run, epochs=epoch + 1, curves=self.curves, seconds=self.seconds))
+
+    def _write(self, about):
+        arrays = {f"v{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self.variables)}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        beside = self.path.with_name(f"{self.path.name}.part")
+        with open(beside, "wb") as file:
+            np.savez(file, about=json.dumps(about), **arrays)
+            file.flush()
+            os.fsync(file.fileno())  # the name must not come to the disk before the numbers
+        beside.replace(self.path)
