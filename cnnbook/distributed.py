@@ -88,6 +88,8 @@ def _torchrun(environment):
     port, processes, rank = map(int, numbers)
     if not 0 <= rank < processes:
         raise ValueError(f"RANK is 0 to WORLD_SIZE - 1 = {processes - 1}, got {rank}")
+    if environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        port += 1  # torchrun itself listens on the one that it names
     return (f"{host}:{port}", processes, rank) if processes > 1 else None
 
 

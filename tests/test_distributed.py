@@ -135,6 +135,7 @@ def test_half_a_job_is_refused(given, message):
 def test_a_job_is_read_from_torchruns_variables():
     job = dict(MASTER_ADDR="node7", MASTER_PORT="29500", WORLD_SIZE="4", RANK="3")
     assert distributed._torchrun(job) == ("node7:29500", 4, 3)
+    assert distributed._torchrun(dict(job, TORCHELASTIC_USE_AGENT_STORE="True"))[0] == "node7:29501"
     assert distributed._torchrun(dict(job, WORLD_SIZE="1", RANK="0")) is None
     assert distributed._torchrun(dict(MASTER_ADDR="node7", MASTER_PORT="29500")) is None
 
