@@ -163,3 +163,13 @@ def test_pictures_of_deepface():
     flat, x = graph.flatten(nested), np.random.default_rng(0).normal(size=(1, 23, 23, 1)).astype("float32")
     np.testing.assert_array_equal(flat.predict(x, verbose=0), nested.predict(x, verbose=0))
     assert viz.feature_maps(nested, x[0], "l4").array.shape[-1] == 2
+
+
+def test_a_filter_of_the_loss_surface_is_one_position_of_a_layer():
+    from cnnbook.viz import surface
+
+    net = models.DeepFace(kernels=(3,) * 5, filters=(2,) * 5, hidden=4, input_shape=(23, 23, 1), classes=3)
+    found = [
+        a for path, a in surface._filter_axes(net).items() if path.startswith("l4/") and "kernel" in path
+    ]
+    assert found == [(2, 3, 4)]  # height, width and channels of one window
