@@ -123,7 +123,7 @@ class Stacks:
 
         deepest = max(map(len, self.rows.values()))
         wide, high, pitch = 2.05, 0.24, 2.75  # inches: a box, a row of boxes, a column
-        figure, ax = style.figure(pitch * len(self.rows) + 0.15, 0.3 * deepest + 1.1)
+        figure, ax = style.figure(pitch * len(self.rows) + 0.15, 0.3 * deepest + 1.35)
         for column, (name, stack) in enumerate(self.rows.items()):
             left, before = column * pitch + 0.62, None
             depth = self.count(name, "conv", "dense")
@@ -150,12 +150,14 @@ class Stacks:
             for k in kinds
         ]
         low = -0.3 * (deepest - 1) - high
+        across = 2 * len(self.rows) - (len(self.rows) > 2)  # entries that fit below the columns
+        lines = -(-len(kinds) // across)
         ax.legend(
-            marks, [KINDS[k][1] for k in kinds], loc="upper center", ncol=len(kinds), handlelength=1.2,
+            marks, [KINDS[k][1] for k in kinds], loc="upper center", ncol=across, handlelength=1.2,
             columnspacing=1.4, bbox_to_anchor=((pitch * len(self.rows)) / 2, low), bbox_transform=ax.transData,
             borderaxespad=0,
         )  # fmt: skip
-        ax.set(xlim=(0, pitch * len(self.rows)), ylim=(low - 0.35, 0.85))
+        ax.set(xlim=(0, pitch * len(self.rows)), ylim=(low - 0.1 - 0.25 * lines, 0.85))
         ax.set_aspect("equal")
         ax.axis("off")
         return figure
