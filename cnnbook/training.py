@@ -280,7 +280,7 @@ def fit(
     net built in the scope of a MirroredStrategy. batch_size is that of all devices together, and all of them, the numbers
     of images and of held-out images must be multiples of the devices; else ValueError, as where Keras would share
     nothing. JAX takes batch norm's statistics over the whole batch, a MirroredStrategy over each device's part, unless the
-    layers say synchronized=True.
+    layers say synchronized=True; under a MirroredStrategy dropout also draws for each device anew.
     """
     _check(model, x, y, epochs)
     share = distributed.share(model)
