@@ -56,7 +56,7 @@ test-jax: env-jax
 	@$(PYJAX) -c "import importlib.util as u, sys; sys.exit('TensorFlow is in .venv-jax' if u.find_spec('tensorflow') else 0)"
 	@echo "TensorFlow is not there; Keras runs on JAX"
 	KERAS_BACKEND=jax $(PYJAX) -m cnnbook run --only start --out build/jax --no-book
-	KERAS_BACKEND=jax $(PYJAX) -m pytest $(JAX_TESTS) -n 2 $(ARGS)
+	KERAS_BACKEND=jax $(PYJAX) -m pytest $(JAX_TESTS) $(ARGS)
 
 lab: env
 	@$(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/00-start.ipynb $(ARGS)
