@@ -237,7 +237,7 @@ def test_interruptions_leave_no_process_and_no_result(tmp_path):
     next(w for w in nap.workers if nap.kernels[0] in [c.pid for c in w.children()]).kill()
     nap.wait(lambda: "00-a" in results(nap.root))
     nap.process.send_signal(signal.SIGINT)
-    said, _ = nap.process.communicate(timeout=20)
+    said, _ = nap.process.communicate(timeout=60)
     assert nap.process.returncode == 130, said
     assert "its process ended by signal 9" in said and "stopped" in said
     nap.wait(nap.nothing_left, 10)
