@@ -8,7 +8,7 @@ PY := .venv/$(BIN)/python
 PYJAX := .venv-jax/$(BIN)/python
 PYBENCH := .venv-bench/$(BIN)/python
 ONE_THREAD := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1
-# The unit tests that need no TensorFlow.
+# The unit tests that need no TensorFlow. Their time goes to compiling, not to what is compiled.
 JAX_TESTS = $(wildcard $(addprefix tests/test_,$(addsuffix .py,distributed fast graph models comparison weight_ports training segmentation)))
 
 .DEFAULT_GOAL := help
@@ -56,7 +56,8 @@ test-jax: env-jax
 	@$(PYJAX) -c "import importlib.util as u, sys; sys.exit('TensorFlow is in .venv-jax' if u.find_spec('tensorflow') else 0)"
 	@echo "TensorFlow is not there; Keras runs on JAX"
 	KERAS_BACKEND=jax $(PYJAX) -m cnnbook run --only start --out build/jax --no-book
-	KERAS_BACKEND=jax $(PYJAX) -m pytest $(JAX_TESTS) $(ARGS)
+	KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(ONE_THREAD) \
+	  $(PYJAX) -m pytest $(JAX_TESTS) -n 2 --dist loadfile $(ARGS)
 
 lab: env
 	@$(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/00-start.ipynb $(ARGS)

@@ -161,16 +161,30 @@ def number_of_classes(classes):
     return classes
 
 
+POOLINGS = {"avg": L.GlobalAveragePooling2D, "max": L.GlobalMaxPooling2D}
+
+
+def known_pooling(pooling):
+    """`pooling`, checked."""
+    if pooling is not None and pooling not in POOLINGS:
+        raise ValueError(f'pooling is None, "avg" or "max", got {pooling!r}')
+    return pooling
+
+
+def check(arguments):
+    """Raises ValueError for what the head would refuse, before the layers in front of it are built."""
+    if arguments.get("include_top", True):
+        number_of_classes(arguments.get("classes", 1))
+    known_pooling(arguments.get("pooling"))
+
+
 def finish(inputs, x, *, pooling=None, weights=None, name):
     """The ending of every network: optional global pooling of the last map, the model, its weights.
 
     `x` is the output, or the list of several, the main one first.
     """
-    poolings = {None: None, "avg": L.GlobalAveragePooling2D, "max": L.GlobalMaxPooling2D}
-    if pooling not in poolings:
-        raise ValueError(f'pooling is None, "avg" or "max", got {pooling!r}')
     if pooling:
-        x = poolings[pooling](name=f"{pooling}_pool")(x)
+        x = POOLINGS[known_pooling(pooling)](name=f"{pooling}_pool")(x)
     with deep_graphs():
         model = keras.Model(inputs, x, name=name)
     return weights_.load_into(model, weights)
@@ -217,6 +231,7 @@ def pretrained(network):
 
     @functools.wraps(network)
     def build(**arguments):
+        check(arguments)
         if arguments.get("weights") == "imagenet":
             inspect.signature(network).bind(**arguments)  # a wrong name first
             arguments["weights"] = weights_.imagenet(network.__name__, **arguments)
@@ -247,6 +262,7 @@ def variant(title, network, *leading, **defaults):
             ) from None
         given.apply_defaults()
         arguments = given.arguments
+        check(arguments)
         if arguments["weights"] == "imagenet":
             arguments["weights"] = weights_.imagenet(title, **arguments)
         return network(*leading, *given.args, **given.kwargs)

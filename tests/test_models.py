@@ -38,9 +38,13 @@ def small(name):
     return getattr(models, name)(**{"classes": 4, **SMALL[name]})
 
 
-@pytest.mark.parametrize("name", MEMBERS)
-def test_save_and_reload(name, tmp_path):
-    net = small(name)
+@pytest.fixture(scope="module", params=MEMBERS)
+def net(request):
+    """The smallest member of a family, built once for the tests that ask for it; one lives at a time."""
+    return small(request.param)
+
+
+def test_save_and_reload(net, tmp_path):
     x = np.random.default_rng(0).normal(size=(2, *net.input_shape[1:])).astype("float32")
     before = first(net(x, training=False))
     assert before.shape == (2, *net.outputs[0].shape[1:]) and np.allclose(before.sum(-1), 1, atol=1e-5)
@@ -55,10 +59,8 @@ def first(outputs):
     return keras.ops.convert_to_numpy(keras.tree.flatten(outputs)[0])
 
 
-@pytest.mark.parametrize("name", MEMBERS)
-def test_one_training_step_reaches_every_weight(name):
+def test_one_training_step_reaches_every_weight(net):
     """Every gradient is there and finite; those of kernels are above noise. zoo.SILENT lists exceptions and reasons."""
-    net = small(name)
     x = np.random.default_rng(0).normal(size=(4, *net.input_shape[1:])).astype("float32")
 
     def loss(outputs):
