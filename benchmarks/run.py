@@ -9,7 +9,7 @@ side's in the same round, so above 1 means that cnnbook is slower. "Keras, oneDN
 TF_ENABLE_ONEDNN_OPTS=1, which `import cnnbook` sets; where TensorFlow uses oneDNN by itself the two are alike. Random
 images, since speed does not depend on what they show; slow nets get a part of the batch (SHARE).
 
-The peak is that of a large product of matrices, the best of both libraries. A net's operations are two for each
+The peak is that of large products of matrices, the best of both libraries. A net's operations are two for each
 multiply-add that cnnbook.graph counts, and three times as many in training. bfloat16 has rows of its own where the
 processor multiplies it (--precision). A GPU is used where the backend and PyTorch see one: KERAS_BACKEND=jax, which needs
 no TensorFlow, compiles by XLA, and PyTorch by torch.compile there, channels last. PyTorch is asked for here alone:
@@ -292,14 +292,17 @@ def serve(name, pipe):
         return (time.perf_counter() - begin) / repeats
 
     def peak(precision):
-        """Operations per second of the quickest of five products of large matrices."""
-        n = 8192 if side.device() else 2048
-        product, seconds = side.product(n, precision), []
-        for _ in range(6):
-            begin = time.perf_counter()
+        """Operations per second in the best of a few products of matrices, which grow until one takes 0.1 s."""
+        best, n, took = 0, 256, 0
+        while took < 0.1 and n <= 16384:
+            product = side.product(n, precision)
             product()
-            seconds.append(time.perf_counter() - begin)
-        return 2 * n**3 / min(seconds[1:])
+            begin = time.perf_counter()
+            for _ in range(3):
+                product()
+            took = (time.perf_counter() - begin) / 3
+            best, n = max(best, 2 * n**3 / took), 2 * n
+        return best
 
     answers = {"steps": steps, "peak": peak}
     for what, arguments, options in iter(pipe.recv, None):
