@@ -16,6 +16,7 @@ joins them, and refuses what would run without an error and share nothing. A scr
 
 import argparse
 import contextlib
+import hashlib
 import importlib
 import json
 import os
@@ -142,6 +143,23 @@ class Share:
                     f"{self.devices} devices share every batch evenly: {what.replace('_', ' ')} must be a multiple of "
                     f"{self.devices}, got {count}; leave out the last {count % self.devices}"
                 )
+
+    def check_alike(self, model):
+        """Raises ValueError, in all processes, where they hold different first weights: each would train its own net."""
+        if self.processes == 1:
+            return
+        from jax.experimental import multihost_utils
+
+        digest = hashlib.sha256()
+        for variable in model.variables:
+            digest.update(np.asarray(variable.value.addressable_data(0)).tobytes())
+        all_of_them = multihost_utils.process_allgather(np.frombuffer(digest.digest(), "uint32"))
+        other = [rank for rank, own in enumerate(all_of_them) if (own != all_of_them[0]).any()]
+        if other:
+            raise ValueError(
+                f"of {self.processes} processes number {', '.join(map(str, other))} built {model.name} with other first "
+                "weights than number 0: call keras.utils.set_random_seed with the same number in all before you build"
+            )
 
 
 def share(model):

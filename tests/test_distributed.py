@@ -294,6 +294,10 @@ class Die(keras.callbacks.Callback):
 
 print("here", os.getpid(), os.environ["MASTER_PORT"])
 if not (folder / "died").exists():
+    try:
+        run(net(seed=rank))
+    except ValueError as error:
+        print("refused:", error)
     keep("whole", run(net(), **measured()))
 keep("again", run(net(), checkpoint=folder / "run.npz", callbacks=[Die()], **measured()))
 """
@@ -314,6 +318,11 @@ def test_two_processes_give_the_numbers_of_one_and_survive_a_kill(one, script, t
     assert [distance(other, whole) for other in others] == [0, 0, 0]  # both hold one net, the killed run too
     places = [line.split()[2:] for line in lines if line.split()[1:2] == ["here"]]
     assert len(places) == 4
+    refused = [line[4:] for line in lines if "] refused: " in line]
+    assert len(refused) == 2 and refused[0] == refused[1]  # both stop, neither waits for the other
+    assert (
+        "of 2 processes number 1 built" in refused[0] and "set_random_seed with the same number" in refused[0]
+    )
     assert not any(_alive(int(pid)) or listens(port) for pid, port in places)
 
 
