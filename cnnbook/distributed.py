@@ -16,7 +16,6 @@ joins them, and refuses what would run without an error and share nothing. A scr
 
 import argparse
 import contextlib
-import hashlib
 import importlib
 import json
 import os
@@ -143,23 +142,6 @@ class Share:
                     f"{self.devices} devices share every batch evenly: {what.replace('_', ' ')} must be a multiple of "
                     f"{self.devices}, got {count}; leave out the last {count % self.devices}"
                 )
-
-    def check_alike(self, model):
-        """Raises ValueError, in all processes, where they hold different first weights: each would train its own net."""
-        if self.processes == 1:
-            return
-        from jax.experimental import multihost_utils
-
-        digest = hashlib.sha256()
-        for variable in model.variables:
-            digest.update(np.asarray(variable.value.addressable_data(0)).tobytes())
-        all_of_them = multihost_utils.process_allgather(np.frombuffer(digest.digest(), "uint32"))
-        other = [rank for rank, own in enumerate(all_of_them) if (own != all_of_them[0]).any()]
-        if other:
-            raise ValueError(
-                f"of {self.processes} processes number {', '.join(map(str, other))} built {model.name} with other first "
-                "weights than number 0: call keras.utils.set_random_seed with the same number in all before you build"
-            )
 
 
 def share(model):
@@ -390,12 +372,27 @@ def _child():
     threading.Thread(target=_end_with_the_launcher, daemon=True).start()
     sys.argv = sys.argv[1:]
     sys.path[0] = str(Path(sys.argv[0]).resolve().parent)
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    with saying_plainly():
+        runpy.run_path(sys.argv[0], run_name="__main__")
     jax, processes = sys.modules.get("jax"), int(os.environ["WORLD_SIZE"])
     if processes > 1 and (jax is None or jax.process_count() == 1):
         sys.exit(
             f"{sys.argv[0]} ran by itself in every process: let it call cnnbook.distributed.initialise() first"
         )
+
+
+@contextlib.contextmanager
+def saying_plainly():
+    """Where processes build nets with different first weights, JAX prints the weights; here a ValueError says what to do."""
+    try:
+        yield
+    except AssertionError as error:
+        if "not the same on each process" not in str(error):
+            raise
+        raise ValueError(
+            "the processes built a net with different first weights: call keras.utils.set_random_seed with the same number "
+            "in all of them, after cnnbook.distributed.initialise and before you build it"
+        ) from None
 
 
 def _end_with_the_launcher():

@@ -288,7 +288,6 @@ def fit(
     share = distributed.share(model)
     measured = {} if validation is None else {"the_number_of_held_out_images": len(validation[0])}
     share.check(batch_size=batch_size, the_number_of_images=len(x), **measured)
-    share.check_alike(model)
     steps = math.ceil(len(x) / batch_size)
     rate = Schedule(learning_rate, epochs * steps, kind=schedule, warmup=round(warmup * steps))
     sgd = dict(momentum=momentum, weight_decay=weight_decay or None)
