@@ -50,7 +50,7 @@ def about(record):
     used = ", ".join(f"{name} {versions[key]}" for key, name in packages.items() if versions.get(key))
     place = (
         machine["gpu"]
-        or f"{machine['cores']} cores of an {machine['processor']} ({instructions(machine['flags'])})"
+        or f"{machine['cores']} cores of an {machine['processor']} ({instructions(machine['flags'])}){few}"
     )
     rounds = {}
     for row in record["rows"]:
@@ -202,7 +202,9 @@ def plot(record, path):
         panel.minorticks_off()
     for panel in panels[:, 0]:
         panel.set_ylabel("ms a step")
-    panels[0, 0].legend(fontsize=8)
+    figure.legend(
+        *panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None})
 
@@ -225,7 +227,13 @@ def page(records):
     """The measured part of book/speed.md."""
     parts = []
     for name, record in sorted(records.items(), key=lambda item: item[0] != main_record(records)[0]):
-        parts += [f"### {record['machine']['device']}, {record['backend']}", about(record), table(record)]
+        machine = record["machine"]
+        few = (
+            ""
+            if threads(machine) == machine["cores"]
+            else f", {threads(machine)} of {machine['cores']} cores"
+        )
+        parts += [f"### {machine['device']}{few}, {record['backend']}", about(record), table(record)]
         if detail := others(record):
             parts += ["Every side by itself; of the peak: training, inference.", detail]
         if line := inputs(record):

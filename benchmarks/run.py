@@ -34,6 +34,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 BACKEND = os.environ.get("KERAS_BACKEND") or "tensorflow"
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+THREADS = int(
+    os.environ.get("CNNBOOK_BENCH_THREADS", CORES)
+)  # a way to tell the sides, which are other processes
 NETS = {
     "ResNet-20": 269_722,
     "U-Net": 482_754,
@@ -209,7 +212,7 @@ class PyTorch(Side):
         import torch
 
         sys.path.insert(0, str(HERE))
-        torch.set_num_threads(CORES)
+        torch.set_num_threads(THREADS)
         torch.manual_seed(0)
         self.torch, self.place = torch, "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -273,7 +276,7 @@ SIDES = {"cnnbook": Ours, "stock Keras": Stock, "Keras, oneDNN": Stock, "PyTorch
 
 def serve(name, pipe):
     """A process that does what it is asked, one thing after the other: (what, arguments) in, an answer out."""
-    threads = str(CORES)
+    threads = str(THREADS)
     os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", OMP_NUM_THREADS=threads, TF_NUM_INTRAOP_THREADS=threads)
     os.environ.update(XLA_PYTHON_CLIENT_PREALLOCATE="false", TF_FORCE_GPU_ALLOW_GROWTH="true")
     if name == "Keras, oneDNN":
@@ -307,6 +310,7 @@ def serve(name, pipe):
     answers = {"steps": steps, "peak": peak}
     for what, arguments, options in iter(pipe.recv, None):
         pipe.send((answers.get(what) or getattr(side, what))(*arguments, **options))
+    side.switches.close()
 
 
 class Asked:
@@ -435,7 +439,7 @@ def machine(device):
         name = next(iter(re.findall(r"^model name\s*: (.*)$", text, re.M)), name)
         listed = " ".join(re.findall(r"^(?:flags|Features)\s*:(.*)$", text, re.M)[:1]).split()
         flags = [f for f in listed if re.match(r"avx(?!.*vnni_int)|amx|fma|asimd$|sve|bf16", f)]
-    return dict(device=device or name, processor=name, flags=flags, cores=CORES, gpu=device)
+    return dict(device=device or name, processor=name, flags=flags, cores=CORES, threads=THREADS, gpu=device)
 
 
 def versions():
@@ -448,7 +452,8 @@ def versions():
 
 def keep(record, folder):
     """Writes DATE-DEVICE-BACKEND.json beside and renames it; returns its path."""
-    device = re.sub(r"[^a-z0-9]+", "-", record["machine"]["device"].lower()).strip("-")
+    device = record["machine"]["device"] + ("" if THREADS == CORES else f" {THREADS} threads")
+    device = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
     path = Path(folder) / f"{record['date']}-{device}-{record['backend']}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.part")
@@ -474,7 +479,11 @@ def main(arguments=None):
     )
     parser.add_argument("--sweep", type=int, default=5, help="rounds for how cost grows; 0: none")
     parser.add_argument("--out", type=Path, default=HERE / "results", help="folder for the results")
+    parser.add_argument("--threads", type=int, default=CORES, help="of each side (%(default)s: one per core)")
     given = parser.parse_args(arguments)
+    global THREADS
+    THREADS = given.threads
+    os.environ["CNNBOOK_BENCH_THREADS"] = str(THREADS)
     nets, precisions = given.nets.split(","), given.precision.split(",")
     names = [name.replace("+", ", ") for name in given.sides.split(",")]
     for option, asked, known in (

@@ -2,9 +2,10 @@
 
 Two things cost a CPU far more in stock Keras than they must. The gradient of a grouped convolution runs 15 to 166 times
 slower than a dense one; cut into one convolution per group it runs at dense speed. And batch normalisation on the
-TensorFlow backend is written as separate operations, though TensorFlow has a fused one. `computing` switches both, and
-bfloat16 where that is asked for. A layer keeps its class, its weights, its configuration and its name: a model trained
-so, saved and opened by plain Keras predicts the same. benchmarks/ has what it gains.
+TensorFlow backend is written as separate operations, though TensorFlow has a fused one, which it also merges into the
+convolution before it when a net only predicts. `computing` switches both, and bfloat16 where that is asked for. A layer
+keeps its class, its weights, its configuration and its name: a model trained so, saved and opened by plain Keras
+predicts the same. book/speed.md has what it gains.
 """
 
 import contextlib
