@@ -32,10 +32,16 @@ def kept(folder=RESULTS):
 
 def main_record(records):
     """(name, record) that README shows."""
-    return min(
-        records.items(),
-        key=lambda item: (item[1]["backend"] != "tensorflow", item[1]["machine"]["gpu"] or ""),
-    )
+
+    def order(item):
+        machine = item[1]["machine"]
+        return item[1]["backend"] != "tensorflow", machine["gpu"] or "", threads(machine) < machine["cores"]
+
+    return min(records.items(), key=order)
+
+
+def threads(machine):
+    return machine.get("threads", machine["cores"])
 
 
 # --------------------------------------------------------------------------- words and tables
@@ -48,13 +54,12 @@ def about(record):
     packages = {k: v for k, v in packages.items() if k not in ("tensorflow", "jax") or k == record["backend"]}
     versions = versions | {"tensorflow": versions.get("tensorflow", versions.get("tensorflow-cpu"))}
     used = ", ".join(f"{name} {versions[key]}" for key, name in packages.items() if versions.get(key))
-    place = (
-        machine["gpu"]
-        or f"{machine['cores']} cores of an {machine['processor']} ({instructions(machine['flags'])}){few}"
-    )
+    few = "" if threads(machine) == machine["cores"] else f", {threads(machine)} in use"
+    chip = f"{machine['processor']} ({instructions(machine['flags'])})"
+    place = machine["gpu"] or f"{machine['cores']} cores of an {chip}{few}"
     rounds = {}
     for row in record["rows"]:
-        rounds.setdefault(row["rounds"], dict.fromkeys([]))[row["net"]] = None
+        rounds.setdefault(row["rounds"], {})[row["net"]] = None
     usual = max(rounds, key=lambda n: len(rounds[n]))
     fewer = "".join(f"; {n} for {' and '.join(nets)}" for n, nets in rounds.items() if n != usual)
     text = f"Measured on {record['date']} on {place}, {used}; medians over {usual} rounds{fewer}."

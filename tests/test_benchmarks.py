@@ -75,7 +75,9 @@ def test_tables_are_computed_from_the_record(report):
 
 def test_the_newest_record_of_every_device_counts_and_readme_shows_the_processor(report, tmp_path):
     device = record(backend="jax", machine=dict(device="H", processor="p", flags=[], cores=8, gpu="H"))
+    chip = dict(device="a chip", processor="a chip", flags=[], cores=2, threads=1, gpu=None)
     for name, one in {
+        "2026-11-22-a-chip-1-threads-tensorflow": record(machine=chip),
         "2026-11-22-a-chip-tensorflow": record(),
         "2026-12-01-a-chip-tensorflow": record("2026-12-01"),
         "2027-01-01-h-jax": device,
@@ -87,6 +89,7 @@ def test_the_newest_record_of_every_device_counts_and_readme_shows_the_processor
     report.write(tmp_path, tmp_path)
     readme, page = ((tmp_path / name).read_text() for name in ("README.md", "book/speed.md"))
     assert "2026-12-01" in readme and "2026-11-22" not in readme and "old" not in readme
+    assert "### a chip, 1 of 2 cores, tensorflow" in page
     assert page.index("### a chip, tensorflow") < page.index("### H, jax") < page.index("after")
     assert (tmp_path / "book/images/speed-a-chip-tensorflow.svg").read_text().count("<path") > 20
 
