@@ -104,7 +104,8 @@ class Keras(Side):
     def product(self, n, precision):
         """The product of two (n, n) matrices, as a function that waits for its end."""
         a = self.keras.random.normal((n, n), dtype=precision)
-        return lambda: self.keras.ops.convert_to_numpy(self.keras.ops.matmul(a, a)[0, 0])
+        ops = self.keras.ops
+        return lambda: float(ops.cast(ops.matmul(a, a)[0, 0], "float32"))
 
     def device(self):
         """The GPU's name, None without one."""
@@ -341,6 +342,7 @@ def started(names):
     try:
         for name in names:
             sides[name] = Asked(name)
+            sides[name].device()  # has imported all it needs: the next one's start disturbs nobody
         yield sides
     finally:
         for side in sides.values():
@@ -364,7 +366,7 @@ def measure(net, precision, names, batch, rounds, peaks):
     """The rows of one net, a row for every side and kind of step."""
     size = max(batch // SHARE.get(net, 1), 1)
     kind_of_net = "ResNet" if net == "ResNet-20" else net
-    rows, facts, first, slowest = [], {}, {}, 0.0
+    rows, facts, first, devices, slowest = [], {}, {}, {}, 0.0
     with started(names) as sides:
         for name, side in sides.items():
             say(f"{net}, {precision}, {name}: first steps")
@@ -374,11 +376,15 @@ def measure(net, precision, names, batch, rounds, peaks):
             side.steps("inference", 1)
             if name in ("cnnbook", "PyTorch"):
                 peaks[precision] = max(peaks.get(precision, 0), side.peak(precision))
-                about = side.device()
+                devices[name] = side.device()
             if name != "stock Keras" and name != "Keras, oneDNN" and facts[name]["parameters"] != NETS[net]:
                 raise ValueError(
                     f"{name}'s {net} has {facts[name]['parameters']} parameters, not {NETS[net]}"
                 )
+        if len({device is None for device in devices.values()}) > 1:
+            raise ValueError(
+                f"a GPU on one side only: {devices}; install both for it, or hide it (CUDA_VISIBLE_DEVICES='')"
+            )
         batches = sides["cnnbook"].batches(size)
         for kind, repeats in zip(KINDS, (1 if slowest > 2 else 2, 4), strict=True):
             say(f"{net}, {precision}, {kind}: {rounds} rounds")
@@ -398,7 +404,7 @@ def measure(net, precision, names, batch, rounds, peaks):
         for row in rows:
             memory = sides[row["side"]].memory()
             row["memory_mb"] = memory and round(memory)
-    return rows, about, facts["cnnbook"]["bfloat16"]
+    return rows, devices["cnnbook"], facts["cnnbook"]["bfloat16"]
 
 
 def sweep(names, rounds, base, points):
