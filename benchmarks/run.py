@@ -1,221 +1,285 @@
-"""ResNet-20, VGG-16, ResNeXt-29 and U-Net: cnnbook beside stock Keras and native PyTorch, on the CPU, in one run.
+"""ResNet-20, VGG-16, ResNeXt-29 and U-Net: cnnbook beside stock Keras and native PyTorch, in one run.
 
-    make bench            (or: python benchmarks/run.py [--rounds 7] [--batch 64] [--nets ResNet-20,VGG-16])
+    make bench                    (or: python benchmarks/run.py [--rounds 10] [--nets ResNet-20,VGG-16] [--sweep 0])
+    python benchmarks/report.py   writes the tables and the plot from what was kept
 
-Each side lives in a process of its own with one thread per core; the sides take turns, step by step, while the others
-wait, so that all of them meet the same machine. Times are medians over rounds; a ratio is the median over rounds of
-cnnbook's time divided by the other side's, so above 1 means that cnnbook is slower. "Keras, oneDNN" is stock Keras with
+Each side lives in a process of its own with one thread per core, a new one for every net; the sides take turns, step by
+step, while the others wait, so that all of them meet the same machine. A ratio is cnnbook's time divided by the other
+side's in the same round, so above 1 means that cnnbook is slower. "Keras, oneDNN" is stock Keras with
 TF_ENABLE_ONEDNN_OPTS=1, which `import cnnbook` sets; where TensorFlow uses oneDNN by itself the two are alike. Random
-images of 32 x 32 (U-Net: 64 x 64), since speed does not depend on what they show. U-Net has widths 16 to 128, ResNeXt-29
-8 groups of 16 channels; both get a quarter of the batch, since stock Keras takes many seconds for a step of ResNeXt,
-whose grouped convolutions train slowly. PyTorch is asked for here alone: pip install -e '.[bench]'.
+images, since speed does not depend on what they show; slow nets get a part of the batch (SHARE).
+
+The peak is that of large products of matrices, the best of both libraries. A net's operations are two for each
+multiply-add that cnnbook.graph counts, and three times as many in training. bfloat16 has rows of its own where the
+processor multiplies it (--precision). A GPU is used where the backend and PyTorch see one: KERAS_BACKEND=jax, which needs
+no TensorFlow, compiles by XLA, and PyTorch by torch.compile there, channels last. PyTorch is asked for here alone:
+pip install -e '.[cpu,bench]', or '.[jax,bench]'.
 """
 
 import argparse
 import contextlib
+import datetime
+import importlib.metadata
 import importlib.util
 import json
 import multiprocessing
 import os
 import platform
+import re
 import statistics
 import sys
 import time
 from pathlib import Path
 
+HERE = Path(__file__).resolve().parent
+BACKEND = os.environ.get("KERAS_BACKEND") or "tensorflow"
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+THREADS = int(
+    os.environ.get("CNNBOOK_BENCH_THREADS", CORES)
+)  # a way to tell the sides, which are other processes
 NETS = {
     "ResNet-20": 269_722,
-    "VGG-16": 33_638_218,
     "U-Net": 482_754,
+    "VGG-16": 33_638_218,
     "ResNeXt-29": 5_646_666,
 }  # their parameters, on both sides
+SHARE = {"VGG-16": 2, "U-Net": 4, "ResNeXt-29": 8}  # which part of the batch a slow net gets
 UNET = dict(padding="same", widths=(16, 32, 64, 128), batch_norm=True, dropout=0, input_shape=(64, 64, 3))
-SWITCHES = contextlib.ExitStack()
-SHARE = {"ResNeXt-29": 4, "U-Net": 4}  # which part of the batch a slow net gets
+RESNEXT = dict(cardinality=8, width=16)
+PRECISIONS = ("float32", "bfloat16")
+KINDS = ("training", "inference")
+# How a ResNet's cost grows with one of these while the others stay at the first line's values.
+BASE = dict(depth=20, width=16, image=32, batch=32)
+SWEEP = dict(depth=(8, 14, 20, 32, 44), width=(8, 16, 32, 64), image=(16, 32, 48, 64), batch=(1, 4, 16, 64))
+PACKAGES = ("cnnbook", "keras", "tensorflow", "tensorflow-cpu", "jax", "torch", "numpy")
 
 
-# --------------------------------------------------------------------------- the three sides
+# --------------------------------------------------------------------------- the sides
 
 
-def keras_steps(net, batch):
-    import keras
-    import numpy as np
+class Side:
+    """What a side does when it is asked. `build` gives the net's facts; `steps` are then {kind: function}."""
 
-    rng = np.random.default_rng(0)
-    side = net.input_shape[1]
-    x = rng.normal(size=(batch, side, side, 3)).astype("float32")
-    y = rng.integers(0, net.output_shape[-1], (batch, *net.output_shape[1:-1]))
-    optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
-    net.compile(optimizer, "sparse_categorical_crossentropy", jit_compile=False)
-    return {"training": lambda: net.train_on_batch(x, y), "inference": lambda: net.predict_on_batch(x)}
+    def __init__(self):
+        self.switches = contextlib.ExitStack()
+
+    def drop(self):
+        self.switches.close()
+        self.steps = self.net = None
 
 
-def ours(net, batch):
+class Keras(Side):
+    def __init__(self):
+        super().__init__()
+        import keras
+
+        self.keras = keras
+
+    def drop(self):
+        super().drop()
+        self.keras.backend.clear_session()
+
+    def build(self, net, batch, precision, depth=20, width=16, image=32):
+        import numpy as np
+
+        begin = time.perf_counter()
+        self.net = model = self.model(net, precision, depth, width, image)
+        seconds = time.perf_counter() - begin
+        rng = np.random.default_rng(0)
+        x = rng.normal(size=(batch, *model.input_shape[1:])).astype("float32")
+        y = rng.integers(0, model.output_shape[-1], (batch, *model.output_shape[1:-1])).astype("int32")
+        if BACKEND == "jax":  # on the device, as PyTorch's are
+            x, y = self.keras.ops.convert_to_tensor(x), self.keras.ops.convert_to_tensor(y)
+        optimizer = self.keras.optimizers.SGD(0.01, momentum=0.9)
+        model.compile(optimizer, "sparse_categorical_crossentropy", jit_compile=BACKEND == "jax")
+        optimizer.build(model.trainable_variables)
+        self.steps = {
+            "training": lambda: model.train_on_batch(x, y),
+            "inference": lambda: model.predict_on_batch(x),
+        }
+        return dict(
+            building=seconds, parameters=sum(w.size for w in map(np.asarray, model.trainable_variables))
+        )
+
+    def product(self, n, precision):
+        """The product of two (n, n) matrices, as a function that waits for its end."""
+        a = self.keras.random.normal((n, n), dtype=precision)
+        ops = self.keras.ops
+        return lambda: float(ops.cast(ops.matmul(a, a)[0, 0], "float32"))
+
+    def device(self):
+        """The GPU's name, None without one."""
+        if BACKEND == "jax":
+            import jax
+
+            return jax.devices()[0].device_kind if jax.default_backend() != "cpu" else None
+        import tensorflow as tf
+
+        found = tf.config.list_physical_devices("GPU")
+        return tf.config.experimental.get_device_details(found[0]).get("device_name") if found else None
+
+    def memory(self):
+        if BACKEND == "jax" and self.device():
+            import jax
+
+            return jax.local_devices()[0].memory_stats()["peak_bytes_in_use"] / 1e6
+        return resident()
+
+
+class Ours(Keras):
     """The course's builders, computed as training.fit does."""
-    from cnnbook import fast, graph, models
 
-    build = {
-        "ResNet-20": lambda: models.ResNetCIFAR(20),
-        "VGG-16": lambda: models.VGG16(input_shape=(32, 32, 3), classes=10),
-        "ResNeXt-29": lambda: models.ResNeXtCIFAR(29, cardinality=8, width=16),
-        "U-Net": lambda: models.UNet(**UNET),
-    }
-    model = build[net]()
-    assert graph.totals(model)["params"] == NETS[net]
-    SWITCHES.enter_context(fast.computing(model))  # on until the process ends
-    return keras_steps(model, batch)
+    def model(self, net, precision, depth, width, image):
+        from cnnbook import fast, models
+
+        build = {
+            "ResNet": lambda: models.ResNetCIFAR(
+                depth, widths=(width, 2 * width, 4 * width), input_shape=(image, image, 3)
+            ),
+            "VGG-16": lambda: models.VGG16(input_shape=(32, 32, 3), classes=10),
+            "ResNeXt-29": lambda: models.ResNeXtCIFAR(29, **RESNEXT),
+            "U-Net": lambda: models.UNet(**UNET),
+        }
+        model = build[net]()
+        lower = None if precision == "float32" else "mixed_bfloat16"
+        self.switches.enter_context(fast.computing(model, precision=lower))
+        return model
+
+    def build(self, *arguments, **options):
+        from cnnbook import fast, graph
+
+        facts = super().build(*arguments, **options)
+        return facts | dict(macs=graph.totals(self.net)["macs"], bfloat16=fast.multiplies_bfloat16())
+
+    def batches(self, batch):
+        """Seconds for a batch of augmented images, and masks where the net wants them: the input of training.fit."""
+        import numpy as np
+
+        from cnnbook import training
+
+        rng = np.random.default_rng(0)
+        x = rng.normal(size=(8 * batch, *self.net.input_shape[1:])).astype("float32")
+        y = rng.integers(0, 2, (8 * batch, *self.net.output_shape[1:-1]))
+        made = training.Batches(x, y, batch_size=batch)
+        begin = time.perf_counter()
+        for i in range(len(made)):
+            made[i]
+        return (time.perf_counter() - begin) / len(made)
 
 
-def stock_keras(net, batch):
+class Stock(Keras):
     """VGG-16 from keras.applications; ResNet-20 as the Keras documentation writes it: biases, "same" padding; ResNeXt-29
     and U-Net are our graphs, which hold stock layers only, computed by stock Keras."""
-    import keras
-    from keras import layers as L
 
-    from cnnbook import models
+    def model(self, net, precision, depth, width, image):
+        from keras import layers as L
 
-    def conv(x, filters, stride=1, relu=True, kernel=3):
-        x = L.Conv2D(filters, kernel, stride, padding="same", kernel_initializer="he_normal")(x)
-        x = L.BatchNormalization()(x)
-        return L.Activation("relu")(x) if relu else x
+        from cnnbook import models
 
-    def resnet20():
-        inputs = keras.Input((32, 32, 3))
-        x = conv(inputs, 16)
-        for stage, filters in enumerate((16, 32, 64)):
-            for block in range(3):
-                stride = 2 if stage and not block else 1
-                y = conv(conv(x, filters, stride), filters, relu=False)
-                x = L.Conv2D(filters, 1, stride)(x) if stride > 1 else x
-                x = L.Activation("relu")(L.add([x, y]))
-        return keras.Model(inputs, L.Dense(10, activation="softmax")(L.GlobalAveragePooling2D()(x)))
+        keras = self.keras
+        keras.config.set_dtype_policy("float32" if precision == "float32" else "mixed_bfloat16")
 
-    vgg = {"weights": None, "input_shape": (32, 32, 3), "classes": 10}
-    build = {
-        "ResNet-20": resnet20,
-        "VGG-16": lambda: keras.applications.VGG16(**vgg),
-        "ResNeXt-29": lambda: models.ResNeXtCIFAR(29, cardinality=8, width=16),
-        "U-Net": lambda: models.UNet(**UNET),
-    }
-    return keras_steps(build[net](), batch)
+        def conv(x, filters, stride=1, relu=True, kernel=3):
+            x = L.Conv2D(filters, kernel, stride, padding="same", kernel_initializer="he_normal")(x)
+            x = L.BatchNormalization()(x)
+            return L.Activation("relu")(x) if relu else x
 
+        def resnet():
+            inputs = keras.Input((image, image, 3))
+            x = conv(inputs, width)
+            for stage in range(3):
+                filters = width * 2**stage
+                for block in range((depth - 2) // 6):
+                    stride = 2 if stage and not block else 1
+                    y = conv(conv(x, filters, stride), filters, relu=False)
+                    x = L.Conv2D(filters, 1, stride)(x) if stride > 1 else x
+                    x = L.Activation("relu")(L.add([x, y]))
+            out = L.Dense(10, activation="softmax", dtype="float32")
+            return keras.Model(inputs, out(L.GlobalAveragePooling2D()(x)))
 
-def pytorch(net, batch):
-    import torch
-    from torch import nn
-
-    torch.set_num_threads(CORES)
-    torch.manual_seed(0)
-
-    def conv_bn(a, b, stride=1, kernel=3):
-        return nn.Sequential(nn.Conv2d(a, b, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(b))
-
-    class Block(nn.Module):
-        def __init__(self, a, b, stride):
-            super().__init__()
-            self.body = nn.Sequential(conv_bn(a, b, stride), nn.ReLU(inplace=True), conv_bn(b, b))
-            self.stride, self.extra = stride, b - a
-
-        def forward(self, x):
-            y = self.body(x)
-            if self.extra or self.stride > 1:  # option A, as in the paper
-                x = nn.functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.extra))
-            return torch.relu(x + y)
-
-    def resnet20():
-        layers, a = [conv_bn(3, 16), nn.ReLU(inplace=True)], 16
-        for stage, b in enumerate((16, 32, 64)):
-            for block in range(3):
-                layers.append(Block(a, b, 2 if stage and not block else 1))
-                a = b
-        return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
-
-    class Aggregated(nn.Module):
-        def __init__(self, a, middle, b, stride):
-            super().__init__()
-            grouped = nn.Conv2d(middle, middle, 3, stride, 1, groups=8, bias=False)
-            self.body = nn.Sequential(
-                conv_bn(a, middle, kernel=1), nn.ReLU(inplace=True), grouped, nn.BatchNorm2d(middle),
-                nn.ReLU(inplace=True), conv_bn(middle, b, kernel=1))  # fmt: skip
-            self.shortcut = conv_bn(a, b, stride, 1) if a != b or stride > 1 else nn.Identity()
-
-        def forward(self, x):
-            return torch.relu(self.shortcut(x) + self.body(x))
-
-    def resnext29():
-        layers, a = [conv_bn(3, 64), nn.ReLU(inplace=True)], 64
-        for stage, width in enumerate((64, 128, 256)):
-            for block in range(3):
-                middle, b = 8 * 16 * width // 64, 4 * width
-                layers.append(Aggregated(a, middle, b, 2 if stage and not block else 1))
-                a = b
-        return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1024, 10))
-
-    def vgg16():
-        layers, a = [], 3
-        for n, b in zip((2, 2, 3, 3, 3), (64, 128, 256, 512, 512), strict=True):
-            for _ in range(n):
-                layers += [nn.Conv2d(a, b, 3, padding=1), nn.ReLU(inplace=True)]
-                a = b
-            layers.append(nn.MaxPool2d(2))
-        head = [nn.Flatten(), nn.Linear(512, 4096), nn.ReLU(), nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU()]
-        return nn.Sequential(*layers, *head, nn.Dropout(), nn.Linear(4096, 10))
-
-    class UNet(nn.Module):
-        def __init__(self, widths=(16, 32, 64, 128)):
-            super().__init__()
-
-            def level(a, b):
-                relu = nn.ReLU(inplace=True)
-                return nn.Sequential(conv_bn(a, b), relu, conv_bn(b, b), relu)
-
-            pairs = list(zip(widths, widths[1:], strict=False))
-            self.down = nn.ModuleList([level(3, widths[0]), *(level(a, b) for a, b in pairs)])
-            self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, 2) for a, b in pairs[::-1])
-            self.merge = nn.ModuleList(level(2 * a, a) for a, _ in pairs[::-1])
-            self.head = nn.Conv2d(widths[0], 2, 1)
-
-        def forward(self, x):
-            maps = [self.down[0](x)]
-            for level in self.down[1:]:
-                maps.append(level(nn.functional.max_pool2d(maps[-1], 2)))
-            x = maps.pop()
-            for up, merge in zip(self.up, self.merge, strict=True):
-                x = merge(torch.cat([maps.pop(), up(x)], 1))
-            return self.head(x)
-
-    build = {"ResNet-20": resnet20, "VGG-16": vgg16, "ResNeXt-29": resnext29, "U-Net": UNet}
-    model = build[net]().to(memory_format=torch.channels_last)
-    assert sum(p.numel() for p in model.parameters()) == NETS[net]
-    side = 64 if net == "U-Net" else 32
-    x = torch.randn(batch, 3, side, side).to(memory_format=torch.channels_last)
-    y = torch.randint(0, 2, (batch, side, side)) if net == "U-Net" else torch.randint(0, 10, (batch,))
-    optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
-
-    def train():
-        model.train()
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(model(x), y).backward()
-        optimizer.step()
-
-    def infer():
-        model.eval()
-        with torch.inference_mode():
-            torch.softmax(model(x), 1).numpy()
-
-    return {"training": train, "inference": infer}
+        vgg = {"weights": None, "input_shape": (32, 32, 3), "classes": 10}
+        build = {
+            "ResNet": resnet,
+            "VGG-16": lambda: keras.applications.VGG16(**vgg),
+            "ResNeXt-29": lambda: models.ResNeXtCIFAR(29, **RESNEXT),
+            "U-Net": lambda: models.UNet(**UNET),
+        }
+        return build[net]()
 
 
-SIDES = {"cnnbook": ours, "stock Keras": stock_keras, "Keras, oneDNN": stock_keras, "PyTorch": pytorch}
+class PyTorch(Side):
+    def __init__(self):
+        super().__init__()
+        import torch
+
+        sys.path.insert(0, str(HERE))
+        torch.set_num_threads(THREADS)
+        torch.manual_seed(0)
+        self.torch, self.place = torch, "cuda" if torch.cuda.is_available() else "cpu"
+
+    def build(self, net, batch, precision, depth=20, width=16, image=32):
+        import torch_nets
+        from torch import nn
+
+        torch, place = self.torch, self.place
+        begin = time.perf_counter()
+        options = dict(depth=depth, width=width) if net == "ResNet" else {}
+        model = torch_nets.NETS[net](**options).to(place, memory_format=torch.channels_last)
+        seconds = time.perf_counter() - begin
+        parameters = sum(p.numel() for p in model.parameters())
+        image = 64 if net == "U-Net" else image
+        x = torch.randn(batch, 3, image, image, device=place).to(memory_format=torch.channels_last)
+        y = torch.randint(0, 2, (batch, image, image)) if net == "U-Net" else torch.randint(0, 10, (batch,))
+        y = y.to(place)
+        optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
+        self.net, run = model, torch.compile(model) if place == "cuda" else model
+        lower = dict(dtype=torch.bfloat16, enabled=precision == "bfloat16")
+
+        def train():
+            model.train()
+            optimizer.zero_grad()
+            with torch.autocast(place, **lower):
+                loss = nn.functional.cross_entropy(run(x).float(), y)
+            loss.backward()
+            optimizer.step()
+            loss.item()
+
+        def infer():
+            model.eval()
+            with torch.inference_mode(), torch.autocast(place, **lower):
+                torch.softmax(run(x).float(), 1).cpu().numpy()
+
+        self.steps = {"training": train, "inference": infer}
+        return dict(building=seconds, parameters=parameters)
+
+    def product(self, n, precision):
+        a = self.torch.randn(n, n, device=self.place).to(getattr(self.torch, precision))
+        return lambda: (a @ a)[0, 0].item()
+
+    def device(self):
+        return self.torch.cuda.get_device_name() if self.place == "cuda" else None
+
+    def memory(self):
+        return self.torch.cuda.max_memory_allocated() / 1e6 if self.place == "cuda" else resident()
 
 
-# --------------------------------------------------------------------------- taking turns
+def resident():
+    """The most memory that this process held, in MB; None on Windows."""
+    if importlib.util.find_spec("resource") is None:
+        return None
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
 
-def side(name, nets, batch, pipe):
-    """A process that builds the nets and takes a timed step whenever it is asked to."""
-    os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", OMP_NUM_THREADS=str(CORES), TF_NUM_INTRAOP_THREADS=str(CORES))
+SIDES = {"cnnbook": Ours, "stock Keras": Stock, "Keras, oneDNN": Stock, "PyTorch": PyTorch}
+
+
+def serve(name, pipe):
+    """A process that does what it is asked, one thing after the other: (what, arguments) in, an answer out."""
+    threads = str(THREADS)
+    os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", OMP_NUM_THREADS=threads, TF_NUM_INTRAOP_THREADS=threads)
+    os.environ.update(XLA_PYTHON_CLIENT_PREALLOCATE="false", TF_FORCE_GPU_ALLOW_GROWTH="true")
     if name == "Keras, oneDNN":
         os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
     elif name == "stock Keras":
@@ -223,76 +287,255 @@ def side(name, nets, batch, pipe):
         import keras  # noqa: F401  before cnnbook, which would set it
     if os.environ.get("CNNBOOK_BENCH_QUIET", "1") == "1":
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    steps = {}
-    for net in nets:
-        steps[net] = SIDES[name](net, batch // SHARE.get(net, 1))
-        for step in steps[net].values():
-            step(), step()  # compile and warm up
-        pipe.send(net)
-    pipe.send("ready")
-    for net, kind, repeats in iter(pipe.recv, None):
+    side = SIDES[name]()
+
+    def steps(kind, repeats):
         begin = time.perf_counter()
         for _ in range(repeats):
-            steps[net][kind]()
-        pipe.send((time.perf_counter() - begin) / repeats)
+            side.steps[kind]()
+        return (time.perf_counter() - begin) / repeats
+
+    def peak(precision):
+        """Operations per second in the best of a few products of matrices, which grow until one takes 0.1 s."""
+        best, n, took = 0, 256, 0
+        while took < 0.1 and n <= 16384:
+            product = side.product(n, precision)
+            product()
+            begin = time.perf_counter()
+            for _ in range(3):
+                product()
+            took = (time.perf_counter() - begin) / 3
+            best, n = max(best, 2 * n**3 / took), 2 * n
+        return best
+
+    answers = {"steps": steps, "peak": peak}
+    for what, arguments, options in iter(pipe.recv, None):
+        pipe.send((answers.get(what) or getattr(side, what))(*arguments, **options))
+    side.switches.close()
 
 
-def main():
+class Asked:
+    """A side's process, seen from here."""
+
+    def __init__(self, name):
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(name, theirs), daemon=True)
+        self.process.start()
+        theirs.close()  # so that a side that dies is an error here, not a wait
+
+    def __getattr__(self, what):
+        def ask(*arguments, **options):
+            self.pipe.send((what, arguments, options))
+            return self.pipe.recv()
+
+        return ask
+
+    def end(self):
+        self.pipe.send(None)
+        self.process.join()
+
+
+@contextlib.contextmanager
+def started(names):
+    sides = {}
+    try:
+        for name in names:
+            sides[name] = Asked(name)
+            sides[name].device()  # has imported all it needs: the next one's start disturbs nobody
+        yield sides
+    finally:
+        for side in sides.values():
+            with contextlib.suppress(OSError):
+                side.end()
+
+
+# --------------------------------------------------------------------------- taking turns
+
+
+def turns(sides, kind, rounds, repeats):
+    """{side: seconds of a step, one for every round}."""
+    seconds = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, side in sides.items():
+            seconds[name].append(side.steps(kind, repeats))
+    return seconds
+
+
+def measure(net, precision, names, batch, rounds, peaks):
+    """The rows of one net, a row for every side and kind of step."""
+    size = max(batch // SHARE.get(net, 1), 1)
+    kind_of_net = "ResNet" if net == "ResNet-20" else net
+    rows, facts, first, devices, slowest = [], {}, {}, {}, 0.0
+    with started(names) as sides:
+        for name, side in sides.items():
+            say(f"{net}, {precision}, {name}: first steps")
+            facts[name] = side.build(kind_of_net, size, precision)
+            first[name] = {kind: side.steps(kind, 1) for kind in KINDS}
+            slowest = max(slowest, side.steps("training", 1))
+            side.steps("inference", 1)
+            if name in ("cnnbook", "PyTorch"):
+                peaks[precision] = max(peaks.get(precision, 0), side.peak(precision))
+                devices[name] = side.device()
+            if name != "stock Keras" and name != "Keras, oneDNN" and facts[name]["parameters"] != NETS[net]:
+                raise ValueError(
+                    f"{name}'s {net} has {facts[name]['parameters']} parameters, not {NETS[net]}"
+                )
+        if len({device is None for device in devices.values()}) > 1:
+            raise ValueError(
+                f"a GPU on one side only: {devices}; install both for it, or hide it (CUDA_VISIBLE_DEVICES='')"
+            )
+        batches = sides["cnnbook"].batches(size)
+        for kind, repeats in zip(KINDS, (1 if slowest > 2 else 2, 4), strict=True):
+            say(f"{net}, {precision}, {kind}: {rounds} rounds")
+            seconds = turns(sides, kind, rounds, repeats)
+            for name, times in seconds.items():
+                ratios = [a / b for a, b in zip(seconds["cnnbook"], times, strict=True)]
+                row = dict(
+                    net=net, step=kind, side=name, precision=precision, batch=size, rounds=rounds,
+                    images_per_second=round(size / statistics.median(times), 2),
+                    ratio=[round(r, 4) for r in (min(ratios), statistics.median(ratios), max(ratios))],
+                    first_step=round(first[name][kind], 2), building=round(facts[name]["building"], 2),
+                    operations=2 * facts["cnnbook"]["macs"] * (3 if kind == "training" else 1),
+                )  # fmt: skip
+                if name == "cnnbook" and kind == "training":
+                    row["input_images_per_second"] = round(size / batches, 1)
+                rows.append(row)
+        for row in rows:
+            memory = sides[row["side"]].memory()
+            row["memory_mb"] = memory and round(memory)
+    return rows, devices["cnnbook"], facts["cnnbook"]["bfloat16"]
+
+
+def sweep(names, rounds, base, points):
+    """How the cost of a ResNet grows: a row for every side, point and kind of step."""
+    rows = []
+    with started([name for name in names if name in ("cnnbook", "PyTorch")]) as sides:
+        for axis, values in points.items():
+            for value in values:
+                say(f"growth with {axis}: {value}")
+                given = base | {axis: value}
+                facts = {
+                    name: side.build("ResNet", precision="float32", **given) for name, side in sides.items()
+                }
+                for kind in KINDS:
+                    for side in sides.values():
+                        side.steps(kind, 2)
+                    for name, times in turns(sides, kind, rounds, 2).items():
+                        seconds = statistics.median(times)
+                        rows.append(dict(axis=axis, value=value, side=name, step=kind, seconds=round(seconds, 6),
+                                         macs=facts["cnnbook"]["macs"] * given["batch"]))  # fmt: skip
+                for side in sides.values():
+                    side.drop()
+    return rows
+
+
+def say(text):
+    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+
+
+# --------------------------------------------------------------------------- what is kept
+
+
+def machine(device):
+    """The processor, its instructions for vectors and matrices, its cores, and the GPU; no names of machines or people."""
+    name, flags = platform.processor() or platform.machine(), []
+    if os.path.exists("/proc/cpuinfo"):
+        text = Path("/proc/cpuinfo").read_text("utf-8")
+        name = next(iter(re.findall(r"^model name\s*: (.*)$", text, re.M)), name)
+        listed = " ".join(re.findall(r"^(?:flags|Features)\s*:(.*)$", text, re.M)[:1]).split()
+        flags = [f for f in listed if re.match(r"avx(?!.*vnni_int)|amx|fma|asimd$|sve|bf16", f)]
+    return dict(device=device or name, processor=name, flags=flags, cores=CORES, threads=THREADS, gpu=device)
+
+
+def versions():
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def keep(record, folder):
+    """Writes DATE-DEVICE-BACKEND.json beside and renames it; returns its path."""
+    device = record["machine"]["device"] + ("" if THREADS == CORES else f" {THREADS} threads")
+    device = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
+    path = Path(folder) / f"{record['date']}-{device}-{record['backend']}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.part")
+    beside.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    beside.replace(path)
+    return path
+
+
+def main(arguments=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--nets", default=",".join(NETS), help="of %(default)s")
-    parser.add_argument("--out", type=Path, default=Path("build/benchmarks.json"))
-    given = parser.parse_args()
-    nets = given.nets.split(",")
-    if wrong := set(nets) - set(NETS):
-        parser.error(f"--nets takes {', '.join(NETS)}; got {', '.join(sorted(wrong))}")
-    missing = [m for m in ("keras", "tensorflow", "torch") if importlib.util.find_spec(m) is None]
-    if missing:
+    parser.add_argument(
+        "--sides", default=",".join(SIDES).replace("Keras, oneDNN", "Keras+oneDNN"), help="of %(default)s"
+    )
+    parser.add_argument(
+        "--precision",
+        default="auto",
+        help="float32, bfloat16, both by a comma, or auto: bfloat16 where it is quick",
+    )
+    parser.add_argument("--sweep", type=int, default=5, help="rounds for how cost grows; 0: none")
+    parser.add_argument("--out", type=Path, default=HERE / "results", help="folder for the results")
+    parser.add_argument("--threads", type=int, default=CORES, help="of each side (%(default)s: one per core)")
+    given = parser.parse_args(arguments)
+    global THREADS
+    THREADS = given.threads
+    os.environ["CNNBOOK_BENCH_THREADS"] = str(THREADS)
+    nets, precisions = given.nets.split(","), given.precision.split(",")
+    names = [name.replace("+", ", ") for name in given.sides.split(",")]
+    for option, asked, known in (
+        ("nets", nets, NETS),
+        ("sides", names, SIDES),
+        ("precision", precisions, ("auto", *PRECISIONS)),
+    ):
+        if wrong := set(asked) - set(known):
+            parser.error(f"--{option} takes {', '.join(known)}; got {', '.join(sorted(wrong))}")
+    if "cnnbook" not in names:
+        parser.error("--sides must hold cnnbook, with which the others are compared")
+    if BACKEND != "tensorflow":
+        names = [name for name in names if name != "Keras, oneDNN"]
+    wanted = ["keras", BACKEND, *(["torch"] if "PyTorch" in names else [])]
+    if missing := [m for m in wanted if importlib.util.find_spec(m) is None]:
         sys.exit(f"missing: {', '.join(missing)}. Install the sides first: pip install -e '.[cpu,bench]'")
 
-    context, pipes, processes = multiprocessing.get_context("spawn"), {}, []
-    for name in SIDES:
-        print(f"{name}: building, warming up", flush=True)
-        pipes[name], theirs = context.Pipe()
-        process = context.Process(target=side, args=(name, nets, given.batch, theirs), daemon=True)
-        process.start()
-        theirs.close()  # so that a side that dies is an error here, not a wait
-        processes.append(process)
-        while (done := pipes[name].recv()) != "ready":
-            print(f"{name}: {done} is ready", flush=True)
-
-    records = []
+    begin, load, rows, peaks = time.monotonic(), _load(), [], {}
+    automatic = precisions == ["auto"]
+    precisions = ["float32"] if automatic else precisions
     for net in nets:
-        for kind, repeats in (("training", 2), ("inference", 4)):
-            times = {name: [] for name in SIDES}
-            for i in range(given.rounds):
-                for name in SIDES:
-                    pipes[name].send((net, kind, repeats))
-                    times[name].append(pipes[name].recv())
-                print(f"{net}, {kind}: round {i + 1}/{given.rounds}", flush=True)
-            for name in SIDES:
-                ratios = [a / b for a, b in zip(times["cnnbook"], times[name], strict=True)]
-                rate = given.batch // SHARE.get(net, 1) / statistics.median(times[name])
-                records.append([net, kind, name, rate, min(ratios), statistics.median(ratios), max(ratios)])
-    for name in SIDES:
-        pipes[name].send(None)
-    for process in processes:
-        process.join()
+        for precision in list(precisions):
+            more, device, quick = measure(net, precision, names, given.batch, given.rounds, peaks)
+            rows += more
+            if automatic and quick and "bfloat16" not in precisions:
+                precisions.append("bfloat16")
+                rows += measure(net, "bfloat16", names, given.batch, given.rounds, peaks)[0]
+    growth = sweep(names, given.sweep, BASE, SWEEP) if given.sweep else []
+    record = dict(
+        date=datetime.date.today().isoformat(), backend=BACKEND, machine=machine(device), versions=versions(),
+        parameters=dict(rounds=given.rounds, batch=given.batch, sweep_rounds=given.sweep, base=BASE),
+        load_before=load, minutes=round((time.monotonic() - begin) / 60, 1),
+        peak={p: round(v) for p, v in peaks.items()}, rows=rows, growth=growth,
+    )  # fmt: skip
+    path = keep(record, given.out)
+    sys.path.insert(0, str(HERE))
+    import report
 
-    from cnnbook.training import facts
+    print(
+        f"\n{report.about(record)}\n\n{report.table(record)}\n\nkept: {path}; next: python benchmarks/report.py"
+    )
 
-    print(f"\n{facts()['processor']}, {CORES} cores, Python {platform.python_version()}")
-    print(f"batch {given.batch}, {given.rounds} rounds\n")
-    print("| network | step | side | images / s | time of cnnbook / time of the side (lowest to highest) |")
-    print("|---|---|---|---:|---|")
-    for net, kind, name, rate, low, middle, high in records:
-        ratio = "" if name == "cnnbook" else f"{middle:.2f} ({low:.2f} to {high:.2f})"
-        print(f"| {net} | {kind} | {name} | {rate:,.0f} | {ratio} |")
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
+
+def _load():
+    """Processes that ran on average during the last minute, before this run; None where the system does not say."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
 if __name__ == "__main__":

@@ -234,6 +234,9 @@ class Stage:
         self.put("index.md", self.front_page())
         self.put("book/glossary.md", self.anchored((HERE / "glossary.md").read_text("utf-8"), "glossary.md"))
         self.put("book/references.md", self.anchored(references(self.cited), "references.md"))
+        self.put(
+            "book/speed.md", self.prose((HERE / "speed.md").read_text("utf-8"), "speed.md", Path("book"))
+        )
 
     def put(self, name, content):
         path = self.folder / name
@@ -391,6 +394,7 @@ class Stage:
             "",
             "book/glossary",
             "book/references",
+            "book/speed",
             "```",
         ]
         return "\n".join([text, "", *tree, ""])

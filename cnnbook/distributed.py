@@ -372,12 +372,27 @@ def _child():
     threading.Thread(target=_end_with_the_launcher, daemon=True).start()
     sys.argv = sys.argv[1:]
     sys.path[0] = str(Path(sys.argv[0]).resolve().parent)
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    with saying_plainly():
+        runpy.run_path(sys.argv[0], run_name="__main__")
     jax, processes = sys.modules.get("jax"), int(os.environ["WORLD_SIZE"])
     if processes > 1 and (jax is None or jax.process_count() == 1):
         sys.exit(
             f"{sys.argv[0]} ran by itself in every process: let it call cnnbook.distributed.initialise() first"
         )
+
+
+@contextlib.contextmanager
+def saying_plainly():
+    """Where processes build nets with different first weights, JAX prints the weights; here a ValueError says what to do."""
+    try:
+        yield
+    except AssertionError as error:
+        if "not the same on each process" not in str(error):
+            raise
+        raise ValueError(
+            "the processes built a net with different first weights: call keras.utils.set_random_seed with the same number "
+            "in all of them, after cnnbook.distributed.initialise and before you build it"
+        ) from None
 
 
 def _end_with_the_launcher():

@@ -2,36 +2,108 @@
 
 Two things cost a CPU far more in stock Keras than they must. The gradient of a grouped convolution runs 15 to 166 times
 slower than a dense one; cut into one convolution per group it runs at dense speed. And batch normalisation on the
-TensorFlow backend is written as separate operations, though TensorFlow has a fused one. `computing` switches both. A
-layer keeps its class, its weights, its configuration and its name: a model trained so, saved and opened by plain Keras
-predicts the same. benchmarks/ has what it gains.
+TensorFlow backend is written as separate operations, though TensorFlow has a fused one, which it also merges into the
+convolution before it when a net only predicts. `computing` switches both, and bfloat16 where that is asked for. A layer
+keeps its class, its weights, its configuration and its name: a model trained so, saved and opened by plain Keras
+predicts the same. book/speed.md has what it gains.
 """
 
 import contextlib
+import functools
+import re
 import types
+import warnings
+from pathlib import Path
 
 import keras
 from keras import layers as L
 from keras import ops
 
+PRECISIONS = (None, "mixed_bfloat16")
+# What a processor's list of flags calls instructions that multiply bfloat16: x86 (Intel, AMD), Arm.
+BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
+
 
 @contextlib.contextmanager
-def computing(model, on=True):
+def computing(model, on=True, precision=None):
     """While the block runs, grouped convolutions are split and batch norm is fused; yields how many layers changed.
 
-    `on=False` changes nothing. Functions that Keras compiled in the block are dropped at its end, so that what runs
-    afterwards is stock Keras again. Numbers agree with stock Keras to float32 rounding.
+    `on=False` changes none of that; numbers agree with stock Keras to float32 rounding. precision="mixed_bfloat16"
+    computes all layers but the last in bfloat16, eight bits of mantissa, from weights that stay float32, and numbers agree
+    to about two digits; it gains on GPUs and on processors that multiply bfloat16 themselves, and warns once on others. A
+    file that is saved inside the block holds that precision. Functions that Keras compiled in the block are dropped at
+    its end, those from before are back, and so are the layers' own dtype policies: what runs afterwards is stock Keras.
+    Raises ValueError for another precision.
     """
-    changed = list(_changes(model)) if on else []
-    for layer, method, replacement in changed:
-        setattr(layer, method, types.MethodType(replacement, layer))
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision is {' or '.join(map(repr, PRECISIONS))}, got {precision!r}")
+    policies = [(layer, layer.dtype_policy) for layer in _lowered(model)] if precision else []
+    if policies:
+        _warn_where_bfloat16_is_slow()
+    functions = {name: getattr(model, name) for name in _COMPILED}
+    changed = []
     try:
+        for layer, _ in policies:
+            layer.dtype_policy = precision
+        changed += _changes(model) if on else []
+        for layer, method, replacement in changed:
+            setattr(layer, method, types.MethodType(replacement, layer))
+        if changed or policies:
+            _set_compiled(model, dict.fromkeys(_COMPILED))
         yield len(changed)
     finally:
         for layer, method, _ in changed:
-            delattr(layer, method)
-        if changed:
-            model.train_function = model.test_function = model.predict_function = None
+            vars(layer).pop(method, None)
+        for layer, policy in policies:
+            layer.dtype_policy = policy
+        if changed or policies:
+            _set_compiled(model, functions)
+
+
+_COMPILED = ("train_function", "test_function", "predict_function")
+
+
+def _set_compiled(model, functions):
+    for name, function in functions.items():
+        setattr(model, name, function)
+    vars(model).pop("_shared_answers", None)  # cnnbook.distributed's
+
+
+def _lowered(model):
+    """The layers that compute in float32 and may do so in bfloat16: all but those that give the net's answers."""
+    last = {id(output._keras_history.operation) for output in model.outputs}
+    return [
+        layer
+        for layer in {id(layer): layer for layer in _layers(model)}.values()
+        if layer.dtype_policy.name == "float32" and id(layer) not in last
+    ]
+
+
+@functools.cache  # once is enough
+def _warn_where_bfloat16_is_slow():
+    if multiplies_bfloat16() is False:
+        warnings.warn(
+            "this processor has no instructions for bfloat16 (AVX512-BF16, AMX): mixed_bfloat16 will be slower than float32 "
+            "here, and coarser. Leave precision out, or use a GPU",
+            stacklevel=4,
+        )
+
+
+def multiplies_bfloat16():
+    """Whether bfloat16 is quick here: True with a GPU or TPU, else as the processor's flags say, None where none are."""
+    if not all(device.startswith("cpu") for device in keras.distribution.list_devices()):
+        return True
+    flags = processor_flags()
+    return bool(BFLOAT16_FLAGS & flags) if flags else None
+
+
+def processor_flags():
+    """What /proc/cpuinfo lists, on Linux; an empty set elsewhere."""
+    try:
+        text = Path("/proc/cpuinfo").read_text("utf-8")
+    except OSError:
+        return set()
+    return set(" ".join(re.findall(r"^(?:flags|Features)\s*:(.*)$", text, re.M)).split())
 
 
 def _changes(model):
@@ -62,21 +134,24 @@ def split_convolution(layer, x, kernel):
 def _can_be_fused(layer):
     plain = layer.scale and layer.center and not layer.renorm and not layer.synchronized
     maps = layer.built and layer.axis in (-1, 3) and len(layer._reduction_axes) == 3
-    return keras.backend.backend() == "tensorflow" and plain and maps and layer.compute_dtype == "float32"
+    computed = layer.compute_dtype in ("float32", "bfloat16") and layer.variable_dtype == "float32"
+    return keras.backend.backend() == "tensorflow" and plain and maps and computed
 
 
 def fused_batch_norm(layer, x, training=None, mask=None):
-    """BatchNormalization.call for maps (n, h, w, c) by TensorFlow's fused kernel; at inference Keras' own call.
+    """BatchNormalization.call for maps (n, h, w, c) by TensorFlow's fused kernel.
 
-    The kernel reports the variance with n - 1 in its denominator; Keras keeps the one with n.
+    In training the kernel reports the variance with n - 1 in its denominator; Keras keeps the one with n.
     """
-    if not (training and layer.trainable) or mask is not None:
+    if mask is not None:
         return type(layer).call(layer, x, training=training, mask=mask)
     import tensorflow as tf
 
-    y, mean, variance = tf.compat.v1.nn.fused_batch_norm(
-        x, layer.gamma, layer.beta, epsilon=layer.epsilon, is_training=True
-    )
+    fused = tf.compat.v1.nn.fused_batch_norm
+    if not (training and layer.trainable):
+        moving = dict(mean=layer.moving_mean, variance=layer.moving_variance)
+        return fused(x, layer.gamma, layer.beta, **moving, epsilon=layer.epsilon, is_training=False)[0]
+    y, mean, variance = fused(x, layer.gamma, layer.beta, epsilon=layer.epsilon, is_training=True)
     values = tf.cast(tf.size(x) // tf.shape(x)[-1], variance.dtype)
     variance *= (values - 1) / values
     rate = 1 - layer.momentum

@@ -272,8 +272,7 @@ def _run(project, tasks, profile, only, jobs, timeout, out, book, fresh):
         for task in tasks:
             if task.status == UNCHANGED:
                 board.set(task.name, "passed", f"before, unchanged ({task.seconds:.0f} s then)")
-        # The longest first: else it may start last and run alone.
-        todo.sort(key=lambda t: -(before[t.name].get("seconds") or 0))
+        todo = _longest_first(todo, {t.name: before[t.name].get("seconds") for t in todo})
         try:
             with _signals_interrupt():
                 _work(todo, jobs, timeout, out, board)
@@ -310,6 +309,12 @@ def _run(project, tasks, profile, only, jobs, timeout, out, book, fresh):
         flush=True,
     )
     return status
+
+
+def _longest_first(tasks, seconds):
+    """The order of starting, by what each took last: else the longest may start last and run alone. One that was never
+    timed may be the longest, so those go first."""
+    return sorted(tasks, key=lambda t: -float("inf") if seconds[t.name] is None else -seconds[t.name])
 
 
 def _earlier(project, out, tasks):

@@ -249,6 +249,7 @@ def fit(
     mirror=True,
     clean_training_accuracy=False,
     fast=True,
+    precision=None,
     loss=None,
     pixel_weights=None,
     rates=None,
@@ -268,12 +269,13 @@ def fit(
     validation: (x, y) measured after every epoch. warmup: epochs of linear rise. weight_decay: per step and unit of
     learning rate, on kernels only (biases and batch norm are left alone). clean_training_accuracy: measure the training
     images without augmentation after every epoch, too. fast: compute grouped convolutions and batch norm by quicker
-    ways that give the same numbers to float32 rounding (`cnnbook.fast`); False is stock Keras. rates: {stage or start of a
-    layer's name: factor of the learning rate}, for stages that shall learn more slowly than the rest. seed: order and
-    augmentation; set `training.seed` before you build the model to fix its first weights. callbacks: Keras callbacks, such
-    as viz.Film; the history does not record them. checkpoint: a file (.npz) that keeps the state of the run after every
-    epoch; where it is there, the run goes on from it and ends with the weights it would have had. Raises ValueError
-    where images, labels and model do not fit, or the file is of another run.
+    ways that give the same numbers to float32 rounding (`cnnbook.fast`); False is stock Keras. precision:
+    "mixed_bfloat16" computes in bfloat16 with float32 weights, for GPUs and processors that have it; the net is float32
+    again afterwards. rates: {stage or start of a layer's name: factor of the learning rate}, for stages that shall learn
+    more slowly than the rest. seed: order and augmentation; set `training.seed` before you build the model to fix its
+    first weights. callbacks: Keras callbacks, such as viz.Film; the history does not record them. checkpoint: a file
+    (.npz) that keeps the state of the run after every epoch; where it is there, the run goes on from it and ends with the
+    weights it would have had. Raises ValueError where images, labels and model do not fit, or the file is of another run.
 
     Runs as it is on several devices, with the numbers of one to float rounding: on the JAX backend under
     `keras.distribution.DataParallel`, in one process or several (`cnnbook.distributed`), on the TensorFlow backend with a
@@ -307,7 +309,8 @@ def fit(
         optimizer.build(model.trainable_variables)
     given = dict(batch_size=batch_size, learning_rate=learning_rate, schedule=schedule, warmup=warmup,
                  momentum=momentum, weight_decay=weight_decay, shift=shift, mirror=mirror, seed=seed)  # fmt: skip
-    settings = _settings(x, dict(epochs=epochs, loss=loss, pixel_weights=pixel_weights, rates=rates, **given))
+    settings = _settings(x, dict(epochs=epochs, loss=loss, pixel_weights=pixel_weights, rates=rates,
+                                 precision=precision, **given))  # fmt: skip
     history = History(label or model.name, settings=settings)
     state = restart.State(checkpoint, model, optimizer, settings) if checkpoint else None
     done = state.resume() if state else 0
@@ -324,7 +327,7 @@ def fit(
     ]
     callbacks += [Progress(history.label, prefix=prefix)] if verbose and share.rank == 0 else []
     begin = time.monotonic()
-    with fast_.computing(model, on=fast):
+    with fast_.computing(model, on=fast, precision=precision):
         run = model.fit(batches, epochs=epochs, initial_epoch=done, validation_data=validation, callbacks=callbacks,
                         verbose=0, shuffle=False, validation_batch_size=share.batch(50 if dense else 500))  # fmt: skip
     history.seconds = time.monotonic() - begin
@@ -345,7 +348,9 @@ def _settings(x, given):
         **{k: v for k, v in given.items() if k in _PROTOCOL},
         **({"loss": getattr(loss, "__name__", str(loss))} if loss is not None else {}),
         **({"pixel_weights": True} if weighed else {}),
-        **({"rates": given["rates"]} if given.get("rates") else {}),
+        **{
+            k: given[k] for k in ("rates", "precision") if given.get(k)
+        },  # only where asked for: kept runs have neither
     }
 
 

@@ -16,8 +16,8 @@ def images(n=48, seed=0):
     return x, y
 
 
-def net(dropout=0.2, **norm):
-    training.seed(0)
+def net(dropout=0.2, seed=0, **norm):
+    training.seed(seed)
     x = inputs = L.Input((8, 8, 1))
     x = L.BatchNormalization(**norm)(L.Conv2D(4, 3, use_bias=False)(x))
     x = L.Dropout(dropout)(L.ReLU()(x)) if dropout else L.ReLU()(x)

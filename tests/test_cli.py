@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnbook import cli
+from cnnbook import cli, running
 from cnnbook.project import Project, UserError, machine_path
 
 ROOT = Path(__file__).parents[1]
@@ -338,3 +338,10 @@ def test_machine_paths_are_seen(text):
 @pytest.mark.parametrize("text", ["https://example.org/home/page", "train/val", "a / b", "1/home"])
 def test_other_texts_are_no_machine_path(text):
     assert machine_path(text) is None
+
+
+def test_the_longest_notebooks_start_first_and_before_them_those_never_timed():
+    tasks = [running.Task(Path(f"{name}.ipynb"), {}) for name in ("short", "new", "long", "newer", "none")]
+    seconds = dict(short=3.0, new=None, long=90.0, newer=None, none=0.0)
+    ordered = [task.name for task in running._longest_first(tasks, seconds)]
+    assert ordered == ["new", "newer", "long", "short", "none"]

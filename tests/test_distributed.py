@@ -294,6 +294,11 @@ class Die(keras.callbacks.Callback):
 
 print("here", os.getpid(), os.environ["MASTER_PORT"])
 if not (folder / "died").exists():
+    try:
+        with distributed.saying_plainly():
+            net(seed=rank)
+    except ValueError as error:
+        print("refused:", error)
     keep("whole", run(net(), **measured()))
 keep("again", run(net(), checkpoint=folder / "run.npz", callbacks=[Die()], **measured()))
 """
@@ -305,7 +310,9 @@ def test_two_processes_give_the_numbers_of_one_and_survive_a_kill(one, script, t
     cache = dict(
         JAX_COMPILATION_CACHE_DIR=str(tmp_path / "cache"), JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0"
     )
-    code = distributed.launch(script(PAIR), tmp_path, restarts=1, environment=cache, say=lines.append)
+    code = distributed.launch(
+        script(PAIR), tmp_path, restarts=1, environment={**cache, **QUICK}, say=lines.append
+    )
     assert code == 0, "\n".join(lines)
 
     whole, *others = (kept(tmp_path / f"{name}.npz") for name in ("whole0", "whole1", "again0", "again1"))
@@ -314,6 +321,9 @@ def test_two_processes_give_the_numbers_of_one_and_survive_a_kill(one, script, t
     assert [distance(other, whole) for other in others] == [0, 0, 0]  # both hold one net, the killed run too
     places = [line.split()[2:] for line in lines if line.split()[1:2] == ["here"]]
     assert len(places) == 4
+    refused = [line[4:] for line in lines if "] refused: " in line]
+    assert len(refused) == 2 and refused[0] == refused[1]  # both stop, neither waits for the other
+    assert "different first weights: call keras.utils.set_random_seed with the same number" in refused[0]
     assert not any(_alive(int(pid)) or listens(port) for pid, port in places)
 
 

@@ -1,5 +1,8 @@
 """The switch that computes faster: equal numbers, nothing left behind."""
 
+import contextlib
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -74,3 +77,109 @@ def test_frozen_batch_norm_stays_frozen():
     training.fit(model, x, y, epochs=1, batch_size=16, verbose=False)
     for a, b in zip(before, model.get_layer("bn1").get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_inference_is_fused_too_and_what_was_compiled_before_is_back():
+    model, (x, _) = net(), batches()
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        model.get_layer(f"bn{i}").set_weights(rng.uniform(0.5, 2, (4, 8)))
+    expected = model.predict(x, verbose=0)
+    stock = model.predict_function
+    with fast.computing(model):
+        found = model.predict(x, verbose=0)
+        assert model.predict_function is not stock
+    assert model.predict_function is stock  # compiled before, valid again
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+# ----------------------------------------------------------------------- bfloat16
+
+
+@pytest.fixture
+def quiet():
+    """This processor may be one that warns; see the test of the warning."""
+    with pytest.warns(match="no instructions for bfloat16") if warns() else contextlib.nullcontext():
+        yield
+
+
+def warns():
+    fast._warn_where_bfloat16_is_slow.cache_clear()
+    return fast.multiplies_bfloat16() is False
+
+
+def policies(model):
+    return [layer.dtype_policy.name for layer in fast._layers(model)]
+
+
+def test_bfloat16_trains_nearly_the_same_net_and_leaves_float32(tmp_path, quiet):
+    (plain, plain_history), model, (x, y) = trained(True), net(), batches()
+    before = [(layer.dtype_policy, layer.get_config()) for layer in model.layers]
+    seen = Seen()
+    history = training.fit(model, x, y, epochs=2, batch_size=16, learning_rate=0.05, verbose=False,
+                           precision="mixed_bfloat16", callbacks=[seen])  # fmt: skip
+    assert seen.policies == [
+        *["mixed_bfloat16"] * (len(seen.policies) - 1),
+        "float32",
+    ]  # the last one answers
+    assert seen.answers.dtype == "float32" and np.abs(seen.answers - model.predict(x, verbose=0)).max() > 1e-6
+    assert history.settings["precision"] == "mixed_bfloat16"
+    assert "precision" not in plain_history.settings
+    assert [(layer.dtype_policy, layer.get_config()) for layer in model.layers] == before
+    assert {v.dtype for v in model.weights} == {"float32"}
+    moved, apart = distances(net(), plain), distances(model, plain)
+    assert 0 < apart < 0.1 * moved
+    model.save(tmp_path / "net.keras")
+    again = keras.models.load_model(tmp_path / "net.keras")
+    assert set(policies(again)) == {"float32"}
+    np.testing.assert_array_equal(again.predict(x, verbose=0), model.predict(x, verbose=0))
+
+
+class Seen(keras.callbacks.Callback):
+    """What the net is while it trains."""
+
+    def on_train_end(self, logs=None):
+        self.policies = policies(self.model)
+        self.answers = self.model.predict(batches()[0], verbose=0)
+
+
+def distances(one, other):
+    """The length of the difference of all trained weights."""
+    pairs = zip(one.trainable_variables, other.trainable_variables, strict=True)
+    return float(sum(np.sum((np.asarray(a) - np.asarray(b)) ** 2) for a, b in pairs)) ** 0.5
+
+
+def test_policies_are_back_after_an_error_and_compiled_functions_too(quiet):
+    model, (x, _) = net(), batches()
+    expected = model.predict(x, verbose=0)
+    with pytest.raises(RuntimeError), fast.computing(model, precision="mixed_bfloat16"):
+        assert np.abs(model.predict(x, verbose=0) - expected).max() > 1e-6
+        raise RuntimeError
+    assert set(policies(model)) == {"float32"}
+    np.testing.assert_array_equal(model.predict(x, verbose=0), expected)
+
+
+def test_another_precision_is_refused():
+    message = "precision is None or 'mixed_bfloat16', got 'float16'"
+    with pytest.raises(ValueError, match=message):
+        training.fit(net(), *batches(), epochs=1, verbose=False, precision="float16")
+    with pytest.raises(ValueError, match=message), fast.computing(net(), precision="float16"):
+        pass
+
+
+@pytest.mark.parametrize(
+    "flags, warned", [({"avx2"}, 1), ({"avx2", "avx512_bf16"}, 0), ({"bf16", "asimd"}, 0), (set(), 0)]
+)
+def test_a_processor_without_bfloat16_is_told_once(monkeypatch, flags, warned):
+    monkeypatch.setattr(fast, "processor_flags", lambda: flags)
+    monkeypatch.setattr(keras.distribution, "list_devices", lambda: ["cpu:0"])
+    fast._warn_where_bfloat16_is_slow.cache_clear()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            with fast.computing(net(), precision="mixed_bfloat16"):
+                pass
+    assert len([w for w in said if "no instructions for bfloat16" in str(w.message)]) == warned
+    monkeypatch.setattr(keras.distribution, "list_devices", lambda: ["gpu:0"])
+    assert fast.multiplies_bfloat16() is True
+    fast._warn_where_bfloat16_is_slow.cache_clear()
