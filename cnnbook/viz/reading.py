@@ -23,7 +23,7 @@ logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in reco
 _FLAT = weakref.WeakKeyDictionary()  # inlining adds calls to the shared layers, so each model is inlined once
 
 
-def _flat(model, shape):
+def flat_model(model, shape):
     """The model as one functional graph, its free sizes filled in by the image's."""
     functional = graph._functional(model)
     sides = functional.inputs[0].shape[1:]
@@ -46,7 +46,7 @@ class Net:
     """
 
     def __init__(self, model, shape=None):
-        self.model = _flat(model, shape)
+        self.model = flat_model(model, shape)
         if len(self.model.inputs) != 1 or len(self.model.inputs[0].shape) != 4:
             shapes = [tuple(t.shape[1:]) for t in self.model.inputs]
             raise ValueError(f"{model.name} must take one image (height, width, channels), it takes {shapes}")
