@@ -575,22 +575,22 @@ def diagram(model, *, block=None):
     total = graph.totals(model)
     further = [f"not drawn: {others} layers that lead to further outputs"] * bool(others)
     if letter_u.is_one(layers):
-        page = headed(model.name, total)
+        page = titled(model.name)
         groups, _, bottom = letter_u.draw(page, layers, 52, draw_box, draw_lines)
         found, elements = levels(groups), [e for g in groups for e in g.elements]
-        page.height = legend(page, elements, bottom + 14, further)
+        frame(page, total, elements, bottom + 14, further)
     else:
         elements = named(gates([layers[0], *chain(layers[1:], layers[0])]))
         found = bands(elements)
         for layout in layouts(found):
-            page = headed(model.name, total)
+            page = titled(model.name)
             bottom, told = draw_chain(page, found, 60, layout)
             notes = [
                 "/2: stride; grey numbers: channels",
                 *further,
                 *[IN_SHORT if layout.short else FILTERS] * told,
             ]
-            page.height = legend(page, elements, bottom + 14, notes)
+            frame(page, total, elements, bottom + 14, notes)
             if page.width <= PAGE[0] and page.height <= PAGE[1]:
                 break
     blocks = [name_of(e) for e in single(elements) if not isinstance(e, Layer)]
@@ -606,18 +606,18 @@ FILTERS = "pale: filters of the branches, in the order of the block drawn before
 IN_SHORT = "in short, to fit a page; pale: the numbers of a block's layers, a line for each branch"
 
 
-def headed(name, total):
-    """A new page with the net's name and size on top."""
+def titled(name):
+    """A new page with the net's name on top."""
     page = Page()
     page.words(14, 22, name, 15, "start", bold=True)
-    head = [f"{total['params']:,} parameters"]
-    head += [] if total["macs"] is None else [f"{total['macs']:,} multiply-adds"]
-    page.words(14, 39, ", ".join(head), 10, "start", GREY)
     return page
 
 
-def legend(page, elements, y, notes):
-    """What the colours say, and notes; gives the page's height."""
+def frame(page, total, elements, y, notes):
+    """Above the net's size, from `y` on the legend: what the colours say, and notes. Sets the page's height."""
+    head = [f"{total['params']:,} parameters"]
+    head += [] if total["macs"] is None else [f"{total['macs']:,} multiply-adds"]
+    page.words(14, 39, ", ".join(head), 10, "start", GREY)
     shown = [x.kind for e in elements for x in e.layers]
     marks = [kind for kind in FILLS if kind in shown and kind not in ("input", "quiet")]
     x = 14
@@ -629,7 +629,7 @@ def legend(page, elements, y, notes):
             page.rect(x, y - 5, 10, 10, fill=FILLS[kind], radius=5 if kind == "merge" else 2)
         page.words(x + (15 if kind else 0), y, text, 9.5, "start", GREY)
         x += wide + 12
-    return y + 16
+    page.height = y + 16
 
 
 def in_words(elements):
