@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import layers as L
 
-from ..graph import stage_of
+from ..graph import PREPROCESSING, stage_of
 from . import style
 from .maps import _convolution, _kernels
 from .picture import bare, heat_scale
@@ -240,7 +240,7 @@ class Browser(Replay):
 
 def stage_ends(net, most=16):
     """The last map of each stage, by name; of more than `most` stages as many, evenly chosen."""
-    quiet = (L.InputLayer, L.ZeroPadding2D, L.Cropping2D, L.Rescaling, L.Normalization)
+    quiet = (L.InputLayer, L.ZeroPadding2D, L.Cropping2D, *PREPROCESSING)
     maps = [
         r for r in net.rows if len(r.output_shape) == 3 and r.local and not isinstance(r.operation, quiet)
     ]
