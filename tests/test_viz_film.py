@@ -121,6 +121,15 @@ def test_a_long_training_keeps_few_frames():
     assert film.kernels is None and "val_loss" not in film.losses
 
 
+def test_one_strong_frame_does_not_darken_the_others():
+    film = viz.Film(None, "conv1")
+    maps = np.abs(nets.image((5, 8, 8, 2)))
+    film.maps, film.epochs = {"conv1": np.concatenate([100 * maps[:1], maps[1:]])}, [0, 1, 2, 3, 4]
+    (strip,) = film._strips().values()
+    spreads = strip.std((1, 2)).max(-1)
+    assert spreads[1:].min() > 0.1 and strip.shape[0] == 5
+
+
 def test_large_maps_are_averaged_down():
     maps = np.arange(100 * 100, dtype="float32").reshape(100, 100, 1)
     found = films._reduced(maps)

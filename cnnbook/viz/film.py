@@ -111,12 +111,16 @@ class Film(keras.callbacks.Callback, Replay):
         return super()._repr_png_() if self.epochs else None
 
     def _strips(self):
-        """{title: (frames, height, width, 3) pictures}, one colour scale for all frames."""
+        """{title: (frames, height, width, 3) pictures}, one colour scale for all frames: that of the middle one in strength,
+        for in a new net, whose batch norm has seen no image, the maps may be many times as strong."""
         import matplotlib.pyplot as plt
 
         strips = {}
         for name, maps in self.maps.items():
-            cmap, low, top = heat_scale(maps)
+            signed = bool(maps.min() < 0)
+            cmap = heat_scale(maps, signed)[0]
+            top = float(np.median([heat_scale(frame, signed)[2] for frame in maps]))
+            low = -top if signed else 0
             painted = plt.get_cmap(cmap)(plt.Normalize(low, top)(maps.transpose(0, 3, 1, 2)))[..., :3]
             strips[f"{name}, maps 0 to {maps.shape[-1] - 1}"] = np.array([_strip(frame) for frame in painted])
         if self.kernels is not None:
