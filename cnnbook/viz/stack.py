@@ -27,7 +27,8 @@ KINDS = {
 _GLOBAL = (L.GlobalAveragePooling2D, L.GlobalMaxPooling2D)
 _NO_BOX = (
     *(L.Activation, L.ReLU, L.LeakyReLU, L.PReLU, L.ELU, L.Softmax, L.BatchNormalization, L.Identity),
-    *(L.Dropout, L.SpatialDropout2D, L.ZeroPadding2D, L.Cropping2D, L.Flatten, L.Reshape),
+    *(L.Dropout, L.SpatialDropout2D, L.GaussianNoise, L.GaussianDropout, L.AlphaDropout),
+    *(L.ZeroPadding2D, L.Cropping2D, L.Flatten, L.Reshape),
     *graph.PREPROCESSING,
 )
 _MERGES = (L.Add, L.Multiply, L.Average, L.Maximum, L.Concatenate, L.Subtract)
