@@ -150,7 +150,7 @@ class Film(keras.callbacks.Callback, Replay):
             curve.plot(range(1, len(values) + 1), values, color=color, label=name, linewidth=1.4)
         curve.set(xlabel="epoch", ylabel="loss", xlim=(-0.3, max(self.epochs[-1], 1) + 0.3))
         if self.losses:
-            curve.legend(loc="upper right", fontsize=8, frameon=False)
+            curve.legend(loc="upper right", fontsize=8, framealpha=1, edgecolor="none")
         drawn = [curve.axvline(self.epochs[-1], color="#555555", linewidth=1.2), curve]
         for (title, strip), row in zip(strips.items(), rows, strict=True):
             drawn.append(row.imshow(strip[-1]))
