@@ -88,7 +88,16 @@ def _merge(fields):
 
 # --------------------------------------------------------------------------- what the operations do
 
-_PREPROCESSING = (L.Rescaling, L.Normalization)
+# Augmentation inside a net rests outside training, and the net is read at rest. Not RandomCrop, which cuts then, too.
+AT_REST = (
+    L.RandomFlip,
+    L.RandomRotation,
+    L.RandomTranslation,
+    L.RandomZoom,
+    L.RandomContrast,
+    L.RandomBrightness,
+)
+PREPROCESSING = (L.Rescaling, L.Normalization, *AT_REST)
 _POINTWISE = (
     *(L.Activation, L.ReLU, L.LeakyReLU, L.PReLU, L.ELU, L.BatchNormalization, L.Identity),
     *(
@@ -97,9 +106,8 @@ _POINTWISE = (
         L.GaussianNoise,
         L.GaussianDropout,
         L.AlphaDropout,
-        L.Rescaling,
-        L.Normalization,
     ),
+    *PREPROCESSING,
 )
 _MERGES = (L.Add, L.Subtract, L.Multiply, L.Average, L.Maximum, L.Minimum, L.Concatenate)
 _POINTWISE_OPS = {
@@ -421,7 +429,7 @@ class Endpoints(dict):
     model = None
 
 
-_NOT_COUNTED = (L.InputLayer, L.ZeroPadding2D, L.Cropping2D, *_PREPROCESSING)
+_NOT_COUNTED = (L.InputLayer, L.ZeroPadding2D, L.Cropping2D, *PREPROCESSING)
 
 
 def features(model):

@@ -302,7 +302,7 @@ def fit(
             optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
         metrics = [_accuracy(model), *([_mean_iou(model)] if dense else [])]
         model.compile(
-            optimizer, [_loss(model, loss)] * heads if heads > 1 else _loss(model, loss),
+            optimizer, [loss_of(model, loss)] * heads if heads > 1 else loss_of(model, loss),
             metrics=[metrics, *[[]] * (heads - 1)] if heads > 1 else metrics,
             jit_compile=keras.backend.backend() == "jax",
         )  # fmt: skip
@@ -366,7 +366,7 @@ def _plain(key, prefix):
     return key if kept else validation + rest[len(prefix) :]
 
 
-def _loss(model, loss):
+def loss_of(model, loss=None):
     """The loss of one output: what was asked for, else cross-entropy as the output's activation wants it."""
     if loss is not None:
         return loss

@@ -5,13 +5,16 @@ import itertools
 import keras
 import nets
 import pytest
+import zoo
 from keras import layers as L
 
 from cnnbook import blocks, graph, models, viz
-from cnnbook.viz import letter_u, structure
+from cnnbook.viz import architecture, letter_u, structure
 from cnnbook.viz.drawing import Line, Rect, Words
 
 BUILDERS = ("ResNet50", "GoogLeNet", "DenseNet121", "UNet", "MobileNetV3Small")
+# Those that have most to say: they are set closer, or told in words in part.
+LARGE = ("SKNet50", "ResNeSt50", "InceptionV3", "InceptionV4", "EfficientNetB0", "ShuffleNetV2", "DeconvNet")
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +24,10 @@ def drawn():
 
     def draw(name):
         if name not in made:
-            made[name] = viz.diagram(graph.blueprint(getattr(models, name)))
+            size = {
+                key: zoo.SMALL[name][key] for key in ("depth", "growth") if key in zoo.SMALL.get(name, ())
+            }
+            made[name] = viz.diagram(graph.blueprint(getattr(models, name), **size))
         return made[name]
 
     return draw
@@ -45,7 +51,12 @@ def inside(a, b):
     return a[0] >= b[0] and a[1] >= b[1] and a[2] <= b[2] and a[3] <= b[3]
 
 
-@pytest.mark.parametrize("name", BUILDERS)
+OTHERS = sorted({*models.BUILDERS} - {*BUILDERS, *LARGE})
+
+
+@pytest.mark.parametrize(
+    "name", [*BUILDERS, *LARGE, *(pytest.param(n, marks=pytest.mark.every_variant) for n in OTHERS)]
+)
 def test_nothing_lies_on_anything_else(drawn, name):
     page = drawn(name).page
     rects, words = [r for r in page.of(Rect) if r.of is not None], page.of(Words)
@@ -61,7 +72,13 @@ def test_nothing_lies_on_anything_else(drawn, name):
         assert all(inside((left, top + 3, right, bottom - 3), r.box) for r in home), word.text
     for x, y in (point for line in page.of(Line) for point in line.points):
         assert 0 <= x <= page.width and 0 <= y <= page.height
-    assert page.width <= 1060 and page.height <= 1100  # one page
+    assert page.width <= architecture.PAGE[0] and page.height <= architecture.PAGE[1]
+
+
+@pytest.mark.parametrize("name", [n for n in LARGE if n != "DeconvNet"])
+def test_rows_hold_every_parameter(drawn, name):
+    total = graph.totals(graph.blueprint(getattr(models, name)))["params"]
+    assert sum(row["params"] for row in drawn(name).rows) == total
 
 
 def test_resnet_50_is_table_1(drawn):
@@ -197,6 +214,25 @@ def test_squeeze_and_excitation_is_one_box():
     assert (
         boxes(net, "squeeze") == 1 and net.blocks == ["conv2_block1", "conv2_block2"] and "×2" in texts(net)
     )
+
+
+def test_what_is_left_out_of_a_large_net_is_told(drawn):
+    """A block in words has its numbers, in the order of its branches, and the legend says that this is in short."""
+    for name in ("SKNet50", "InceptionV4"):
+        assert sum(t == architecture.IN_SHORT for t in texts(drawn(name))) == 1
+    select = drawn("SKNet50")
+    assert "256 → (256 in 32 | 256 in 32) → attention → 256 → 512" in texts(select)
+    assert (
+        boxes(select, "sum splits") == 3 and select.blocks[-1] == "conv5_block3"
+    )  # one drawn for each kind of block
+    assert [t for t in texts(select) if t.startswith("×")] == ["×2", "×3", "×5", "×2"]
+    fourth = drawn("InceptionV4")
+    assert {"192 → 224 → 256, /2", "384, /2", "192 → 192, /2"} <= set(texts(fourth))
+    assert (
+        boxes(fourth, "concat") == 3 + 2
+    )  # the three kinds of block are drawn, the last with two concatenations inside
+    shown = drawn("EfficientNetB0")
+    assert architecture.IN_SHORT not in texts(shown) and boxes(shown, "squeeze") == 12  # closer is enough
 
 
 def test_one_block_layer_by_layer():

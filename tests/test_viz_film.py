@@ -45,6 +45,11 @@ def page(html):
     return [base64.b64decode(f) for f in json.loads(frames)], json.loads(labels)
 
 
+def controls(html):
+    """What the page's script puts below the picture."""
+    return json.loads(re.search(r'row\.innerHTML = (".*?");\n', html)[1])
+
+
 def test_frames_are_what_the_net_was(trained):
     model, x, film, history, start = trained
     assert film.epochs == [0, 1, 2, 3] and film.labels == ["before training", "epoch 1", "epoch 2", "epoch 3"]
@@ -92,7 +97,9 @@ def test_the_page_needs_nothing_but_itself(trained):
     assert (
         f"{film.sentence}</p>" in first and "the training loss goes from" in film.sentence
     )  # and what happens
-    assert "hidden" in first.split("cnnbook-replay-row")[1][:10] and 'type="range"' in first
+    assert "<button" not in first and "<input" not in first  # nothing to press where no script runs
+    assert '<div class="cnnbook-replay-row"></div>' in first
+    assert "<button" in controls(html) and 'type="range" min="0" max="3" value="3"' in controls(html)
     for needed in ("prefers-reduced-motion", "ArrowLeft", "ArrowRight", "aria-valuetext", "Pause"):
         assert needed in script
     assert film._repr_png_().startswith(b"\x89PNG") and repr(film) == f"Film: {film.alt}"
@@ -112,6 +119,15 @@ def test_a_long_training_keeps_few_frames():
     training.fit(small(), x, y, epochs=9, callbacks=[film], verbose=False)
     assert film.epochs == [0, 3, 6, 9] and len(film.losses["loss"]) == 9 and len(film.array) == 4
     assert film.kernels is None and "val_loss" not in film.losses
+
+
+def test_one_strong_frame_does_not_darken_the_others():
+    film = viz.Film(None, "conv1")
+    maps = np.abs(nets.image((5, 8, 8, 2)))
+    film.maps, film.epochs = {"conv1": np.concatenate([100 * maps[:1], maps[1:]])}, [0, 1, 2, 3, 4]
+    (strip,) = film._strips().values()
+    spreads = strip.std((1, 2)).max(-1)
+    assert spreads[1:].min() > 0.1 and strip.shape[0] == 5
 
 
 def test_large_maps_are_averaged_down():
@@ -147,7 +163,8 @@ def test_the_field_explorer_has_the_boxes_of_receptive_field():
     html = found._repr_html_()
     layers = json.loads(re.search(r"var layers = (\[.*?\]), side = \[16, 20\];", html)[1])
     assert [layer["name"] for layer in layers] == list(found.fields) and layers[2]["stride"] == [2, 2]
-    assert "http" not in html and len(html) < 20_000 and html.count("<option") == 3
+    assert "http" not in html and len(html) < 20_000 and controls(html).count("<option") == 3
+    assert "<select" not in html  # nothing to choose where no script runs
     assert "Without scripts: the middle unit of conv1_relu." in html and found.sentence in html
     assert found._repr_png_().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="has no map"):

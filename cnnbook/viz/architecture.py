@@ -4,9 +4,11 @@ A row for each map size, boxes for layers, frames for blocks with their shortcut
 that enlarge their maps again (U-Net, FCN) stand as a U, a level for each stride. `block=` draws one block, layer by layer.
 """
 
+from dataclasses import dataclass, replace
+
 from .. import graph, tables
 from . import letter_u
-from .drawing import FILLS, GREY, RULE, WORDS, Page, Rect, ink_on, side_by_side, width
+from .drawing import FILLS, GREY, RULE, WORDS, Page, ink_on, side_by_side, width
 from .picture import Picture
 from .structure import (
     Layer,
@@ -26,7 +28,36 @@ from .structure import (
 
 # --------------------------------------------------------------------------- series and branches on a page
 
-GAP, FORK, ROUND = 14, 12, 9  # pixels: an arrow, the room in which branches part, the radius of a sum
+ROUND = 9  # pixels: the radius of a sum
+PAGE = 1060, 1100  # the widest and the highest a net's diagram may be
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How closely a chain is set, in pixels. gap: an arrow; fork: where branches part; room: above and below a line;
+    most: the widest line of units. short: whether any block is told in words where one like it was drawn before, not only
+    those of three branches. told: the keys of blocks that are told in words though no other is like them."""
+
+    gap: int = 14
+    fork: int = 12
+    room: int = 11
+    most: int = 724
+    short: bool = False
+    told: tuple = ()
+
+
+def layouts(found):
+    """Layouts for these bands, ever shorter: set closer, then in words what is like another block, then one block after the
+    other, the smallest first, so that those with most to see are drawn longest."""
+    yield Layout()
+    close = Layout(gap=12, fork=10, room=6, most=786)
+    yield close
+    yield replace(close, short=True)
+    inner = (e.elements if isinstance(e, Repeat) else [e] for band in found for e in band.elements)
+    blocks = [elements[0] for elements in inner if len(elements) == 1 and in_short(elements[0], 1)]
+    keys = list(dict.fromkeys(b.key(False) for b in sorted(blocks, key=lambda b: len(b.layers))))
+    for n in range(1, len(keys) + 1):
+        yield replace(close, short=True, told=tuple(keys[:n]))
 
 
 class Flow:
@@ -36,8 +67,8 @@ class Flow:
     the right side of the page, where the shortcut of Fig. 5 in the ResNet paper is.
     """
 
-    def __init__(self, page, down=False):
-        self.page, self.down = page, down
+    def __init__(self, page, down=False, layout=Layout()):
+        self.page, self.down, self.gap, self.fork = page, down, layout.gap, layout.fork
 
     def at(self, a, c):
         return (-c, a) if self.down else (a, c)
@@ -74,7 +105,7 @@ class Flow:
             wide, high = tangle_size(element)
             return (high, wide / 2, wide / 2) if self.down else (wide, high / 2, high / 2)
         arms, offsets = self.arms(element)
-        along = 2 * FORK + max(a for a, _, _ in arms) + (2 * ROUND if element.merge else 0)
+        along = 2 * self.fork + max(a for a, _, _ in arms) + (2 * ROUND if element.merge else 0)
         before = max(b - o for (_, b, _), o in zip(arms, offsets, strict=True))
         after = max(b + o for (_, _, b), o in zip(arms, offsets, strict=True))
         if is_bar(element.merge):  # it reaches a little beyond the outermost branches
@@ -86,7 +117,7 @@ class Flow:
             return 0, 0, 0
         sizes = [self.measure(e) for e in elements]
         return (
-            sum(s[0] for s in sizes) + GAP * (len(sizes) - 1),
+            sum(s[0] for s in sizes) + self.gap * (len(sizes) - 1),
             max(s[1] for s in sizes),
             max(s[2] for s in sizes),
         )
@@ -154,19 +185,19 @@ class Flow:
         """Elements one after another, arrows between."""
         for i, element in enumerate(elements):
             if i:
-                self.line((a, c), (a + GAP, c), arrow=not isinstance(element, Parallel))
-                a += GAP
+                self.line((a, c), (a + self.gap, c), arrow=not isinstance(element, Parallel))
+                a += self.gap
             a = self.draw(element, a, c)
         return a
 
     def parallel(self, element, a, c):
         arms, offsets = self.arms(element)
         inner = max(length for length, _, _ in arms)
-        end = a + 2 * FORK + inner
+        end = a + 2 * self.fork + inner
         bar = is_bar(element.merge)
         for branch, (length, _, _), offset in zip(element.branches, arms, offsets, strict=True):
             y = c + offset
-            start = a + FORK + (inner - length) / 2
+            start = a + self.fork + (inner - length) / 2
             way = [(a, c)] + ([(a + 4, c), (a + 4, y)] if offset else [])
             if element.merge is None:
                 exit_ = [(end - 4, y), (end - 4, c), (end, c)] if offset else [(end, c)]
@@ -232,40 +263,47 @@ def draw_tangle(page, element, x, y):
     draw_lines(page, tangle_lines(element), x, y, element)
 
 
-def in_short(element):
-    """A block of branches in a line for each: the numbers of its layers; None where that cannot be told."""
-    if not isinstance(element, Parallel) or len(element.branches) < 3:
+def in_short(element, least=3):
+    """A block of at least `least` branches in a line for each: the numbers of its layers; None where that cannot be told."""
+    branches = element.branches if isinstance(element, Parallel) else []
+    branches = [element.elements] if isinstance(element, Series) else branches
+    if len(branches) < least:
         return None
-    return [" → ".join(_short(e) for e in branch) or "identity" for branch in element.branches]
+    return [" → ".join(_short(e) for e in branch) or "identity" for branch in branches]
 
 
 def _short(element):
     if isinstance(element, Layer):
+        if element.kind in ("gate", "attention"):
+            return element.kind
         return "pool" if element.kind == "pool" else element.numbers or element.what
     if isinstance(element, Parallel):
         return "(" + " | ".join(" → ".join(_short(e) for e in b) or "=" for b in element.branches) + ")"
+    if isinstance(element, Series):
+        return " → ".join(map(_short, element.elements))
     return element.name
 
 
 # --------------------------------------------------------------------------- the chain, a row for each size
 
 LEFT, PAD, LINK, CAPTION = 92, 7, 30, 15
-MOST = 724  # the widest row of units
 
 
 class Unit:
     """An element of a row: a layer, or a block with its frame, its name and how often it comes."""
 
-    def __init__(self, element, seen):
-        self.element, flow = element, Flow(None)
+    def __init__(self, element, seen, layout):
+        self.element, self.layout, flow = element, layout, Flow(None, layout=layout)
         self.inner = element.elements if isinstance(element, Repeat) else [element]
         self.times = element.times if isinstance(element, Repeat) else 1
         self.framed = self.times > 1 or not isinstance(element, Layer)
-        self.short, key = None, None
-        if len(self.inner) == 1 and in_short(self.inner[0]):
+        self.short = None
+        lines = in_short(self.inner[0], 1 if layout.short else 3) if len(self.inner) == 1 else None
+        if lines:
             key = self.inner[0].key(False)
-            self.short = in_short(self.inner[0]) if key in seen else None
+            self.short = lines if key in seen or key in layout.told else None
             seen.add(key)
+        self.in_numbers = self.short is not None
         if len(self.inner) == 1 and isinstance(self.inner[0], Tangle):
             self.short = tangle_lines(self.inner[0])
         if self.short:
@@ -283,7 +321,7 @@ class Unit:
 
     def draw(self, page, x, y):
         """Draws it with the line of data at height y; gives where the line enters and leaves."""
-        flow = Flow(page)
+        flow = Flow(page, layout=self.layout)
         if not self.framed:
             return x, flow.run(self.inner, x, y)
         top = y - self.up + CAPTION
@@ -377,14 +415,14 @@ def single(elements):
     return [e for element in elements for e in (element.all if isinstance(element, Repeat) else [element])]
 
 
-def draw_chain(page, found, top):
-    """Bands from the top down; gives the bottom."""
+def draw_chain(page, found, top, layout):
+    """Bands from the top down; gives the bottom, and whether blocks are told by their numbers."""
     seen, lines = set(), []  # lines: (band, its first line?, units)
     for band in found:
         line, used = [], 0
         for element in band.elements:
-            unit = Unit(element, seen)
-            if line and used + LINK + unit.width > MOST:
+            unit = Unit(element, seen, layout)
+            if line and used + LINK + unit.width > layout.most:
                 lines.append((band, line))
                 line, used = [], 0
             used += unit.width + (LINK if line else 0)
@@ -405,7 +443,7 @@ def draw_chain(page, found, top):
             page.line((10, y), (page.width - 10, y), color="#D5D5D5", width=0.8)
             up = max(up, 26)
             down = max(down, 26) if final else down
-        room = 11
+        room = layout.room
         middle = y + room + up
         if first:
             size = "vector" if band.last.size is None else times(band.last.size)
@@ -434,7 +472,7 @@ def draw_chain(page, found, top):
             x += unit.width + LINK
         y = middle + down + room
     page.line((10, y), (page.width - 10, y), color="#D5D5D5", width=0.8)
-    return y
+    return y, any(unit.in_numbers for _, units in lines for unit in units)
 
 
 # --------------------------------------------------------------------------- one block, layer by layer
@@ -519,14 +557,15 @@ class Diagram(Picture):
 
 def diagram(model, *, block=None):
     """The network on one page: a row for each size of its maps, blocks in frames, repeats once; what a unit sees, and
-    parameters, beside. A net that enlarges its maps again is drawn as a U.
+    parameters, beside. A net that enlarges its maps again is drawn as a U. One that would not fit the page (`PAGE`) is set
+    closer, then its blocks are told in words where one like them is drawn, and the legend says so.
 
     model: functional, Sequential or nested; `graph.blueprint(ResNet152)` needs no memory. block: the name of one block,
     "conv4_block2" (the beginning of its layers' names, or a layer inside it): that block alone, every layer of it. Shows
     itself as SVG, and as PNG where SVG is not trusted.
     """
-    page = Page()
     if block is not None:
+        page = Page()
         layers = of_block(boxes(model, everything=True)[0], block, model.name)
         title = label(layers)
         elements = draw_block(page, layers, title)
@@ -534,23 +573,26 @@ def diagram(model, *, block=None):
         return Diagram(model.name, page, [], [title], alt)
     layers, others = boxes(model)
     total = graph.totals(model)
-    page.words(14, 22, model.name, 15, "start", bold=True)
+    further = [f"not drawn: {others} layers that lead to further outputs"] * bool(others)
     if letter_u.is_one(layers):
+        page = titled(model.name)
         groups, _, bottom = letter_u.draw(page, layers, 52, draw_box, draw_lines)
         found, elements = levels(groups), [e for g in groups for e in g.elements]
+        frame(page, total, elements, bottom + 14, further)
     else:
         elements = named(gates([layers[0], *chain(layers[1:], layers[0])]))
         found = bands(elements)
-        bottom = draw_chain(page, found, 60)
-    head = [f"{total['params']:,} parameters"]
-    head += [] if total["macs"] is None else [f"{total['macs']:,} multiply-adds"]
-    page.words(14, 39, ", ".join(head), 10, "start", GREY)
-    notes = [] if letter_u.is_one(layers) else ["/2: stride; grey numbers: channels"]
-    if others:
-        notes.append(f"not drawn: {others} layers that lead to further outputs")
-    if any(in_short(r.of) and r.fill == SHORT for r in page.of(Rect)):
-        notes.append("pale: filters of the branches, in the order of the block drawn before them")
-    page.height = legend(page, elements, bottom + 14, notes)
+        for layout in layouts(found):
+            page = titled(model.name)
+            bottom, told = draw_chain(page, found, 60, layout)
+            notes = [
+                "/2: stride; grey numbers: channels",
+                *further,
+                *[IN_SHORT if layout.short else FILTERS] * told,
+            ]
+            frame(page, total, elements, bottom + 14, notes)
+            if page.width <= PAGE[0] and page.height <= PAGE[1]:
+                break
     blocks = [name_of(e) for e in single(elements) if not isinstance(e, Layer)]
     alt = f"Diagram of {model.name}. " + "; ".join(
         f"{'vector' if band.last.size is None else times(band.last.size)}: {in_words(band.elements)}"
@@ -559,8 +601,23 @@ def diagram(model, *, block=None):
     return Diagram(model.name, page, [band.record() for band in found], blocks, alt)
 
 
-def legend(page, elements, y, notes):
-    """What the colours say, and notes; gives the page's height."""
+# What the legend says of blocks that are told in words.
+FILTERS = "pale: filters of the branches, in the order of the block drawn before them"
+IN_SHORT = "in short, to fit a page; pale: the numbers of a block's layers, a line for each branch"
+
+
+def titled(name):
+    """A new page with the net's name on top."""
+    page = Page()
+    page.words(14, 22, name, 15, "start", bold=True)
+    return page
+
+
+def frame(page, total, elements, y, notes):
+    """Above the net's size, from `y` on the legend: what the colours say, and notes. Sets the page's height."""
+    head = [f"{total['params']:,} parameters"]
+    head += [] if total["macs"] is None else [f"{total['macs']:,} multiply-adds"]
+    page.words(14, 39, ", ".join(head), 10, "start", GREY)
     shown = [x.kind for e in elements for x in e.layers]
     marks = [kind for kind in FILLS if kind in shown and kind not in ("input", "quiet")]
     x = 14
@@ -572,7 +629,7 @@ def legend(page, elements, y, notes):
             page.rect(x, y - 5, 10, 10, fill=FILLS[kind], radius=5 if kind == "merge" else 2)
         page.words(x + (15 if kind else 0), y, text, 9.5, "start", GREY)
         x += wide + 12
-    return y + 16
+    page.height = y + 16
 
 
 def in_words(elements):

@@ -12,12 +12,14 @@ INK, GREY, RULE = "#1A1A1A", "#5F5F5F", "#8A8A8A"
 FILLS = {
     **{kind: fill for kind, (fill, _) in KINDS.items()},
     "gate": "#009E73",
+    "attention": "#009E73",
     "quiet": "#F2F2F2",  # activations and the like
     "merge": "#FFFFFF",
 }
 WORDS = {
     **{kind: words for kind, (_, words) in KINDS.items()},
     "gate": "squeeze-and-excitation",
+    "attention": "attention over splits",
     "merge": "merge of branches",
 }
 FAMILY = "DejaVu Sans, Verdana, Helvetica, Arial, sans-serif"
@@ -25,7 +27,7 @@ FAMILY = "DejaVu Sans, Verdana, Helvetica, Arial, sans-serif"
 
 def ink_on(kind):
     """The colour of words on a box."""
-    return "#FFFFFF" if kind in ("conv", "gate") else INK
+    return "#FFFFFF" if kind in ("conv", "gate", "attention") else INK
 
 
 def width(words, size=10.5, bold=False):

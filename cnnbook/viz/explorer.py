@@ -17,8 +17,9 @@ _SCRIPT = """
   document.querySelectorAll(".%(name)s:not([data-ready])").forEach(function (box) {
     box.setAttribute("data-ready", "");
     var stage = box.querySelector(".cnnbook-field-image"), frame = box.querySelector(".cnnbook-field-box");
-    var row = box.querySelector(".cnnbook-field-row"), choice = row.querySelector("select");
-    var words = row.querySelector("output"), unit = null;
+    var row = box.querySelector(".cnnbook-field-row");
+    row.innerHTML = %(controls)s;
+    var choice = row.querySelector("select"), words = row.querySelector("output"), unit = null;
     function clip(value, low, high) { return Math.max(low, Math.min(high, value)); }
     function show(at) {
       var layer = layers[+choice.value], edges = [];
@@ -51,8 +52,7 @@ _SCRIPT = """
     });
     choice.addEventListener("change", function () { show(middle()); });
     box.querySelector(".cnnbook-field-still").hidden = true;
-    row.hidden = false;
-    row.style.display = "flex";
+    row.style.cssText = "display:flex;flex-wrap:wrap;gap:0.2rem 0.8rem;margin-bottom:0.4rem";
     show(middle());
   });
 })();
@@ -114,17 +114,18 @@ class FieldExplorer(Picture):
         names = list(self.fields)
         layers = _json([dict(f, name=name) for name, f in self.fields.items()])
         name = "cnnbook-field-" + hashlib.sha256((image + layers).encode()).hexdigest()[:10]
-        script = _SCRIPT % dict(layers=layers, name=name, high=high, wide=wide)
+        options = "".join(f'<option value="{i}">{escape(n)}</option>' for i, n in enumerate(names))
+        # made by the script, as in Replay
+        controls = _json(f'<select aria-label="Layer">{options}</select><output aria-live="polite"></output>')
+        script = _SCRIPT % dict(layers=layers, name=name, high=high, wide=wide, controls=controls)
         top, left, bottom, right = np.clip(self.array[0], 0, [high, wide, high, wide])
         place = (
             f"top:{100 * top / high:.2f}%;left:{100 * left / wide:.2f}%;height:{100 * (bottom - top) / high:.2f}%;"
             f"width:{100 * (right - left) / wide:.2f}%"
         )
-        options = "".join(f'<option value="{i}">{escape(n)}</option>' for i, n in enumerate(names))
         return (
-            f'<div class="cnnbook-field {name}" style="max-width:420px">'
-            f'<div class="cnnbook-field-row" hidden style="gap:0.8rem;flex-wrap:wrap"><select aria-label="Layer">{options}'
-            f'</select><output aria-live="polite"></output></div>'
+            f'<div class="cnnbook-field {name}" style="max-width:420px;break-inside:avoid">'
+            '<div class="cnnbook-field-row"></div>'
             f'<div class="cnnbook-field-image" tabindex="0" style="position:relative;overflow:hidden;touch-action:none">'
             f'<img src="data:image/png;base64,{image}" alt="{escape(self.alt, True)}" '
             f'style="width:100%;display:block;padding:0;border-radius:0;image-rendering:pixelated">'

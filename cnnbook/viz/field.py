@@ -11,7 +11,7 @@ import numpy as np
 from keras import layers as L
 from keras import ops
 
-from .. import gradients
+from .. import gradients, graph
 from . import style
 from .picture import Picture, bare
 from .reading import before_activation, prepare, twin
@@ -164,8 +164,7 @@ _THROUGH = (
     L.ELU,
     L.Softmax,
     L.BatchNormalization,
-    L.Rescaling,
-    L.Normalization,
+    *graph.PREPROCESSING,
 )
 _KERNELS = ("_kernel", "kernel", "depthwise_kernel", "pointwise_kernel")
 

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import layers as L
 
-from ..graph import stage_of
+from ..graph import PREPROCESSING, stage_of
 from . import style
 from .maps import _convolution, _kernels
 from .picture import bare, heat_scale
@@ -111,12 +111,16 @@ class Film(keras.callbacks.Callback, Replay):
         return super()._repr_png_() if self.epochs else None
 
     def _strips(self):
-        """{title: (frames, height, width, 3) pictures}, one colour scale for all frames."""
+        """{title: (frames, height, width, 3) pictures}, one colour scale for all frames: that of the middle one in strength,
+        for in a new net, whose batch norm has seen no image, the maps may be many times as strong."""
         import matplotlib.pyplot as plt
 
         strips = {}
         for name, maps in self.maps.items():
-            cmap, low, top = heat_scale(maps)
+            signed = bool(maps.min() < 0)
+            cmap = heat_scale(maps, signed)[0]
+            top = float(np.median([heat_scale(frame, signed)[2] for frame in maps]))
+            low = -top if signed else 0
             painted = plt.get_cmap(cmap)(plt.Normalize(low, top)(maps.transpose(0, 3, 1, 2)))[..., :3]
             strips[f"{name}, maps 0 to {maps.shape[-1] - 1}"] = np.array([_strip(frame) for frame in painted])
         if self.kernels is not None:
@@ -146,7 +150,7 @@ class Film(keras.callbacks.Callback, Replay):
             curve.plot(range(1, len(values) + 1), values, color=color, label=name, linewidth=1.4)
         curve.set(xlabel="epoch", ylabel="loss", xlim=(-0.3, max(self.epochs[-1], 1) + 0.3))
         if self.losses:
-            curve.legend(loc="upper right", fontsize=8)
+            curve.legend(loc="upper right", fontsize=8, framealpha=1, edgecolor="none")
         drawn = [curve.axvline(self.epochs[-1], color="#555555", linewidth=1.2), curve]
         for (title, strip), row in zip(strips.items(), rows, strict=True):
             drawn.append(row.imshow(strip[-1]))
@@ -240,7 +244,7 @@ class Browser(Replay):
 
 def stage_ends(net, most=16):
     """The last map of each stage, by name; of more than `most` stages as many, evenly chosen."""
-    quiet = (L.InputLayer, L.ZeroPadding2D, L.Cropping2D, L.Rescaling, L.Normalization)
+    quiet = (L.InputLayer, L.ZeroPadding2D, L.Cropping2D, *PREPROCESSING)
     maps = [
         r for r in net.rows if len(r.output_shape) == 3 and r.local and not isinstance(r.operation, quiet)
     ]

@@ -99,7 +99,7 @@ def draw(page, layers, top, draw_box, draw_lines):
     wide = max([WIDE, *(width(words, bold=True) + 10 for words in texts)])
     ranks = max(g.rank for g in groups) or 1
     step = max(
-        min(wide - 24, (960 - wide) / ranks), wide / 2 + 30
+        min(wide - 24, (960 - wide) / ranks), wide / 2 + 26
     )  # a page's width, room for the arrow between two
     crowded = len(skips) > len({g.stride for g in groups})
     places, y = {}, top

@@ -7,7 +7,7 @@ import numpy as np
 from keras import layers as L
 from keras import ops
 
-from ..graph import stage_of
+from ..graph import PREPROCESSING, stage_of
 from . import style
 from .picture import Picture, bar, bare, grid, heat_scale, tiles
 from .reading import Net, prepare
@@ -194,7 +194,7 @@ def filters(model, layer, *, outputs=None, inputs=None, bgr=False):
 def _is_image(net, name):
     """Whether a layer hands the image on: the input, or padding and scaling of it."""
     while name != net.input:
-        if not isinstance(net[name].operation, (L.ZeroPadding2D, L.Rescaling, L.Normalization)):
+        if not isinstance(net[name].operation, (L.ZeroPadding2D, *PREPROCESSING)):
             return False
         name = net[name].inputs[0]
     return True

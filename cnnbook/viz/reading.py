@@ -23,7 +23,7 @@ logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in reco
 _FLAT = weakref.WeakKeyDictionary()  # inlining adds calls to the shared layers, so each model is inlined once
 
 
-def _flat(model, shape):
+def flat_model(model, shape):
     """The model as one functional graph, its free sizes filled in by the image's."""
     functional = graph._functional(model)
     sides = functional.inputs[0].shape[1:]
@@ -46,7 +46,7 @@ class Net:
     """
 
     def __init__(self, model, shape=None):
-        self.model = _flat(model, shape)
+        self.model = flat_model(model, shape)
         if len(self.model.inputs) != 1 or len(self.model.inputs[0].shape) != 4:
             shapes = [tuple(t.shape[1:]) for t in self.model.inputs]
             raise ValueError(f"{model.name} must take one image (height, width, channels), it takes {shapes}")
@@ -104,7 +104,7 @@ class Net:
         rows = [row for row in self.rows if row.name in before]
         if ends_in_map:  # before the last layer with weights: the classes' own maps explain nothing
             rows = rows[: max((i for i, row in enumerate(rows) if row.params), default=0)]
-        nothing = (L.InputLayer, L.ZeroPadding2D, L.Cropping2D, L.Rescaling, L.Normalization)
+        nothing = (L.InputLayer, L.ZeroPadding2D, L.Cropping2D, *graph.PREPROCESSING)
         maps = [r for r in rows if len(r.output_shape) == 3 and not isinstance(r.operation, nothing)]
         maps = [r for r in maps if r.output_shape[:2] != (1, 1)] or maps  # a pooled vector may keep its axes
         if not maps:
@@ -246,9 +246,14 @@ def _check_range(net, dtype, low, high):
 
 def scales_pixels(net):
     """The name of the layer that divides pixels of 0 to 255 at the entrance of a net, "" if there is none."""
-    first = [row for row in net.rows if row.inputs == (net.input,)]
-    rescales = first and isinstance(first[0].operation, L.Rescaling)
-    return first[0].name if rescales and np.max(np.abs(first[0].operation.scale)) < 0.02 else ""
+    at = net.input
+    for row in net.rows:
+        if row.inputs == (at,) and isinstance(row.operation, graph.AT_REST):
+            at = row.name  # augmentation, which rests
+        elif row.inputs == (at,):
+            rescales = isinstance(row.operation, L.Rescaling)
+            return row.name if rescales and np.max(np.abs(row.operation.scale)) < 0.02 else ""
+    return ""
 
 
 def show(pixels, seen=False):

@@ -19,6 +19,7 @@ _SCRIPT = """
   document.querySelectorAll(".%(name)s:not([data-ready])").forEach(function (box) {
     box.setAttribute("data-ready", "");
     var image = box.querySelector("img"), row = box.querySelector(".cnnbook-replay-row");
+    row.innerHTML = %(controls)s;
     var button = row.querySelector("button"), slider = row.querySelector("input"), words = row.querySelector("output");
     var timer = null, at = +slider.value, last = frames.length - 1;
     var still = window.matchMedia && window.matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -51,8 +52,7 @@ _SCRIPT = """
       stop();
       show(at + step);
     });
-    row.hidden = false;
-    row.style.display = "flex";
+    row.style.cssText = "display:flex;flex-wrap:wrap;gap:0.4rem 0.8rem;align-items:center";
     button.hidden = still || !%(plays)s;
     words.textContent = labels[at];
   });
@@ -84,19 +84,24 @@ class Replay(Picture):
         frames = [base64.b64encode(frame).decode() for frame in self.frames()]
         start = range(len(frames))[self.shown]
         name = "cnnbook-replay-" + hashlib.sha256("".join(frames).encode()).hexdigest()[:10]
+        # made by the script: without it there is nothing to press, also where a page's cleaning drops "hidden" (JupyterLab)
+        controls = (
+            '<button type="button" style="min-width:6em">▶ Play</button>'
+            f'<input type="range" min="0" max="{len(frames) - 1}" value="{start}" style="flex:1 1 8rem;min-width:0" '
+            'aria-label="Frame"><output style="min-width:9em"></output>'
+        )
         script = _SCRIPT % dict(
             frames=json.dumps(frames), labels=_json(self.labels), name=name, alt=_json(self.alt)[1:-1],
-            milliseconds=self.milliseconds, plays=json.dumps(self.plays),
+            milliseconds=self.milliseconds, plays=json.dumps(self.plays), controls=_json(controls),
         )  # fmt: skip
         return (
-            f'<div class="cnnbook-replay {name}" style="max-width:760px">'
+            f'<div class="cnnbook-replay {name}" style="max-width:760px;break-inside:avoid">'
             f'<img src="data:image/png;base64,{frames[start]}" alt="{escape(self.alt, True)}: '
             f'{escape(self.labels[start], True)}" style="width:100%;height:auto;padding:0;background:#fff">'
-            f'<div class="cnnbook-replay-row" hidden style="gap:0.8rem;align-items:center">'
-            f'<button type="button" style="min-width:6em">▶ Play</button>'
-            f'<input type="range" min="0" max="{len(frames) - 1}" value="{start}" style="flex:1" '
-            f'aria-label="Frame"><output style="min-width:9em"></output></div>'
+            '<div class="cnnbook-replay-row"></div>'
             f'<p style="font-size:0.9em">{escape(self.sentence)}</p>'
+            # in print there is nothing to press, and the picture's title says which frame it is
+            "<style>@media print{.cnnbook-replay-row{display:none!important}}</style>"
             f"<script>{script}</script></div>"
         )
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from keras import layers as L
 
 from .. import graph
+from ..layers import LocallyConnected2D, LocalResponseNormalization
 from . import style
 
 # kind -> (fill, what the legend says); Okabe & Ito's colours, and each box says in words what it is
@@ -26,8 +27,9 @@ KINDS = {
 _GLOBAL = (L.GlobalAveragePooling2D, L.GlobalMaxPooling2D)
 _NO_BOX = (
     *(L.Activation, L.ReLU, L.LeakyReLU, L.PReLU, L.ELU, L.Softmax, L.BatchNormalization, L.Identity),
-    *(L.Dropout, L.SpatialDropout2D, L.ZeroPadding2D, L.Cropping2D, L.Flatten, L.Reshape),
-    *(L.Rescaling, L.Normalization),
+    *(L.Dropout, L.SpatialDropout2D, L.GaussianNoise, L.GaussianDropout, L.AlphaDropout),
+    *(L.ZeroPadding2D, L.Cropping2D, L.Flatten, L.Reshape),
+    *graph.PREPROCESSING,
 )
 _MERGES = (L.Add, L.Multiply, L.Average, L.Maximum, L.Concatenate, L.Subtract)
 
@@ -73,9 +75,9 @@ def _describe(row):
         return "conv", f"{_window(operation.kernel_size)} depthwise, {shape[-1]}{_step(operation.strides)}"
     if isinstance(operation, (L.Conv2D, L.SeparableConv2D)):
         return "conv", f"{_window(operation.kernel_size)} conv, {shape[-1]}{_step(operation.strides)}"
-    if row.kind == "LocallyConnected2D":
+    if isinstance(operation, LocallyConnected2D):
         return "conv", f"{_window(operation.kernel_size)} local, {shape[-1]}{_step(operation.strides)}"
-    if row.kind == "LocalResponseNormalization":
+    if isinstance(operation, LocalResponseNormalization):
         return "norm", "local response norm"
     if isinstance(operation, _MERGES):
         return "merge", row.kind.lower()

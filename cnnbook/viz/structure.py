@@ -11,7 +11,18 @@ from dataclasses import dataclass, field
 from keras import layers as L
 
 from .. import graph
-from .reading import _flat
+from ..layers import (
+    LocallyConnected2D,
+    LocalResponseNormalization,
+    MatchSize,
+    MaxPoolingWithSwitches,
+    MaxUnpooling,
+    ShuffleChannels,
+    SoftmaxSplits,
+    SumSplits,
+    TakeChannels,
+)
+from .reading import flat_model
 from .stack import _GLOBAL, _NO_BOX, _window
 
 # --------------------------------------------------------------------------- the elements of a drawing
@@ -136,7 +147,7 @@ def describe(row):
     channels = str(shape[-1]) if shape else ""
     if isinstance(operation, L.InputLayer):
         return "input", "image", times(shape)
-    if isinstance(operation, _NO_BOX) or "Pad" in row.kind or row.kind == "MatchSize":
+    if isinstance(operation, (*_NO_BOX, MatchSize)) or "Pad" in row.kind:
         return None, "", ""
     if row.kind in MERGES:
         return "merge", MERGES[row.kind], ""
@@ -147,9 +158,9 @@ def describe(row):
     if isinstance(operation, (L.MaxPooling2D, L.AveragePooling2D)):
         how = "max pool" if isinstance(operation, L.MaxPooling2D) else "avg pool"
         return "pool", how, _window(operation.pool_size).replace("x", "×") + _step(operation.strides)
-    if row.kind in ("MaxPoolingWithSwitches", "MaxUnpooling"):
+    if isinstance(operation, (MaxPoolingWithSwitches, MaxUnpooling)):
         side = operation.size
-        pools = "Pooling" in row.kind
+        pools = isinstance(operation, MaxPoolingWithSwitches)
         return "pool", "max pool" if pools else "unpool", f"{side}×{side}, /{side}" if pools else f"×{side}"
     if isinstance(operation, L.UpSampling2D):
         return "pool", "enlarge", f"×{max(_pair(operation.size))}"
@@ -164,14 +175,18 @@ def describe(row):
         groups = getattr(operation, "groups", 1)
         numbers = channels + (f" in {groups}" if groups > 1 else "") + _step(operation.strides)
         return "conv", what + kind, numbers
-    if row.kind == "LocallyConnected2D":
+    if isinstance(operation, LocallyConnected2D):
         return (
             "conv",
             _window(operation.kernel_size).replace("x", "×") + " local",
             channels + _step(operation.strides),
         )
-    if row.kind == "LocalResponseNormalization":
+    if isinstance(operation, LocalResponseNormalization):
         return "norm", "local", "norm"
+    if isinstance(operation, SumSplits):  # SoftmaxSplits is one, too
+        return "other", "softmax" if isinstance(operation, SoftmaxSplits) else "sum splits", channels
+    if isinstance(operation, (ShuffleChannels, TakeChannels)):
+        return "other", "shuffle" if isinstance(operation, ShuffleChannels) else "take", channels
     return "other", row.kind, channels
 
 
@@ -190,7 +205,7 @@ def _step(strides):
 def boxes(model, everything=False):
     """(boxes, others): the layers on the way to the model's first output, in graph order, each with those it reads, and
     how many rows lead to its other outputs only. everything: activations and the like are boxes too."""
-    flat = _flat(model, None)
+    flat = flat_model(model, None)
     rows = graph.trace(flat)
     main = graph._main(rows, flat)
     made, found = {}, []
@@ -368,7 +383,8 @@ def name_of(element):
 
 
 def gates(elements):
-    """Squeeze-and-excitation as one box: x times what a global pool and two layers make of x."""
+    """Squeeze-and-excitation as one box: x times what a global pool and two layers make of x. So the attention of SKNet and
+    ResNeSt, which first sums the splits of x and ends with a softmax over them."""
     result = []
     for element in elements:
         if isinstance(element, Parallel):
@@ -383,6 +399,11 @@ def _gate(element):
     if element.merge is None or element.merge.what != "×" or len(element.branches) != 2:
         return None
     identity, branch = sorted(element.branches, key=len)
-    if identity or not all(isinstance(e, Layer) for e in branch) or branch[0].what != "global":
+    if identity or not all(isinstance(e, Layer) for e in branch):
         return None
-    return Layer(element.merge.row, "gate", "squeeze,", "excite", folded=[e.row for e in branch])
+    splits = isinstance(branch[0].row.operation, SumSplits)
+    if branch[splits].what != "global":
+        return None
+    kind, what, numbers = ("attention", "split", "attention") if splits else ("gate", "squeeze,", "excite")
+    rows = element.merge.folded + [row for e in branch for row in (e.row, *e.folded)]
+    return Layer(element.merge.row, kind, what, numbers, folded=rows)

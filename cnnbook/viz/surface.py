@@ -13,6 +13,7 @@ from keras import layers as L
 from keras import ops
 
 from .. import gradients
+from ..layers import LocallyConnected2D
 from . import style
 from .picture import Picture, bar
 
@@ -51,7 +52,7 @@ def _filter_axes(model):
                 out = {2}
             elif isinstance(layer, L.DepthwiseConv2D) or variable.name == "depthwise_kernel":
                 out = {2, 3}
-            elif type(layer).__name__ == "LocallyConnected2D" and variable.name == "kernel":
+            elif isinstance(layer, LocallyConnected2D) and variable.name == "kernel":
                 out = {0, 1, 5}  # a filter for every position
             found[variable.path] = tuple(a for a in range(dimensions) if a not in out)
     return found
@@ -207,9 +208,9 @@ class _at_rest:
 def _measure(model, x, y, loss, training, batch, directions):
     """A function of the steps along the directions: the mean loss there."""
     if loss is None:
-        from ..training import _loss
+        from ..training import loss_of
 
-        loss = _loss(model, None)
+        loss = loss_of(model)
     weights = [v.value for v in model.trainable_variables]
     state = [v.value for v in model.non_trainable_variables]
     moves = [[ops.convert_to_tensor(d) for d in direction] for direction in directions]
@@ -268,8 +269,8 @@ def gradient_flow(model, x, y):
     in a training step; the weights stay as they are. Nested nets are read through.
     """
     from ..training import gradient_norms
-    from .reading import _flat
+    from .reading import flat_model
 
     nets = model if isinstance(model, dict) else {model.name: model}
     shape = np.shape(x)[1:]
-    return GradientFlow({label: gradient_norms(_flat(net, shape), x, y) for label, net in nets.items()})
+    return GradientFlow({label: gradient_norms(flat_model(net, shape), x, y) for label, net in nets.items()})
