@@ -301,7 +301,7 @@ class Trials:
         """
         self.model.set_weights(self.start if start is None else start)
         for variable in self.optimizer.variables:
-            variable.assign(keras.ops.zeros_like(variable))
+            variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
         rng, asked = np.random.default_rng([seed, 0]), self.steps * self.batch_size
         order = np.concatenate([rng.permutation(len(x)) for _ in range(math.ceil(asked / len(x)))])[:asked]
         images = training.augment(x[order], rng, shift=shift, mirror=mirror) if shift or mirror else x[order]
