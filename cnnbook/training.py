@@ -536,7 +536,10 @@ class Results:
             if history.label == label and history.settings == wanted:
                 return history
         globals()["seed"](seed)
-        history = fit(build(), x, y, seed=seed, label=label, **settings)
+        return self.add(fit(build(), x, y, seed=seed, label=label, **settings))
+
+    def add(self, history):
+        """Keeps one more finished run, and the facts of this machine; returns it."""
         self.histories.append(history)
         if self.path:
             self.facts = {**self.facts, **facts()}

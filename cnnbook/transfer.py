@@ -4,9 +4,11 @@ The course's advice (`advice`): with little data train the head alone, with some
 it. `freeze` does so by the names of stages, and keeps batch normalisation as it was trained; `training.fit(rates=...)`
 lets early stages learn more slowly than late ones; `embeddings` asks the frozen part once for every image.
 `classifier` puts this together for a folder of images and gives one `.keras` file that reads plain RGB and knows its labels.
+`backbone` opens the course's own small trained nets, which lie in the package.
 """
 
 import hashlib
+import json
 import math
 import os
 from dataclasses import dataclass
@@ -25,9 +27,58 @@ STRATEGIES = ("head", "late", "all")
 
 def advice(images_per_class):
     """ "head" below 50 images a class, "late" below 500, "all" from there on: a rule of thumb, to be checked on held-out
-    images. "head": only the new classifier learns; "late": the last stage too; "all": every stage."""
+    images. "head": only the new classifier learns; "late": the last stage too; "all": every stage.
+
+    Chapter 15 measured a small net: with slow rates for its stages "late" was ahead of "head" from 5 images a class on
+    for classes near its own, and for a task far from them "all", or a new net, was ahead at any number. The rule knows
+    the number of images, not how near the task is.
+    """
     number = data.images.number("images_per_class", images_per_class, 1)
     return "head" if number < 50 else "late" if number < 500 else "all"
+
+
+# --------------------------------------------------------------------------- the course's own trained nets
+
+PRETRAINED = Path(__file__).parent / "pretrained"
+
+
+def backbones():
+    """The nets that `backbone` opens: {name: record}. A record says how the net was made (builder, classes, held_out, data,
+    protocol, seed, machine) and how good it is: accuracy on the test images of its own classes. tools/train_backbone.py."""
+    return {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(PRETRAINED.glob("*.json"))}
+
+
+def backbone(name, *, input_shape=None, include_top=False, trained=True):
+    """A small net that the course trained itself: raw pixels (n, h, w, c), 0 to 255, to a map; with its top, to classes.
+
+    name: one of `backbones()`: "fashion7" knows seven classes of Fashion-MNIST and has never seen the other three. It
+    scales its pixels itself (layer "scale"). input_shape: the one it was trained with, or any that its builder takes.
+    trained=False gives the same net with new weights, to compare with. Raises ValueError for a name that does not exist,
+    data.DataError where the file of weights is missing or damaged.
+    """
+    known = backbones()
+    if name not in known:
+        raise ValueError(
+            f"no backbone of the course is called {name!r}; there are: {', '.join(known)}. Nets with ImageNet "
+            f'weights are builders: models.{next(iter(weights.PACKAGES))}(weights="imagenet", include_top=False)'
+        )
+    record = known[name]
+    shape = tuple(input_shape or record["input_shape"])
+    net = models_.builder(record["builder"])(
+        **record["arguments"], input_shape=shape, classes=len(record["classes"])
+    )
+    if trained:
+        path = PRETRAINED / f"{name}.weights.h5"
+        if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != record["sha256"]:
+            raise data.DataError(
+                f"{path.name} is missing or damaged (its sha256 differs): install cnnbook again"
+            )
+        net.load_weights(path)
+    if not include_top:
+        net = keras.Model(net.inputs, list(graph.features(net).values())[-1].tensor)
+    x = inputs = keras.Input(shape, name="image")
+    x = L.Rescaling(1 / record["std"], -record["mean"] / record["std"], name="scale")(x)
+    return graph.flatten(keras.Model(inputs, net(x), name=name))
 
 
 # --------------------------------------------------------------------------- freezing
@@ -210,6 +261,55 @@ def fit_head(model, vectors, y, *, epochs=60, batch_size=32, learning_rate=0.05,
     )
     head.fit(vectors, y, epochs=epochs, batch_size=batch_size, verbose=0)
     return model
+
+
+class Trials:
+    """A net that is trained many times from a given start and compiled once: learning curves over seeds take seconds.
+
+    model: frozen as `freeze` left it, which stays so. steps, batch_size: the same for every run, however few the images;
+    they come round again. learning_rate falls as a cosine; rates, weight_decay and momentum are those of training.fit.
+    """
+
+    def __init__(
+        self,
+        model,
+        *,
+        steps=100,
+        batch_size=32,
+        learning_rate=0.05,
+        momentum=0.9,
+        weight_decay=1e-4,
+        rates=None,
+    ):
+        self.model, self.steps, self.batch_size = model, steps, batch_size
+        factors = training._factors(model, rates or {})
+        self.optimizer = training.StagedSGD(
+            training.Schedule(learning_rate, steps),
+            factors=factors,
+            momentum=momentum,
+            weight_decay=weight_decay,
+        )
+        self.optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        model.compile(self.optimizer, "sparse_categorical_crossentropy")
+        self.optimizer.build(model.trainable_variables)
+        self.start = model.get_weights()
+
+    def run(self, x, y, *, start=None, seed=0, shift=0, mirror=False):
+        """Trains on x (n, h, w, c) or vectors (n, c) and labels y (n,), and returns the net, which the next run changes.
+
+        start: the weights to start from, by default those at the time of compiling. shift, mirror: as in training.fit.
+        """
+        self.model.set_weights(self.start if start is None else start)
+        for variable in self.optimizer.variables:
+            variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
+        rng, asked = np.random.default_rng([seed, 0]), self.steps * self.batch_size
+        order = np.concatenate([rng.permutation(len(x)) for _ in range(math.ceil(asked / len(x)))])[:asked]
+        images = training.augment(x[order], rng, shift=shift, mirror=mirror) if shift or mirror else x[order]
+        for variable in self.model.variables:  # the state of dropout is no weight
+            if variable.path.endswith("seed_generator_state"):
+                variable.assign(keras.ops.cast([seed, 0], variable.dtype))
+        self.model.fit(images, y[order], batch_size=self.batch_size, shuffle=False, verbose=0)
+        return self.model
 
 
 # --------------------------------------------------------------------------- your own images

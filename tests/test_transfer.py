@@ -1,8 +1,10 @@
 """cnnbook.transfer: what is frozen stays, rates are what they say, a saved classifier answers the same elsewhere."""
 
+import importlib.util
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -10,6 +12,8 @@ import pytest
 
 import cnnbook
 from cnnbook import data, graph, layers, models, training, transfer, weights
+
+ROOT = Path(__file__).parents[1]
 
 
 def backbone(side=16):
@@ -29,6 +33,83 @@ def stripes(n=48, side=16, seed=0):
 
 def read(model):
     return {v.path: np.array(v) for v in model.weights}
+
+
+# --------------------------------------------------------------------------- the course's own trained nets
+
+
+def seven_classes(record):
+    images = data.load("fashion_mnist", size=record["input_shape"][0], verbose=False)
+    kept = [images.classes.index(name) for name in record["classes"]]
+    chosen = np.isin(images.y_test, kept)
+    return images, images.x_test[chosen].astype("float32"), np.searchsorted(kept, images.y_test[chosen])
+
+
+def test_fashion7_is_as_good_as_its_record_says():
+    record = transfer.backbones()["fashion7"]
+    images, x, y = seven_classes(record)
+    assert len(record["classes"]) == 7 and len(record["held_out"]) == 3 and len(x) == record["test_images"]
+    assert {*record["classes"], *record["held_out"]} == set(images.classes)
+    net = transfer.backbone("fashion7", include_top=True)
+    assert training.accuracy(net, x, y) == pytest.approx(record["accuracy"], abs=0.005)
+    new = transfer.backbone("fashion7", include_top=True, trained=False)
+    assert training.accuracy(new, x, y) < 0.5
+    body, wide = transfer.backbone("fashion7"), transfer.backbone("fashion7", input_shape=(20, 28, 1))
+    assert body.output_shape == (None, 4, 4, 64) and wide.output_shape == (None, 5, 7, 64)
+    extended = transfer.extend(body, record["held_out"])
+    assert transfer.names(extended) == tuple(record["held_out"])
+    assert transfer.embeddings(extended, x[:4]).shape == (4, 64)
+
+
+def test_fashion7_never_sees_the_held_out_classes():
+    """The images it was trained on, as tools/train_backbone.py chooses them: none is of the three classes."""
+    spec = importlib.util.spec_from_file_location("train_backbone", ROOT / "tools" / "train_backbone.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    record = transfer.backbones()["fashion7"]
+    classes, x, y, x_test, _ = script.seven()
+    assert list(script.HELD_OUT) == record["held_out"] and classes == record["classes"]
+    assert (len(x), len(x_test)) == (record["training_images"], record["test_images"])
+    assert (x.mean(), x.std()) == pytest.approx((record["mean"], record["std"]), rel=1e-6)
+    images = data.load("fashion_mnist", size=script.SIDE, verbose=False)
+    held = np.isin(images.y_train, [images.classes.index(name) for name in record["held_out"]])
+    known = {image.astype("uint8").tobytes() for image in x}
+    assert not known & {image.tobytes() for image in images.x_train[held]}
+    np.testing.assert_array_equal(np.bincount(y), [1200] * 7)
+
+
+def test_a_wrong_backbone_is_named(monkeypatch, tmp_path):
+    with pytest.raises(ValueError, match=r"called 'fashion8'; there are: fashion7\. .*EfficientNetLite0"):
+        transfer.backbone("fashion8")
+    for file in transfer.PRETRAINED.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "fashion7.weights.h5").write_bytes(b"cut off")
+    monkeypatch.setattr(transfer, "PRETRAINED", tmp_path)
+    with pytest.raises(data.DataError, match="fashion7.weights.h5 is missing or damaged"):
+        transfer.backbone("fashion7")
+
+
+def test_trials_start_anew_each_time():
+    """The same start, images and seed give the same net, whatever was trained in between; frozen stages stay."""
+    x, y = stripes(24)
+    net = transfer.extend(backbone(), 2)
+    transfer.freeze(net, "conv3")
+    net.get_layer("head_bn").trainable = True
+    trials = transfer.Trials(net, steps=6, batch_size=8, weight_decay=0, rates={"conv4": 0.0})
+    first = read(net)
+    one = read(trials.run(x, y, seed=1, shift=1))
+    two = read(trials.run(x[:3], y[:3], seed=2))
+    three = read(trials.run(x, y, seed=1, shift=1))
+    for path, value in one.items():
+        np.testing.assert_allclose(three[path], value, rtol=1e-4, atol=1e-5, err_msg=path)
+    kernel = next(path for path in one if path.endswith("head_predictions/kernel"))
+    assert np.abs(one[kernel] - two[kernel]).max() > 1e-3
+    changed = {path.split("/")[-2] for path in one if not np.array_equal(one[path], first[path])}
+    assert changed == {"head_bn", "head_predictions"}
+    other = [value + 1 for value in net.get_weights()]
+    np.testing.assert_array_equal(trials.start[0], first[next(iter(first))])
+    transfer.Trials(net, steps=1, learning_rate=0.0, weight_decay=0).run(x, y, start=other)
+    np.testing.assert_allclose(read(net)[kernel], other[[*first].index(kernel)])
 
 
 # --------------------------------------------------------------------------- freezing
