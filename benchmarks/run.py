@@ -129,6 +129,11 @@ class Keras(Side):
 class Ours(Keras):
     """The course's builders, computed as training.fit does."""
 
+    def __init__(self):
+        import cnnbook  # noqa: F401  before Keras: TensorFlow reads once whether oneDNN is wanted
+
+        super().__init__()
+
     def model(self, net, precision, depth, width, image):
         from cnnbook import fast, models
 
