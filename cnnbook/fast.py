@@ -6,6 +6,8 @@ TensorFlow backend is written as separate operations, though TensorFlow has a fu
 convolution before it when a net only predicts. `computing` switches both, and bfloat16 where that is asked for. A layer
 keeps its class, its weights, its configuration and its name: a model trained so, saved and opened by plain Keras
 predicts the same. book/speed.md has what it gains.
+
+One kind of layer is mended whether quick or not: see `goes_wrong`.
 """
 
 import contextlib
@@ -28,7 +30,8 @@ BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 def computing(model, on=True, precision=None):
     """While the block runs, grouped convolutions are split and batch norm is fused; yields how many layers changed.
 
-    `on=False` changes none of that; numbers agree with stock Keras to float32 rounding. precision="mixed_bfloat16"
+    `on=False` changes none of that; numbers agree with stock Keras to float32 rounding, but for the gradients that
+    TensorFlow gets wrong: those are mended either way (`goes_wrong`). precision="mixed_bfloat16"
     computes all layers but the last in bfloat16, eight bits of mantissa, from weights that stay float32, and numbers agree
     to about two digits; it gains on GPUs and on processors that multiply bfloat16 themselves, and warns once on others. A
     file that is saved inside the block holds that precision. Functions that Keras compiled in the block are dropped at
@@ -45,7 +48,7 @@ def computing(model, on=True, precision=None):
     try:
         for layer, _ in policies:
             layer.dtype_policy = precision
-        changed += _changes(model) if on else []
+        changed += _changes(model, on)
         for layer, method, replacement in changed:
             setattr(layer, method, types.MethodType(replacement, layer))
         if changed or policies:
@@ -106,17 +109,36 @@ def processor_flags():
     return set(" ".join(re.findall(r"^(?:flags|Features)\s*:(.*)$", text, re.M)).split())
 
 
-def _changes(model):
+def _changes(model, on):
     """(layer, name of its method, the method that replaces it) for every layer that has something to gain."""
     seen = set()
     for layer in _layers(model):
         if id(layer) in seen:
             continue
         seen.add(id(layer))
-        if type(layer) is L.Conv2D and layer.groups > 1 and layer.data_format == "channels_last":
+        grouped = type(layer) is L.Conv2D and layer.groups > 1 and layer.data_format == "channels_last"
+        if (on and grouped) or goes_wrong(layer):
             yield layer, "convolution_op", split_convolution
-        elif type(layer) is L.BatchNormalization and _can_be_fused(layer):
+        elif on and type(layer) is L.BatchNormalization and _can_be_fused(layer):
             yield layer, "call", fused_batch_norm
+
+
+def goes_wrong(layer):
+    """Whether TensorFlow's oneDNN would give this layer's kernel a wrong gradient: a few channels, 1x1, with a stride.
+
+    Seen with TensorFlow 2.21 on a processor with AVX2, for 1 to 7 channels at stride 2: other numbers, or memory
+    overwritten and the process ended. A register holds 8 numbers there, with AVX-512 16, hence the limit. Such a layer
+    is given every stride-th pixel instead.
+    """
+    return (
+        keras.backend.backend() == "tensorflow"
+        and isinstance(layer, L.Conv2D)
+        and layer.kernel_size == (1, 1)
+        and max(layer.strides) > 1
+        and layer.built
+        and layer.kernel.shape[2] < 16
+        and layer.data_format == "channels_last"
+    )
 
 
 def _layers(model):
@@ -126,8 +148,11 @@ def _layers(model):
 
 def split_convolution(layer, x, kernel):
     """Conv2D(groups=g) as g convolutions: x (n, h, w, c), kernel (k, k, c / g, filters); the same sums."""
+    strides = layer.strides
+    if layer.kernel_size == (1, 1):  # the pixels between are not looked at
+        x, strides = x[:, :: strides[0], :: strides[1]], 1
     parts = zip(ops.split(x, layer.groups, axis=-1), ops.split(kernel, layer.groups, axis=-1), strict=True)
-    geometry = dict(strides=layer.strides, padding=layer.padding, dilation_rate=layer.dilation_rate)
+    geometry = dict(strides=strides, padding=layer.padding, dilation_rate=layer.dilation_rate)
     return ops.concatenate([ops.conv(part, filters, **geometry) for part, filters in parts], axis=-1)
 
 

@@ -2,6 +2,8 @@
 
 import keras
 
+from . import fast
+
 
 def of_weights(model, loss, *, training=True):
     """The gradient of `loss(model_output)` for every trainable variable: (value, {variable path: array}).
@@ -14,7 +16,7 @@ def of_weights(model, loss, *, training=True):
         import tensorflow as tf
 
         before = [keras.ops.copy(v) for v in model.non_trainable_variables]
-        with tf.GradientTape() as tape:
+        with fast.computing(model, on=False), tf.GradientTape() as tape:
             value = loss(model(images, training=training))
         found = tape.gradient(value, [v.value for v in variables])
         for variable, old in zip(model.non_trainable_variables, before, strict=True):

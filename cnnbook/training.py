@@ -290,7 +290,7 @@ def fit(
     share.check(batch_size=batch_size, the_number_of_images=len(x), **measured)
     steps = math.ceil(len(x) / batch_size)
     rate = Schedule(learning_rate, epochs * steps, kind=schedule, warmup=round(warmup * steps))
-    sgd = dict(momentum=momentum, weight_decay=weight_decay or None)
+    sgd = dict(momentum=float(momentum), weight_decay=weight_decay or None)
     plain = keras.optimizers.SGD
     dense, heads = np.ndim(y) == 3, len(model.outputs)
     prefix = f"{_main(model).name}_" if heads > 1 else ""

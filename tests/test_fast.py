@@ -1,6 +1,9 @@
 """The switch that computes faster: equal numbers, nothing left behind."""
 
 import contextlib
+import os
+import subprocess
+import sys
 import warnings
 
 import keras
@@ -91,6 +94,41 @@ def test_inference_is_fused_too_and_what_was_compiled_before_is_back():
         assert model.predict_function is not stock
     assert model.predict_function is stock  # compiled before, valid again
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+# ----------------------------------------------------------------------- what TensorFlow gets wrong
+
+NARROW = """
+import keras
+import numpy as np
+from cnnbook import gradients, training, viz
+
+rng = np.random.default_rng(0)
+x, y = rng.normal(0, 1, (4, 16, 20, 6)).astype("float32"), np.array([0, 1, 0, 1])
+for _ in range(10):  # memory is overwritten now and then
+    narrow = keras.layers.Conv2D(8, 1, 2, use_bias=False, name="narrow")
+    ends = [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2, activation="softmax", name="head")]
+    net = keras.Sequential([keras.Input((16, 20, 6)), narrow, keras.layers.ReLU(name="relu"), *ends])
+    seen, kernel, head = x[:, ::2, ::2], narrow.kernel.numpy()[0, 0], ends[1].kernel.numpy()
+    open_ = seen @ kernel > 0
+    wrong = (net.predict(x, verbose=0) - np.eye(2)[y]) / 4
+    expected = np.einsum("nyxc,nyxo,no->co", seen, open_, wrong @ head.T / 80)
+
+    found = gradients.of_weights(net, gradients.loss_on(x, y))[1][narrow.kernel.path][0, 0]
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-6)
+    pixels = viz.saliency(net, x[0], target=1).values[::2, ::2]
+    np.testing.assert_allclose(pixels, open_[0] * head[:, 1] / 80 @ kernel.T, rtol=1e-3, atol=1e-6)
+    training.fit(net, x, y, epochs=1, batch_size=4, learning_rate=1, schedule="constant", momentum=0, weight_decay=0,
+                 shift=0, mirror=False, fast=False, verbose=False)
+    np.testing.assert_allclose(kernel - narrow.kernel.numpy()[0, 0], expected, rtol=1e-3, atol=1e-6)
+"""
+
+
+@pytest.mark.skipif(not tensorflow, reason="the gradient that is wrong is TensorFlow's")
+def test_a_narrow_1x1_convolution_with_a_stride_gets_its_gradient_with_onednn_on():
+    environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "1"}  # read once, at import: a process of its own
+    done = subprocess.run([sys.executable, "-c", NARROW], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 # ----------------------------------------------------------------------- bfloat16
