@@ -12,6 +12,9 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
+sys.path.insert(0, str(ROOT))
+from cnnbook import fast  # noqa: E402
+
 RESULTS = HERE / "results"
 IMAGES = ROOT / "book" / "images"
 BLOCK = re.compile(r"(?<=<!-- measured -->\n).*?(?=<!-- /measured -->)", re.S)
@@ -76,7 +79,7 @@ def instructions(flags):
     have = [
         name for flag, name in (("avx2", "AVX2"), ("avx512f", "AVX-512"), ("asimd", "NEON")) if flag in flags
     ]
-    bfloat16 = {"avx512_bf16", "amx_bf16", "bf16"} & set(flags)
+    bfloat16 = fast.BFLOAT16_FLAGS & set(flags)
     lacks = ["no AVX-512"] if "avx2" in flags and "avx512f" not in flags else []
     return ", ".join([*have, *lacks, "bfloat16" if bfloat16 else "no bfloat16"])
 
@@ -172,6 +175,46 @@ def growth(record):
     return markdown(["axis", "from, to", "multiply-adds", *(f"{side}, {step}" for side, step in kinds)], rows)
 
 
+def ahead(record):
+    """How often cnnbook took less time than PyTorch, as a sentence; empty where there is no PyTorch."""
+    ratios = [row["ratio"][1] for row in record["rows"] if row["side"] == "PyTorch"]
+    if not ratios:
+        return ""
+    quicker = sum(ratio < 1 for ratio in ratios)
+    return f"cnnbook took less time than PyTorch in {quicker} of {len(ratios)} rows."
+
+
+def profile(record):
+    """Where the milliseconds of a step go, on one thread; empty where it was not measured."""
+    if not record.get("profile"):
+        return ""
+    head = ["network", "step", "side", "step, ms", "oneDNN's convolutions, ms", "the rest, ms"]
+    rows = []
+    for row in record["profile"]:
+        whole, convolutions = row["milliseconds"], row["onednn"].get("convolution", 0)
+        times = [f"{ms:,.0f}" for ms in (whole, convolutions, whole - convolutions)]
+        rows.append([row["net"], f"{row['step']}, batch {row['batch']}", row["side"], *times])
+    return markdown(head, rows, left=3)
+
+
+def grouped(record):
+    """What a grouped convolution's training step costs beside a dense one's; empty where it was not measured."""
+    if not record.get("grouped"):
+        return ""
+    head = ["channels", "groups", "stock Keras / dense", "cut / dense", "stock Keras / cut"]
+    rows = []
+    for row in record["grouped"]:
+        parts = row["stock"] / row["dense"], row["cut"] / row["dense"], row["stock"] / row["cut"]
+        rows.append(
+            [
+                str(row["channels"]),
+                str(row["groups"]),
+                *(f"{part:.2g}" if part < 10 else f"{part:.0f}" for part in parts),
+            ]
+        )
+    return markdown(head, rows, left=0)
+
+
 # --------------------------------------------------------------------------- the plot
 
 
@@ -180,7 +223,6 @@ def plot(record, path):
     import matplotlib
 
     matplotlib.use("Agg")
-    sys.path.insert(0, str(ROOT))
     from cnnbook.viz import style
 
     matplotlib.rcParams["svg.hashsalt"] = "cnnbook"  # the same file for the same numbers
@@ -238,13 +280,24 @@ def page(records):
             if threads(machine) == machine["cores"]
             else f", {threads(machine)} of {machine['cores']} cores"
         )
-        parts += [f"### {machine['device']}{few}, {record['backend']}", about(record), table(record)]
+        parts += [
+            f"### {machine['device']}{few}, {record['backend']}",
+            " ".join(filter(None, (about(record), ahead(record)))),
+            table(record),
+        ]
         if detail := others(record):
             parts += ["Every side by itself; of the peak: training, inference.", detail]
         if line := inputs(record):
             parts += [
                 "Shifted and mirrored images, and masks for U-Net, are made this fast beside the training:",
                 line,
+            ]
+        if spent := profile(record):
+            parts += ["Where a step's time goes, on one thread, as oneDNN's own log says:", spent]
+        if cut := grouped(record):
+            parts += [
+                "A training step of two grouped 3x3 convolutions, beside dense ones of as many channels:",
+                cut,
             ]
         if grown := growth(record):
             base = record["parameters"]["base"]

@@ -18,6 +18,7 @@ pip install -e '.[cpu,bench]', or '.[jax,bench]'.
 
 import argparse
 import contextlib
+import ctypes
 import datetime
 import importlib.metadata
 import importlib.util
@@ -28,6 +29,7 @@ import platform
 import re
 import statistics
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -48,6 +50,8 @@ UNET = dict(padding="same", widths=(16, 32, 64, 128), batch_norm=True, dropout=0
 RESNEXT = dict(cardinality=8, width=16)
 PRECISIONS = ("float32", "bfloat16")
 KINDS = ("training", "inference")
+GROUPED = ((64, 4), (64, 16), (128, 8))  # channels and groups of a convolution
+PROFILED = ("ResNet-20", "U-Net")
 # How a ResNet's cost grows with one of these while the others stay at the first line's values.
 BASE = dict(depth=20, width=16, image=32, batch=32)
 SWEEP = dict(depth=(8, 14, 20, 32, 44), width=(8, 16, 32, 64), image=(16, 32, 48, 64), batch=(1, 4, 16, 64))
@@ -171,6 +175,32 @@ class Ours(Keras):
             made[i]
         return (time.perf_counter() - begin) / len(made)
 
+    def grouped(self, channels, groups, rounds, batch=32, image=16):
+        """{how: median seconds} of a training step of two 3x3 convolutions: grouped as stock Keras computes them, grouped
+        and cut into one for each group, and dense ones of as many channels."""
+        import numpy as np
+
+        from cnnbook import fast
+
+        L, rng = self.keras.layers, np.random.default_rng(0)
+        x = rng.normal(size=(batch, image, image, channels)).astype("float32")
+        steps, seconds = {}, {}
+        with contextlib.ExitStack() as switches:
+            for how in ("stock", "cut", "dense"):
+                options = dict(padding="same", groups=1 if how == "dense" else groups)
+                layers = [L.Conv2D(channels, 3, **options) for _ in range(2)]
+                model = self.keras.Sequential([self.keras.Input(x.shape[1:]), *layers])
+                model.compile(self.keras.optimizers.SGD(0.01), "mse", jit_compile=BACKEND == "jax")
+                switches.enter_context(fast.computing(model, on=how == "cut"))
+                steps[how], seconds[how] = model, []
+                model.train_on_batch(x, x)
+            for _ in range(rounds):
+                for how, model in steps.items():
+                    begin = time.perf_counter()
+                    model.train_on_batch(x, x)
+                    seconds[how].append(time.perf_counter() - begin)
+        return {how: statistics.median(times) for how, times in seconds.items()}
+
 
 class Stock(Keras):
     """VGG-16 from keras.applications; ResNet-20 as the Keras documentation writes it: biases, "same" padding; ResNeXt-29
@@ -280,8 +310,11 @@ def resident():
 SIDES = {"cnnbook": Ours, "stock Keras": Stock, "Keras, oneDNN": Stock, "PyTorch": PyTorch}
 
 
-def serve(name, pipe):
-    """A process that does what it is asked, one thing after the other: (what, arguments) in, an answer out."""
+def serve(name, pipe, log=None):
+    """A process that does what it is asked, one thing after the other: (what, arguments) in, an answer out.
+
+    log: a file in which oneDNN writes what it does and how long that takes.
+    """
     threads = str(THREADS)
     os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", OMP_NUM_THREADS=threads, TF_NUM_INTRAOP_THREADS=threads)
     os.environ.update(XLA_PYTHON_CLIENT_PREALLOCATE="false", TF_FORCE_GPU_ALLOW_GROWTH="true")
@@ -290,6 +323,9 @@ def serve(name, pipe):
     elif name == "stock Keras":
         os.environ.pop("TF_ENABLE_ONEDNN_OPTS", None)
         import keras  # noqa: F401  before cnnbook, which would set it
+    if log:
+        os.environ.update(ONEDNN_VERBOSE="1", TF_NUM_INTEROP_THREADS="1")
+        os.dup2(os.open(log, os.O_WRONLY), 1)
     if os.environ.get("CNNBOOK_BENCH_QUIET", "1") == "1":
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     side = SIDES[name]()
@@ -313,7 +349,23 @@ def serve(name, pipe):
             best, n = max(best, 2 * n**3 / took), 2 * n
         return best
 
-    answers = {"steps": steps, "peak": peak}
+    def logged(kind, repeats):
+        """Milliseconds of a step, and of oneDNN's operations in it: (all, {kind of operation: ms})."""
+        ctypes.CDLL(None).fflush(None)  # what the first steps wrote
+        start = os.path.getsize(log)
+        seconds = steps(kind, repeats)
+        ctypes.CDLL(None).fflush(None)
+        with open(log, encoding="utf-8", errors="replace") as file:
+            file.seek(start)
+            found = {}
+            for line in file:
+                fields = line.strip().split(",")
+                if fields[0] == "onednn_verbose" and "exec" in fields:
+                    what = fields[fields.index("exec") + 2]
+                    found[what] = found.get(what, 0) + float(fields[-1]) / repeats
+        return 1000 * seconds, found
+
+    answers = {"steps": steps, "peak": peak, "logged": logged}
     for what, arguments, options in iter(pipe.recv, None):
         pipe.send((answers.get(what) or getattr(side, what))(*arguments, **options))
     side.switches.close()
@@ -322,10 +374,10 @@ def serve(name, pipe):
 class Asked:
     """A side's process, seen from here."""
 
-    def __init__(self, name):
+    def __init__(self, name, log=None):
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(name, theirs), daemon=True)
+        self.process = context.Process(target=serve, args=(name, theirs, log), daemon=True)
         self.process.start()
         theirs.close()  # so that a side that dies is an error here, not a wait
 
@@ -342,11 +394,11 @@ class Asked:
 
 
 @contextlib.contextmanager
-def started(names):
+def started(names, logs=None):
     sides = {}
     try:
         for name in names:
-            sides[name] = Asked(name)
+            sides[name] = Asked(name, logs and logs[name])
             sides[name].device()  # has imported all it needs: the next one's start disturbs nobody
         yield sides
     finally:
@@ -435,6 +487,49 @@ def sweep(names, rounds, base, points):
     return rows
 
 
+def profile(names, batch, rounds):
+    """Where a step's time goes, on one thread: a row for every side and kind of step, in milliseconds."""
+    rows, before = [], os.environ["CNNBOOK_BENCH_THREADS"]
+    os.environ["CNNBOOK_BENCH_THREADS"] = "1"  # so that the parts add up to the whole
+    for net in PROFILED:
+        say(f"{net}, profile")
+        with tempfile.TemporaryDirectory() as folder:
+            logs = {name: str(Path(folder) / f"{i}.txt") for i, name in enumerate(names)}
+            for log in logs.values():
+                Path(log).touch()
+            with started(names, logs) as sides:
+                size = max(batch // SHARE.get(net, 1), 1)
+                for name, side in sides.items():
+                    side.build("ResNet" if net == "ResNet-20" else net, size, "float32")
+                    for kind in KINDS:
+                        side.steps(kind, 2)
+                        whole, parts = side.logged(kind, rounds)
+                        parts = {what: round(ms, 3) for what, ms in parts.items()}
+                        rows.append(
+                            dict(
+                                net=net,
+                                side=name,
+                                step=kind,
+                                batch=size,
+                                milliseconds=round(whole, 3),
+                                onednn=parts,
+                            )
+                        )
+    os.environ["CNNBOOK_BENCH_THREADS"] = before
+    return rows
+
+
+def grouped(rounds):
+    """What a grouped convolution's training step costs, stock and cut, beside a dense one."""
+    rows = []
+    with started(["cnnbook"]) as sides:
+        for channels, groups in GROUPED:
+            say(f"{channels} channels in {groups} groups")
+            seconds = sides["cnnbook"].grouped(channels, groups, rounds)
+            rows.append(dict(channels=channels, groups=groups) | {k: round(v, 6) for k, v in seconds.items()})
+    return rows
+
+
 def say(text):
     print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
@@ -488,7 +583,7 @@ def main(arguments=None):
         default="auto",
         help="float32, bfloat16, both by a comma, or auto: bfloat16 where it is quick",
     )
-    parser.add_argument("--sweep", type=int, default=5, help="rounds for how cost grows; 0: none")
+    parser.add_argument("--sweep", type=int, default=5, help="rounds for growth, profile, groups; 0: none")
     parser.add_argument("--out", type=Path, default=HERE / "results", help="folder for the results")
     parser.add_argument("--threads", type=int, default=CORES, help="of each side (%(default)s: one per core)")
     given = parser.parse_args(arguments)
@@ -523,11 +618,17 @@ def main(arguments=None):
                 precisions.append("bfloat16")
                 rows += measure(net, "bfloat16", names, given.batch, given.rounds, peaks)[0]
     growth = sweep(names, given.sweep, BASE, SWEEP) if given.sweep else []
+    logging = (
+        [name for name in names if name != "stock Keras"] if BACKEND == "tensorflow" and not device else []
+    )
+    profiled = profile(logging, given.batch, given.sweep) if given.sweep and logging else []
+    cut = grouped(given.sweep) if given.sweep else []
     record = dict(
         date=datetime.date.today().isoformat(), backend=BACKEND, machine=machine(device), versions=versions(),
         parameters=dict(rounds=given.rounds, batch=given.batch, sweep_rounds=given.sweep, base=BASE),
         load_before=load, minutes=round((time.monotonic() - begin) / 60, 1),
         peak={p: round(v) for p, v in peaks.items()}, rows=rows, growth=growth,
+        profile=profiled, grouped=cut,
     )  # fmt: skip
     path = keep(record, given.out)
     sys.path.insert(0, str(HERE))

@@ -1,7 +1,7 @@
 """The same numbers, sooner: how some stock Keras layers compute, replaced for a while in one model's instances.
 
-Two things cost a CPU far more in stock Keras than they must. The gradient of a grouped convolution runs 15 to 166 times
-slower than a dense one; cut into one convolution per group it runs at dense speed. And batch normalisation on the
+Two things cost a CPU far more in stock Keras than they must. The gradient of a grouped convolution runs many times slower
+than a dense one; cut into one convolution per group it runs at dense speed or above. And batch normalisation on the
 TensorFlow backend is written as separate operations, though TensorFlow has a fused one, which it also merges into the
 convolution before it when a net only predicts. `computing` switches both, and bfloat16 where that is asked for. A layer
 keeps its class, its weights, its configuration and its name: a model trained so, saved and opened by plain Keras
@@ -166,7 +166,9 @@ def _can_be_fused(layer):
 def fused_batch_norm(layer, x, training=None, mask=None):
     """BatchNormalization.call for maps (n, h, w, c) by TensorFlow's fused kernel.
 
-    In training the kernel reports the variance with n - 1 in its denominator; Keras keeps the one with n.
+    In training the kernel reports the variance with n - 1 in its denominator; Keras keeps the one with n. For inference
+    TensorFlow merges the kernel with the convolution before it: quicker, but ten times slower for a batch of one
+    image, since oneDNN then normalises number by number. So a batch of one, or of any size, is left to Keras.
     """
     if mask is not None:
         return type(layer).call(layer, x, training=training, mask=mask)
@@ -174,6 +176,8 @@ def fused_batch_norm(layer, x, training=None, mask=None):
 
     fused = tf.compat.v1.nn.fused_batch_norm
     if not (training and layer.trainable):
+        if x.shape[0] in (None, 1):
+            return type(layer).call(layer, x, training=training)
         moving = dict(mean=layer.moving_mean, variance=layer.moving_variance)
         return fused(x, layer.gamma, layer.beta, **moving, epsilon=layer.epsilon, is_training=False)[0]
     y, mean, variance = fused(x, layer.gamma, layer.beta, epsilon=layer.epsilon, is_training=True)
