@@ -9,10 +9,10 @@ import sys
 import keras
 import numpy as np
 import pytest
-from zoo import BRANCHES, DENSE, QUICK_ON_JAX, SILENT, SLOW, SMALL
+from zoo import DENSE, QUICK_ON_JAX, SILENT, SLOW, SMALL
 
 import cnnbook
-from cnnbook import gradients, graph, models, weights
+from cnnbook import gradients, graph, models
 
 JAX = keras.backend.backend() == "jax"
 MEMBERS = [
@@ -21,10 +21,12 @@ MEMBERS = [
     else name
     for name in SMALL
 ]
-STRUCTURE = QUICK_ON_JAX if JAX else models.BUILDERS  # shapes and names owe nothing to the backend
-
-
 SMALLEST = {row["builder"]: row["smallest"] for row in models.figures() if row["smallest"]}
+# One of the builders of a file that begin at the same size; shapes owe nothing to the backend.
+ONE_OF_EACH = list(
+    {(models.BUILDERS[name], SMALLEST[name]): name for name in reversed(models.BUILDERS)}.values()
+)
+ONE_OF_EACH = QUICK_ON_JAX if JAX else sorted(ONE_OF_EACH)
 
 
 def needed(name):
@@ -80,25 +82,37 @@ def test_one_training_step_reaches_every_weight(net):
     assert silent == []
 
 
-@pytest.mark.parametrize("name", STRUCTURE)
+def smallest_of(name):
+    """The builder with what it needs, and its smallest input shape."""
+    side = SMALLEST[name]
+    return functools.partial(getattr(models, name), **needed(name)), (
+        side,
+        side,
+        1 if name == "LeNet5" else 3,
+    )
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
 def test_smallest_size(name):
-    """The smallest size forwards (here: its shapes do), one pixel less is refused with what is possible."""
-    smallest, build = SMALLEST[name], getattr(models, name)
-    channels = 1 if name == "LeNet5" else 3
-    build = functools.partial(build, **needed(name))
-    net = graph.blueprint(build, input_shape=(smallest, smallest, channels))
+    """The smallest size forwards (here: its shapes do); `make test-all` runs every builder at it."""
+    build, shape = smallest_of(name)
+    net = graph.blueprint(build, input_shape=shape)
     assert all(side >= 1 for row in graph.trace(net) for side in row.output_shape)
-    with pytest.raises(ValueError, match=f"at least {smallest} pixels"):
-        build(input_shape=(smallest, smallest - 1, channels))
+
+
+@pytest.mark.parametrize("name", models.BUILDERS)
+def test_one_pixel_less_is_refused_with_what_is_possible(name):
+    build, (side, _, channels) = smallest_of(name)
+    with pytest.raises(ValueError, match=f"at least {side} pixels"):
+        build(input_shape=(side, side - 1, channels))
 
 
 @pytest.mark.every_variant
 @pytest.mark.parametrize("name", models.BUILDERS)
 def test_forward_at_the_smallest_size(name):
-    smallest, build = SMALLEST[name], getattr(models, name)
-    channels = 1 if name == "LeNet5" else 3
-    net = build(**needed(name), input_shape=(smallest, smallest, channels))
-    probabilities = first(net(np.ones((1, smallest, smallest, channels), "float32"), training=False))
+    build, shape = smallest_of(name)
+    net = build(input_shape=shape)
+    probabilities = first(net(np.ones((1, *shape), "float32"), training=False))
     assert probabilities.shape == (1, *net.outputs[0].shape[1:])
     if probabilities.shape[-1] > 1:
         np.testing.assert_allclose(probabilities.sum(-1), 1, atol=1e-4)
@@ -176,31 +190,6 @@ def test_help_shows_the_real_arguments():
     assert inspect.signature(models.ResNet18).parameters["shortcut"].default == "B"
     assert inspect.signature(models.PlainCIFAR).parameters["shortcut"].default is None
     assert "ResNet50 is ResNet(bottleneck, (3, 4, 6, 3))" in models.ResNet50.__doc__
-
-
-# {stage}_block{b}_{i}_{kind} or shorter; nets with a twin in keras.applications carry its names, ported by them
-GRAMMAR = re.compile(r"^[a-z]+[0-9]*[a-z]?(_[a-z0-9]+)*$")
-
-
-@pytest.mark.parametrize("name", STRUCTURE)
-def test_every_layer_is_named_by_the_grammar_and_merges_take_the_shortcut_first(name):
-    net = graph.blueprint(getattr(models, name), **needed(name))
-    if name not in weights.IMAGENET:
-        assert [op.name for op in net.operations if not GRAMMAR.match(op.name)] == []
-    automatic = [
-        op.name for op in net.operations if re.fullmatch(rf"{snake(type(op).__name__)}(_\d+)?", op.name)
-    ]
-    assert [n for n in automatic if n not in ("flatten", "dropout", "softmax")] == []
-    field = {row.name: row.receptive_field for row in graph.trace(net)}
-    for row in graph.trace(net):
-        excused = any(re.search(pattern, row.name) for pattern, _ in BRANCHES)
-        adds = row.kind == "Add" and len(row.inputs) == 2 and not excused
-        if adds and None not in map(field.get, row.inputs):
-            assert field[row.inputs[0]] <= field[row.inputs[1]], row
-
-
-def snake(kind):
-    return re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", kind)).lower()
 
 
 def test_option_a_pads_with_zeros_and_takes_every_second_pixel():

@@ -1,19 +1,54 @@
-"""Every row of the package's figures table, counted from the code that builds the network."""
+"""Every row of the package's figures table, counted from the code that builds the network, and its layers' names."""
+
+import re
 
 import pytest
+from zoo import BRANCHES
 
-from cnnbook import graph, models
+from cnnbook import graph, models, weights
 
 
-@pytest.mark.parametrize("row", models.figures(), ids=lambda row: row["call"])
-def test_published_figures(row):
-    total = graph.totals(graph.blueprint(models.builder(row["builder"]), **row["arguments"]))
+@pytest.fixture(scope="module", params=models.figures(), ids=lambda row: row["call"])
+def built(request):
+    """(row, net), built once for both tests; one lives at a time."""
+    row = request.param
+    return row, graph.blueprint(models.builder(row["builder"]), **row["arguments"])
+
+
+def test_published_figures(built):
+    row, net = built
+    total = graph.totals(net)
     assert total["params"] == row["params"]
     assert total["macs"] == row["macs"]
     if row["receptive_field"]:
         assert total["receptive_field"] == (row["receptive_field"],) * 2
         assert total["stride"] == (row["stride"],) * 2
     assert row["source"]
+
+
+# {stage}_block{b}_{i}_{kind} or shorter; nets with a twin in keras.applications carry its names, ported by them
+GRAMMAR = re.compile(r"^[a-z]+[0-9]*[a-z]?(_[a-z0-9]+)*$")
+
+
+def test_every_layer_is_named_by_the_grammar_and_merges_take_the_shortcut_first(built):
+    row, net = built
+    if row["builder"] not in weights.IMAGENET:
+        assert [op.name for op in net.operations if not GRAMMAR.match(op.name)] == []
+    automatic = [
+        op.name for op in net.operations if re.fullmatch(rf"{snake(type(op).__name__)}(_\d+)?", op.name)
+    ]
+    assert [n for n in automatic if n not in ("flatten", "dropout", "softmax")] == []
+    rows = graph.trace(net)
+    field = {row.name: row.receptive_field for row in rows}
+    for row in rows:
+        excused = any(re.search(pattern, row.name) for pattern, _ in BRANCHES)
+        adds = row.kind == "Add" and len(row.inputs) == 2 and not excused
+        if adds and None not in map(field.get, row.inputs):
+            assert field[row.inputs[0]] <= field[row.inputs[1]], row
+
+
+def snake(kind):
+    return re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", kind)).lower()
 
 
 def test_every_builder_has_a_row():
