@@ -282,11 +282,11 @@ def trace(model):
     `model` is a functional or Sequential keras.Model that has been built; ValueError for another. A layer called twice
     has two rows, its parameters in the first. Bare operations (`x + y`, `keras.ops`) have rows too.
     """
-    model = _functional(model)
+    model = as_functional(model)
     if any(isinstance(op, keras.Model) for op in model.operations):
         model = flatten(model)
     rows, fields, named, seen = [], {}, {}, set()
-    for node in _nodes(model):
+    for node in calls_in(model):
         operation, inputs, outputs = node.operation, list(node.input_tensors), list(node.outputs)
         field = _field(operation, [fields[id(t)] for t in inputs], inputs, outputs) if inputs else Field()
         for t in outputs:
@@ -319,7 +319,7 @@ def trace(model):
     return rows
 
 
-def _functional(model):
+def as_functional(model):
     """The functional form of a model: itself, or a Sequential one's chain with the same layers."""
     if isinstance(model, keras.Sequential):
         if not model.built:
@@ -339,7 +339,7 @@ def _functional(model):
     return model
 
 
-def _nodes(model):
+def calls_in(model):
     """The calls that make up a functional model, every one after those it reads."""
     depths = model._nodes_by_depth
     return [node for depth in sorted(depths, reverse=True) for node in depths[depth]]
@@ -351,16 +351,16 @@ def flatten(model):
     def inline(inner, *args, **kwargs):
         if not isinstance(inner, keras.Model):
             return inner(*args, **kwargs)
-        inner = _functional(inner)
+        inner = as_functional(inner)
         made = dict(zip(map(id, inner.inputs), keras.tree.flatten(args[0]), strict=True))
-        for node in _nodes(inner):
+        for node in calls_in(inner):
             if not node.is_input:
                 args, kwargs = node.arguments.fill_in(made)
                 results = keras.tree.flatten(inline(node.operation, *args, **kwargs))
                 made.update(zip(map(id, node.outputs), results, strict=True))
         return keras.tree.map_structure(lambda tensor: made[id(tensor)], inner.output)
 
-    model = _functional(model)
+    model = as_functional(model)
     copy = {id(t): keras.Input(t.shape[1:], dtype=t.dtype, name=t.name) for t in model.inputs}
     inputs = keras.tree.map_structure(lambda tensor: copy[id(tensor)], model.input)
     with deep_graphs():
@@ -387,7 +387,7 @@ def totals(model):
     first is the main one: the last map is on the way to it, not in an auxiliary head.
     """
     rows = trace(model)
-    maps = [r for r in _main(rows, model) if len(r.output_shape) == 3 and r.local and r.known]
+    maps = [r for r in main_rows(rows, model) if len(r.output_shape) == 3 and r.local and r.known]
     macs, activations = [r.macs for r in rows], [r.activations for r in rows]
     return {
         "input": rows[0].output_shape,
@@ -400,7 +400,7 @@ def totals(model):
     }
 
 
-def _main(rows, model):
+def main_rows(rows, model):
     """The rows on the way to the model's first output; all where there is but one."""
     needed = {row.name for row in rows if row.tensor is model.outputs[0]}
     if len(model.outputs) == 1 or not needed:
@@ -440,10 +440,10 @@ def features(model):
     the larger of height's and width's. Auxiliary heads (outputs after the first) are not counted either. For a nested
     model the tensors belong to `.model`, its flattened form.
     """
-    model = _functional(model)
+    model = as_functional(model)
     if any(isinstance(op, keras.Model) for op in model.operations):
         model = flatten(model)
-    rows = _main(trace(model), model)
+    rows = main_rows(trace(model), model)
     place = {row.name: i for i, row in enumerate(rows)}
     reach = [0] * len(rows)  # how far down the graph an edge leads that starts at or above row i
     for i, row in enumerate(rows):

@@ -84,7 +84,7 @@ def boundary_f(truth, predicted, classes, *, tolerance=2):
     scores = np.full((len(truth), classes), np.nan)
     for i, pair in enumerate(zip(truth, predicted, strict=True)):
         for k in range(classes):
-            outlines = [_outline(one == k) for one in pair]
+            outlines = [outline(one == k) for one in pair]
             wide = [_grown(outline, tolerance) for outline in outlines]
             if not any(outline.any() for outline in outlines):
                 continue
@@ -98,7 +98,7 @@ def _ratio(above, below):
     return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=np.asarray(below) > 0)
 
 
-def _outline(mask):
+def outline(mask):
     padded = np.pad(mask, 1, mode="edge")
     inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return mask & ~inner

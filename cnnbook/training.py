@@ -152,7 +152,7 @@ class StagedSGD(keras.optimizers.SGD):
         return {**super().get_config(), "factors": list(self.factors)}
 
 
-def _factors(model, rates):
+def factors_of(model, rates):
     """The factor of every variable that learns, in order; of several that fit a name, the longest counts."""
     from . import graph
 
@@ -297,7 +297,7 @@ def fit(
     # Variables made in the first step (the optimiser's, a metric given as a string) would have TensorFlow trace that
     # step twice: 10 s for 56 layers.
     with share.scope():
-        optimizer = StagedSGD(rate, factors=_factors(model, rates), **sgd) if rates else plain(rate, **sgd)
+        optimizer = StagedSGD(rate, factors=factors_of(model, rates), **sgd) if rates else plain(rate, **sgd)
         if weight_decay:
             optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
         metrics = [_accuracy(model), *([_mean_iou(model)] if dense else [])]

@@ -282,7 +282,7 @@ class Trials:
         rates=None,
     ):
         self.model, self.steps, self.batch_size = model, steps, batch_size
-        factors = training._factors(model, rates or {})
+        factors = training.factors_of(model, rates or {})
         self.optimizer = training.StagedSGD(
             training.Schedule(learning_rate, steps),
             factors=factors,

@@ -59,9 +59,10 @@ def test_boundary_score_by_hand():
 def test_an_image_s_edge_is_no_boundary():
     half = np.zeros((6, 6), int)
     half[:, :3] = 1
-    assert segmentation._outline(half == 1).sum() == 6 and segmentation.boundary_f(
-        half, half, 2
-    ).tolist() == [1, 1]
+    assert segmentation.outline(half == 1).sum() == 6 and segmentation.boundary_f(half, half, 2).tolist() == [
+        1,
+        1,
+    ]
 
 
 def test_labels_and_centre():

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .images import Images, number
-from .scene import _scaled, load_drawn
+from .scene import load_drawn, scaled
 
 CLASSES = ("background", "cell")
 SOURCE = "drawn by cnnbook"
@@ -144,10 +144,10 @@ def _places(rng, size, unit):
 
 def _image(rng, size, unit, owner, touching, nearness):
     """Grey cells on grey ground of almost the same brightness, bright outlines, faint dark seams where two touch."""
-    ground = sum(_scaled(rng.uniform(-1, 1, (g, g)), size, size) * a for g, a in ((3, 14), (9, 6)))
+    ground = sum(scaled(rng.uniform(-1, 1, (g, g)), size, size) * a for g, a in ((3, 14), (9, 6)))
     image = 120 + ground
     inside = owner > 0
-    texture = _scaled(rng.uniform(-1, 1, (size // 3, size // 3)), size, size)
+    texture = scaled(rng.uniform(-1, 1, (size // 3, size // 3)), size, size)
     level = rng.normal(6, 9, owner.max() + 1)[owner]
     image = np.where(inside, image + level + 12 * texture, image)
     rim = np.exp(-(((nearness - 1) / 0.09) ** 2))  # the outline, inside and outside of it

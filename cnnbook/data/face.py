@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .images import Images, number
-from .scene import _scaled, load_drawn
+from .scene import load_drawn, scaled
 
 SOURCE = "drawn by cnnbook; nobody's face"
 PEOPLE = (80, 40)  # in the training and in the test part
@@ -414,7 +414,7 @@ def draw(traits, pose, light, *, size=64, rng=None):
     image = canvas[:3] / np.maximum(weight, 1)
     ground = np.full((3, 1, 1), 128.0)
     if rng is not None:
-        ground = rng.uniform(60, 190, (3, 1, 1)) + 35 * _scaled(rng.uniform(-1, 1, (4, 4)), size, size)
+        ground = rng.uniform(60, 190, (3, 1, 1)) + 35 * scaled(rng.uniform(-1, 1, (4, 4)), size, size)
     share = np.where(_inside(weight), 1, weight / 4) * (weight > 0)
     image = (ground + (image - ground) * share) * gain[:, None, None]
     if rng is not None:

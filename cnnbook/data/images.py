@@ -196,8 +196,8 @@ def resize(images, size):
         )
     if images.shape[-3:-1] == (high, wide):
         return images
-    rows, row_sum = _weights(images.shape[-3], high)
-    columns, column_sum = _weights(images.shape[-2], wide)
+    rows, row_sum = axis_weights(images.shape[-3], high)
+    columns, column_sum = axis_weights(images.shape[-2], wide)
     flat = images.reshape(-1, *images.shape[-3:])
     out = np.empty((len(flat), high, wide, images.shape[-1]), "uint8")
     for start in range(
@@ -225,7 +225,7 @@ def resize_masks(masks, size):
     return masks[..., rows[:, None], columns]
 
 
-def _weights(before, after):
+def axis_weights(before, after):
     """Integer weights (after, before) of one axis, and the sum of each row."""
     new, old = np.arange(after)[:, None], np.arange(before)[None, :]
     if after <= before:  # overlap of the new pixel's span with the old one's, both times before * after

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import fashion
-from .images import Images, _weights, height_width, number
+from .images import Images, axis_weights, height_width, number
 
 COLOURS = {  # told apart with any colour vision: they differ in lightness too (after Okabe & Ito)
     "red": (225, 60, 30),
@@ -150,11 +150,11 @@ def _rows(part):
 
 @functools.cache
 def _axis(before, after):
-    weights, total = _weights(before, after)
+    weights, total = axis_weights(before, after)
     return weights / total
 
 
-def _scaled(grey, high, wide):
+def scaled(grey, high, wide):
     return _axis(grey.shape[0], high) @ grey @ _axis(grey.shape[1], wide).T
 
 
@@ -171,7 +171,7 @@ def _hsv(hue, saturation, value):
 
 def _canvas(rng, size):
     """Float64 (size, size, 3): two muted colours mixed by smooth noise and, in half of the scenes, by warped stripes."""
-    noise = sum(_scaled(rng.uniform(-1, 1, (g, g)), size, size) / w for g, w in ((3, 1), (7, 2), (17, 4)))
+    noise = sum(scaled(rng.uniform(-1, 1, (g, g)), size, size) / w for g, w in ((3, 1), (7, 2), (17, 4)))
     angle, period, stripes = rng.uniform(0, 2, 2), rng.uniform(8, 20), rng.random() < 0.5
     across = np.arange(size)[:, None] * angle[0] + np.arange(size) * (angle[1] - 1)
     wave = np.abs((across * 64 / size / period + 0.6 * noise) % 1 - 0.5) * 4 - 1
@@ -186,7 +186,7 @@ def _paste(rng, image, objects, k, grey, colour, scale, size, hide=0.4):
     """Paints an item, 2**scale times its size on a canvas of 64, as object k. False when six places were tried and each
     would have hidden more than the share `hide` of an object painted before."""
     high, wide = (max(1, min(size, round(side * 2**scale * size / 64))) for side in grey.shape)
-    light = _scaled(grey, high, wide)
+    light = scaled(grey, high, wide)
     alpha = np.clip((light - 4) / 24, 0, 1)
     solid = light >= min(16, light.max())  # never empty, however small and dark
     before = np.bincount(objects.ravel(), minlength=MOST + 2)

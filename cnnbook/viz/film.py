@@ -13,7 +13,7 @@ from keras import layers as L
 
 from ..graph import PREPROCESSING, stage_of
 from . import style
-from .maps import _convolution, _kernels
+from .maps import convolution_row, kernels_of
 from .picture import bare, heat_scale
 from .reading import prepare
 from .replay import Replay
@@ -56,7 +56,7 @@ class Film(keras.callbacks.Callback, Replay):
         self._empty()
         net, _, self.pixels = prepare(self.model, self.image, self.preprocess)
         self.rows = [net.map(layer) for layer in self.layers]  # a name that is wrong is told before training
-        self.row = None if self.watched is None else _convolution(net, self.watched)
+        self.row = None if self.watched is None else convolution_row(net, self.watched)
         epochs = self.params["epochs"]
         self.wanted = set(np.unique(np.linspace(0, epochs, min(self.most, epochs + 1)).round().astype(int)))
         self._keep(0)
@@ -76,7 +76,7 @@ class Film(keras.callbacks.Callback, Replay):
             old = self.maps.get(name)
             self.maps[name] = maps[None] if old is None else np.concatenate([old, maps[None]])
         if self.row is not None:
-            kernel = _kernels(self.row.operation)[None, ..., : self.channels]
+            kernel = kernels_of(self.row.operation)[None, ..., : self.channels]
             self.kernels = kernel if self.kernels is None else np.concatenate([self.kernels, kernel])
         self.epochs.append(epoch)
 

@@ -76,7 +76,7 @@ def _channel(row, channel, total):
 _CONVOLUTIONS = (L.Conv2D, L.DepthwiseConv2D, L.SeparableConv2D, L.Conv2DTranspose)
 
 
-def _kernels(layer):
+def kernels_of(layer):
     """A layer's kernels as (height, width, inputs of a group, outputs), the layout of Conv2D."""
     if isinstance(layer, L.SeparableConv2D):
         kernel = ops.convert_to_numpy(layer.depthwise_kernel)
@@ -89,7 +89,7 @@ def _kernels(layer):
     return kernel
 
 
-def _convolution(net, layer):
+def convolution_row(net, layer):
     row = net.row(layer) if getattr(layer, "name", layer) in net.place else _stage_convolution(net, layer)
     if not isinstance(row.operation, _CONVOLUTIONS):
         names = [r.name for r in net.rows if isinstance(r.operation, _CONVOLUTIONS)]
@@ -170,8 +170,8 @@ def filters(model, layer, *, outputs=None, inputs=None, bgr=False):
     A transposed convolution's kernels are drawn as it stamps them; of a separable one the depthwise kernels.
     """
     net = Net(model)
-    row = _convolution(net, layer)
-    array = _kernels(row.operation)
+    row = convolution_row(net, layer)
+    array = kernels_of(row.operation)
     high, wide, ins, outs = array.shape
     reads = row.inputs and _is_image(net, row.inputs[0]) and ins == 3
     panel_per_input = not reads and ins > 1
@@ -285,7 +285,7 @@ def convolve(model, image, layer, channel, *, rows=4, preprocess=None):
     output. rows: how many input maps are drawn, those that add most; the others are summed in one panel.
     """
     net, x, shown = prepare(model, image, preprocess)
-    row = _convolution(net, layer)
+    row = convolution_row(net, layer)
     operation = row.operation
     channel = _channel(row, channel, row.output_shape[-1])
     if not isinstance(rows, int) or rows < 1:
@@ -341,7 +341,7 @@ def _taken_apart(layer, x, channel):
         kernel, strides, padding, dilation = ops.convert_to_numpy(layer.pointwise_kernel), 1, "valid", 1
     else:
         kernel, strides, padding, dilation = (
-            _kernels(layer),
+            kernels_of(layer),
             layer.strides,
             layer.padding,
             layer.dilation_rate,

@@ -26,7 +26,7 @@ _FLAT = weakref.WeakKeyDictionary()  # inlining adds calls to the shared layers,
 
 def flat_model(model, shape):
     """The model as one functional graph, its free sizes filled in by the image's."""
-    functional = graph._functional(model)
+    functional = graph.as_functional(model)
     sides = functional.inputs[0].shape[1:]
     if None not in sides and not any(isinstance(op, keras.Model) for op in functional.operations):
         return functional
@@ -51,7 +51,7 @@ class Net:
         if len(self.model.inputs) != 1 or len(self.model.inputs[0].shape) != 4:
             shapes = [tuple(t.shape[1:]) for t in self.model.inputs]
             raise ValueError(f"{model.name} must take one image (height, width, channels), it takes {shapes}")
-        self.rows, self.nodes = graph.trace(self.model), graph._nodes(self.model)
+        self.rows, self.nodes = graph.trace(self.model), graph.calls_in(self.model)
         self.place = {row.name: i for i, row in enumerate(self.rows)}
         named = {
             id(t): row.name for row, node in zip(self.rows, self.nodes, strict=True) for t in node.outputs

@@ -64,7 +64,7 @@ def _blend(image, mask, classes, background, opacity):
         if k != background:
             color = colors[_index(k, background)]
             result[mask == k] = (1 - opacity) * result[mask == k] + opacity * color
-            result[segmentation._outline(mask == k)] = color
+            result[segmentation.outline(mask == k)] = color
     return result
 
 

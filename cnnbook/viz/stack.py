@@ -24,8 +24,8 @@ KINDS = {
     "other": ("#DDDDDD", "other"),
 }
 # fmt: on
-_GLOBAL = (L.GlobalAveragePooling2D, L.GlobalMaxPooling2D)
-_NO_BOX = (
+GLOBAL_POOLS = (L.GlobalAveragePooling2D, L.GlobalMaxPooling2D)
+NO_BOX = (
     *(L.Activation, L.ReLU, L.LeakyReLU, L.PReLU, L.ELU, L.Softmax, L.BatchNormalization, L.Identity),
     *(L.Dropout, L.SpatialDropout2D, L.GaussianNoise, L.GaussianDropout, L.AlphaDropout),
     *(L.ZeroPadding2D, L.Cropping2D, L.Flatten, L.Reshape),
@@ -60,23 +60,29 @@ def _describe(row):
     operation, shape = row.operation, row.output_shape
     if isinstance(operation, L.InputLayer):
         return "input", "image, " + " x ".join("?" if n is None else str(n) for n in shape)
-    if isinstance(operation, _NO_BOX) or "Pad" in row.kind:  # PadChannels: our own layer of shortcut A
+    if isinstance(operation, NO_BOX) or "Pad" in row.kind:  # PadChannels: our own layer of shortcut A
         return None, ""
     if isinstance(operation, L.Dense):
         return "dense", f"dense, {shape[-1]}"
-    if isinstance(operation, _GLOBAL):
+    if isinstance(operation, GLOBAL_POOLS):
         return "pool", "global average pool" if "Average" in row.kind else "global max pool"
     if isinstance(operation, (L.MaxPooling2D, L.AveragePooling2D)):
         how = "max" if isinstance(operation, L.MaxPooling2D) else "average"
-        return "pool", f"{_window(operation.pool_size)} {how} pool{_step(operation.strides)}"
+        return "pool", f"{window_text(operation.pool_size)} {how} pool{_step(operation.strides)}"
     if isinstance(operation, L.Conv2DTranspose):
-        return "conv", f"{_window(operation.kernel_size)} transposed, {shape[-1]}{_step(operation.strides)}"
+        return (
+            "conv",
+            f"{window_text(operation.kernel_size)} transposed, {shape[-1]}{_step(operation.strides)}",
+        )
     if isinstance(operation, L.DepthwiseConv2D):
-        return "conv", f"{_window(operation.kernel_size)} depthwise, {shape[-1]}{_step(operation.strides)}"
+        return (
+            "conv",
+            f"{window_text(operation.kernel_size)} depthwise, {shape[-1]}{_step(operation.strides)}",
+        )
     if isinstance(operation, (L.Conv2D, L.SeparableConv2D)):
-        return "conv", f"{_window(operation.kernel_size)} conv, {shape[-1]}{_step(operation.strides)}"
+        return "conv", f"{window_text(operation.kernel_size)} conv, {shape[-1]}{_step(operation.strides)}"
     if isinstance(operation, LocallyConnected2D):
-        return "conv", f"{_window(operation.kernel_size)} local, {shape[-1]}{_step(operation.strides)}"
+        return "conv", f"{window_text(operation.kernel_size)} local, {shape[-1]}{_step(operation.strides)}"
     if isinstance(operation, LocalResponseNormalization):
         return "norm", "local response norm"
     if isinstance(operation, _MERGES):
@@ -84,7 +90,7 @@ def _describe(row):
     return "other", row.kind
 
 
-def _window(kernel):
+def window_text(kernel):
     height, width = kernel if isinstance(kernel, (tuple, list)) else (kernel, kernel)
     return f"{height}x{width}"
 

@@ -23,7 +23,7 @@ from ..layers import (
     TakeChannels,
 )
 from .reading import flat_model
-from .stack import _GLOBAL, _NO_BOX, _window
+from .stack import GLOBAL_POOLS, NO_BOX, window_text
 
 # --------------------------------------------------------------------------- the elements of a drawing
 
@@ -147,17 +147,17 @@ def describe(row):
     channels = str(shape[-1]) if shape else ""
     if isinstance(operation, L.InputLayer):
         return "input", "image", times(shape)
-    if isinstance(operation, (*_NO_BOX, MatchSize)) or "Pad" in row.kind:
+    if isinstance(operation, (*NO_BOX, MatchSize)) or "Pad" in row.kind:
         return None, "", ""
     if row.kind in MERGES:
         return "merge", MERGES[row.kind], ""
     if isinstance(operation, L.Dense):
         return "dense", "dense", channels
-    if isinstance(operation, _GLOBAL):
+    if isinstance(operation, GLOBAL_POOLS):
         return "pool", "global", "average" if "Average" in row.kind else "maximum"
     if isinstance(operation, (L.MaxPooling2D, L.AveragePooling2D)):
         how = "max pool" if isinstance(operation, L.MaxPooling2D) else "avg pool"
-        return "pool", how, _window(operation.pool_size).replace("x", "×") + _step(operation.strides)
+        return "pool", how, window_text(operation.pool_size).replace("x", "×") + _step(operation.strides)
     if isinstance(operation, (MaxPoolingWithSwitches, MaxUnpooling)):
         side = operation.size
         pools = isinstance(operation, MaxPoolingWithSwitches)
@@ -165,7 +165,7 @@ def describe(row):
     if isinstance(operation, L.UpSampling2D):
         return "pool", "enlarge", f"×{max(_pair(operation.size))}"
     if isinstance(operation, (L.Conv2D, L.Conv2DTranspose, L.DepthwiseConv2D, L.SeparableConv2D)):
-        what = _window(operation.kernel_size).replace("x", "×")
+        what = window_text(operation.kernel_size).replace("x", "×")
         if isinstance(operation, L.Conv2DTranspose):
             stride, side = max(_pair(operation.strides)), max(_pair(operation.kernel_size))
             return "conv", f"{what} up-conv", channels + (f", ×{stride}" if stride not in (1, side) else "")
@@ -178,7 +178,7 @@ def describe(row):
     if isinstance(operation, LocallyConnected2D):
         return (
             "conv",
-            _window(operation.kernel_size).replace("x", "×") + " local",
+            window_text(operation.kernel_size).replace("x", "×") + " local",
             channels + _step(operation.strides),
         )
     if isinstance(operation, LocalResponseNormalization):
@@ -207,7 +207,7 @@ def boxes(model, everything=False):
     how many rows lead to its other outputs only. everything: activations and the like are boxes too."""
     flat = flat_model(model, None)
     rows = graph.trace(flat)
-    main = graph._main(rows, flat)
+    main = graph.main_rows(rows, flat)
     made, found = {}, []
     for row in main:
         kind, what, numbers = describe(row)
