@@ -62,6 +62,19 @@ def test_what_is_printed_is_what_the_newest_records_say(report):
         assert not one.get("growth") or (ROOT / "book/images" / report.picture(name)).exists()
 
 
+def test_what_the_page_says_of_pytorch_is_in_the_records(report):
+    """ "Where the time goes" in book/speed.md: training alike, inference behind on two threads and not on one."""
+
+    def ratios(name, step):
+        rows = report.kept()[name]["rows"]
+        return [row["ratio"][1] for row in rows if (row["side"], row["step"]) == ("PyTorch", step)]
+
+    two, one = "amd-epyc-tensorflow", "amd-epyc-1-threads-tensorflow"
+    assert all(0.9 < ratio < 1.1 for ratio in ratios(two, "training")) and len(ratios(two, "training")) == 4
+    assert all(ratio > 1.05 for ratio in ratios(two, "inference"))
+    assert all(ratio < 1.02 for ratio in ratios(one, "inference") + ratios(one, "training"))
+
+
 def test_tables_are_computed_from_the_record(report):
     lines = report.table(record()).splitlines()
     assert lines[0] == "| network | step | batch | images / s | of the peak | / PyTorch |"
