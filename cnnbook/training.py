@@ -434,6 +434,8 @@ def _answers(model, x, batch_size):
     """What the net says of images x, by its first output where it has several."""
     if distributed.shared(model):
         return keras.tree.flatten(distributed.predict(model, x, batch_size))[0]
+    if len(x) <= batch_size:  # one batch needs no pipeline, whose set-up can take longer than a small net
+        return keras.tree.flatten(model.predict_on_batch(x))[0]
     return keras.tree.flatten(model.predict(x, batch_size=batch_size, verbose=0))[0]
 
 

@@ -91,6 +91,19 @@ def test_accuracy_counts():
     guesses = np.argmax(net.predict(x, verbose=0), -1)
     assert training.accuracy(net, x, guesses) == 1.0
     assert training.accuracy(net, x, 1 - guesses) == 0.0
+    half = np.where(np.arange(64) < 16, 1 - guesses, guesses)
+    for batch_size in (64, 40):  # one batch, and two
+        assert training.accuracy(net, x.astype("float64"), half, batch_size=batch_size) == 0.75
+
+
+def test_accuracy_of_one_batch_follows_the_weights():
+    x, y = shapes(32)
+    net = tiny()
+    first = training.accuracy(net, x, np.argmax(net.predict(x, verbose=0), -1))
+    kernel, bias = net.get_layer("predictions").get_weights()
+    net.get_layer("predictions").set_weights([0 * kernel, np.array([0.0, 9.0])])
+    assert first == 1.0 and training.accuracy(net, x, np.ones(32)) == 1.0
+    assert training.accuracy(net, x[:7], np.zeros(7)) == 0.0  # another number of images
 
 
 def test_results_resume_and_survive_an_interruption(tmp_path, monkeypatch):

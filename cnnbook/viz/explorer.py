@@ -9,17 +9,17 @@ import numpy as np
 from . import style
 from .picture import Picture, bare, grid
 from .reading import prepare
-from .replay import _json, _png
+from .replay import _json, _png, _small
 
 _SCRIPT = """
 (function () {
   var layers = %(layers)s, side = [%(high)d, %(wide)d];
   document.querySelectorAll(".%(name)s:not([data-ready])").forEach(function (box) {
     box.setAttribute("data-ready", "");
+    box.querySelector(".cnnbook-field-live").innerHTML = %(live)s;
+    box.querySelector(".cnnbook-field-still").style.display = "none";
     var stage = box.querySelector(".cnnbook-field-image"), frame = box.querySelector(".cnnbook-field-box");
-    var row = box.querySelector(".cnnbook-field-row");
-    row.innerHTML = %(controls)s;
-    var choice = row.querySelector("select"), words = row.querySelector("output"), unit = null;
+    var choice = box.querySelector("select"), words = box.querySelector("output"), unit = null;
     function clip(value, low, high) { return Math.max(low, Math.min(high, value)); }
     function show(at) {
       var layer = layers[+choice.value], edges = [];
@@ -51,12 +51,21 @@ _SCRIPT = """
       show([unit[0] + step[0], unit[1] + step[1]]);
     });
     choice.addEventListener("change", function () { show(middle()); });
-    box.querySelector(".cnnbook-field-still").hidden = true;
-    row.style.cssText = "display:flex;flex-wrap:wrap;gap:0.2rem 0.8rem;margin-bottom:0.4rem";
     show(middle());
   });
 })();
 """
+# made by the script: where none runs, and on paper, the figure stands instead, with nothing to press
+_LIVE = """
+<div style="display:flex;flex-wrap:wrap;gap:0.2rem 0.8rem;margin-bottom:0.4rem">
+<select aria-label="Layer">%(options)s</select><output aria-live="polite"></output></div>
+<div class="cnnbook-field-image" tabindex="0" style="position:relative;overflow:hidden;touch-action:none;max-width:420px">
+<img src="data:image/png;base64,%(image)s" alt="%(alt)s"
+style="width:100%%;display:block;padding:0;border-radius:0;image-rendering:pixelated">
+<div class="cnnbook-field-box" style="position:absolute;box-sizing:border-box;pointer-events:none;border:3px solid #D55E00;
+outline:1px solid #fff"></div></div>
+<p style="font-size:0.9em">The box is what one unit of the layer can see: move the mouse over the image, or click on it and
+use the arrow keys.</p>"""
 
 
 class FieldExplorer(Picture):
@@ -73,9 +82,7 @@ class FieldExplorer(Picture):
         self.array = np.array([self.box(layer) for layer in self.fields])
         sees = ", ".join(f"{n} {' x '.join(map(str, f['field']))}" for n, f in self.fields.items())
         self.alt = f"Receptive fields of {name} on an image, in pixels: {sees}"
-        self.sentence = (
-            "The box is what one unit of the layer can see: move the mouse over the image, or use arrow keys."
-        )
+        self.sentence = "The box is what the middle unit of each layer can see of the image."
 
     def box(self, layer, unit=None):
         """(top, left, bottom, right) of what a unit (row, column) can see; the middle one by default."""
@@ -109,30 +116,24 @@ class FieldExplorer(Picture):
         return figure
 
     def _repr_html_(self):
-        image = base64.b64encode(_png(self.shown)).decode()
+        still = base64.b64encode(_small(self.figure())).decode()
         high, wide = self.shown.shape[:2]
-        names = list(self.fields)
         layers = _json([dict(f, name=name) for name, f in self.fields.items()])
-        name = "cnnbook-field-" + hashlib.sha256((image + layers).encode()).hexdigest()[:10]
-        options = "".join(f'<option value="{i}">{escape(n)}</option>' for i, n in enumerate(names))
-        # made by the script, as in Replay
-        controls = _json(f'<select aria-label="Layer">{options}</select><output aria-live="polite"></output>')
-        script = _SCRIPT % dict(layers=layers, name=name, high=high, wide=wide, controls=controls)
-        top, left, bottom, right = np.clip(self.array[0], 0, [high, wide, high, wide])
-        place = (
-            f"top:{100 * top / high:.2f}%;left:{100 * left / wide:.2f}%;height:{100 * (bottom - top) / high:.2f}%;"
-            f"width:{100 * (right - left) / wide:.2f}%"
+        live = _LIVE % dict(
+            options="".join(f'<option value="{i}">{escape(n)}</option>' for i, n in enumerate(self.fields)),
+            image=base64.b64encode(_png(self.shown)).decode(),
+            alt="The image, and the box of one unit",
         )
+        name = "cnnbook-field-" + hashlib.sha256((live + layers).encode()).hexdigest()[:10]
+        script = _SCRIPT % dict(layers=layers, name=name, high=high, wide=wide, live=_json(live))
         return (
-            f'<div class="cnnbook-field {name}" style="max-width:420px;break-inside:avoid">'
-            '<div class="cnnbook-field-row"></div>'
-            f'<div class="cnnbook-field-image" tabindex="0" style="position:relative;overflow:hidden;touch-action:none">'
-            f'<img src="data:image/png;base64,{image}" alt="{escape(self.alt, True)}" '
-            f'style="width:100%;display:block;padding:0;border-radius:0;image-rendering:pixelated">'
-            f'<div class="cnnbook-field-box" style="position:absolute;box-sizing:border-box;pointer-events:none;'
-            f'border:3px solid #D55E00;outline:1px solid #fff;{place}"></div></div>'
-            f'<p style="font-size:0.9em">{escape(self.sentence)}'
-            f'<span class="cnnbook-field-still"> Without scripts: the middle unit of {escape(names[0])}.</span></p>'
+            f'<div class="cnnbook-field {name}" style="max-width:760px;break-inside:avoid">'
+            '<div class="cnnbook-field-live"></div><div class="cnnbook-field-still">'
+            f'<img src="data:image/png;base64,{still}" alt="{escape(self.alt, True)}" '
+            'style="max-width:100%;height:auto;padding:0;background:#fff">'
+            f'<p style="font-size:0.9em">{escape(self.sentence)}</p></div>'
+            "<style>@media print{.cnnbook-field-live{display:none!important}"
+            ".cnnbook-field-still{display:block!important}}</style>"
             f"<script>{script}</script></div>"
         )
 
