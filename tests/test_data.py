@@ -169,7 +169,8 @@ def test_impossible_requests(ask, says):
 
 def test_unknown_names_and_options():
     with pytest.raises(
-        ValueError, match="known are fashion_mnist, scenes, cells, faces, cifar10.*Did you mean 'cifar100'"
+        ValueError,
+        match="known are fashion_mnist, digits, scenes, cells, faces, cifar10.*Did you mean 'cifar100'",
     ):
         data.load("cifar-100")
     with pytest.raises(ValueError, match=r"a folder of images by its path\.$"):
@@ -314,6 +315,7 @@ def test_where_needs_neither_network_nor_tensorflow(tmp_path, monkeypatch, no_ne
     (tmp_path / "cifar100" / "incomplete.ABC_3.0.2" / "dataset_info.json").write_text("{}")
     rows = {row.name: row for row in data.where(tmp_path)}
     assert rows["fashion_mnist"].here and rows["scenes"].here is True
+    assert rows["digits"].how.startswith("inside scikit-learn")
     assert not rows["cifar10"].here and rows["cifar10"].how == "needs a network once (162 MB)"
     (version / "dataset_info.json").write_text("{}")
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
@@ -575,6 +577,36 @@ def test_two_processes_at_once_and_one_killed_before(tfds, tmp_path):
         "some",
     ]  # the killed one's rest is gone too
     assert [p.name for p in (home / "some").iterdir()] == ["1.0.0"]
+
+
+# --- digits -----------------------------------------------------------------------------------------------------------
+
+
+def test_digits_are_scikit_learns(monkeypatch):
+    datasets = pytest.importorskip("sklearn.datasets", reason="scikit-learn is not installed")
+    digits = data.load("digits", verbose=False)
+    assert digits.classes == tuple("0123456789") and digits.sizes == {"train": 1297, "test": 500}
+    assert digits.x_train.shape == (1297, 8, 8, 1) and digits.x_train.dtype == np.uint8
+    raw = datasets.load_digits()
+    ink = {(image.tobytes(), label) for image, label in zip(raw.images, raw.target.tolist(), strict=True)}
+    assert len(ink) == 1797
+    parts = [digits.part(part) for part in ("train", "test")]
+    ours = [
+        (np.rint(x[..., 0] * (16 / 255)).tobytes(), y)
+        for xs, ys in parts
+        for x, y in zip(xs, ys.tolist(), strict=True)
+    ]
+    assert set(ours) == ink and len(ours) == 1797  # each once, with its label
+    assert digits.x_train.max() == 255 and digits.x_train.min() == 0
+    few = data.load("digits", train=20, test=10, size=14, verbose=False)
+    assert few.x_train.shape == (20, 14, 14, 1) and set(np.bincount(few.y_train)) == {2}
+    test = {x.tobytes() for x in digits.x_test}
+    assert {
+        x.tobytes() for x in data.load("digits", seed=3, verbose=False).x_test
+    } == test  # seeds only order
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(data.DataError, match="inside scikit-learn.*pip install scikit-learn"):
+        data.load("digits")
 
 
 # --- photographs ----------------------------------------------------------------------------------------------------

@@ -38,48 +38,69 @@ def read(model):
 # --------------------------------------------------------------------------- the course's own trained nets
 
 
-def seven_classes(record):
-    images = data.load("fashion_mnist", size=record["input_shape"][0], verbose=False)
-    kept = [images.classes.index(name) for name in record["classes"]]
-    chosen = np.isin(images.y_test, kept)
-    return images, images.x_test[chosen].astype("float32"), np.searchsorted(kept, images.y_test[chosen])
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("train_backbone", ROOT / "tools" / "train_backbone.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def test_fashion7_is_as_good_as_its_record_says():
-    record = transfer.backbones()["fashion7"]
-    images, x, y = seven_classes(record)
+@pytest.fixture(params=["fashion7", "digits7"])
+def name(request):
+    if request.param == "digits7":
+        pytest.importorskip("sklearn", reason="the digits lie inside scikit-learn, which is not installed")
+    return request.param
+
+
+def test_every_trained_net_has_its_source(script):
+    records = transfer.backbones()
+    assert list(records) == sorted(script.SOURCES) == ["digits7", "fashion7"]
+    for name, source in script.SOURCES.items():
+        assert records[name]["protocol"] == source.protocol and records[name]["data"] == source.about
+        made = [records[name][key] for key in ("builder", "arguments", "input_shape")]
+        assert made == [script.BUILDER, script.ARGUMENTS, [script.SIDE, script.SIDE, 1]]
+
+
+def test_a_trained_net_is_as_good_as_its_record_says(script, name):
+    record = transfer.backbones()[name]
+    images = data.load(script.SOURCES[name].data, size=script.SIDE, verbose=False)
+    chosen = np.isin(images.y_test, [images.classes.index(label) for label in record["classes"]])
+    x, y = images.x_test[chosen].astype("float32"), images.y_test[chosen]
+    y = np.searchsorted(np.unique(y), y)
     assert len(record["classes"]) == 7 and len(record["held_out"]) == 3 and len(x) == record["test_images"]
     assert {*record["classes"], *record["held_out"]} == set(images.classes)
-    net = transfer.backbone("fashion7", include_top=True)
+    net = transfer.backbone(name, include_top=True)
     assert training.accuracy(net, x, y) == pytest.approx(record["accuracy"], abs=0.005)
-    new = transfer.backbone("fashion7", include_top=True, trained=False)
+    new = transfer.backbone(name, include_top=True, trained=False)
     assert training.accuracy(new, x, y) < 0.5
-    body, wide = transfer.backbone("fashion7"), transfer.backbone("fashion7", input_shape=(20, 28, 1))
+    body, wide = transfer.backbone(name), transfer.backbone(name, input_shape=(20, 28, 1))
     assert body.output_shape == (None, 4, 4, 64) and wide.output_shape == (None, 5, 7, 64)
     extended = transfer.extend(body, record["held_out"])
     assert transfer.names(extended) == tuple(record["held_out"])
     assert transfer.embeddings(extended, x[:4]).shape == (4, 64)
 
 
-def test_fashion7_never_sees_the_held_out_classes():
+def test_a_trained_net_never_sees_the_held_out_classes(script, name):
     """The images it was trained on, as tools/train_backbone.py chooses them: none is of the three classes."""
-    spec = importlib.util.spec_from_file_location("train_backbone", ROOT / "tools" / "train_backbone.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    record = transfer.backbones()["fashion7"]
-    classes, x, y, x_test, _ = script.seven()
-    assert list(script.HELD_OUT) == record["held_out"] and classes == record["classes"]
+    record = transfer.backbones()[name]
+    source = script.SOURCES[name]
+    classes, x, y, x_test, y_test = script.kept(name)
+    assert list(source.held_out) == record["held_out"] and classes == record["classes"]
     assert (len(x), len(x_test)) == (record["training_images"], record["test_images"])
     assert (x.mean(), x.std()) == pytest.approx((record["mean"], record["std"]), rel=1e-6)
-    images = data.load("fashion_mnist", size=script.SIDE, verbose=False)
-    held = np.isin(images.y_train, [images.classes.index(name) for name in record["held_out"]])
+    images = data.load(source.data, size=script.SIDE, verbose=False)
+    held = np.isin(images.y_train, [images.classes.index(label) for label in record["held_out"]])
     known = {image.astype("uint8").tobytes() for image in x}
     assert not known & {image.tobytes() for image in images.x_train[held]}
-    np.testing.assert_array_equal(np.bincount(y), [1200] * 7)
+    assert not known & {image.tobytes() for image in images.x_test}
+    assert set(y) == set(y_test) == set(range(7)) and len(y) == len(x) == (~held).sum()
 
 
 def test_a_wrong_backbone_is_named(monkeypatch, tmp_path):
-    with pytest.raises(ValueError, match=r"called 'fashion8'; there are: fashion7\. .*EfficientNetLite0"):
+    with pytest.raises(
+        ValueError, match=r"called 'fashion8'; there are: digits7, fashion7\. .*EfficientNetLite0"
+    ):
         transfer.backbone("fashion8")
     for file in transfer.PRETRAINED.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())

@@ -1,6 +1,7 @@
 """Data sets by name, photographs, folders of images: what a chapter needs is here, and most of it with no network.
 
 load("fashion_mnist")        12,000 + 2,000 images, shipped; full=True: all 70,000        Images (NumPy)
+load("digits")               1,297 + 500 handwritten digits of 8x8, from scikit-learn      Images (NumPy)
 load("scenes", task=...)     items on textured canvases: segment, or find the target      Images (NumPy)
 load("cells")                drawn cells that touch, with masks and border weights        Images (NumPy)
 load("faces", people=...)    drawn people from many sides, with exact landmarks           Images (NumPy)
@@ -14,7 +15,7 @@ import importlib.util
 import os
 from typing import NamedTuple
 
-from . import cell, face, fashion, prepared, scene
+from . import cell, digit, face, fashion, prepared, scene
 from . import streams as _streams
 from .cell import Cells, border_weights, cells
 from .face import Faces, faces
@@ -25,7 +26,7 @@ from .prepared import prepare
 from .scene import Scenes, scenes
 from .streams import Streams
 
-NAMES = ("fashion_mnist", "scenes", "cells", "faces", *_streams.ARRAYS, *_streams.STREAMS)
+NAMES = ("fashion_mnist", "digits", "scenes", "cells", "faces", *_streams.ARRAYS, *_streams.STREAMS)
 
 __all__ = [
     "NAMES",
@@ -88,6 +89,9 @@ def load(
         raise ValueError(f"load({str(name)!r}, full=True): full is for fashion_mnist, the others are whole")
     if path:
         result = folder(name, size=size, **asked)
+    elif name == "digits":
+        source = "inside scikit-learn (Alpaydin & Kaynak, UCI Machine Learning Repository)"
+        result = from_arrays(name, digit.inside(), digit.CLASSES, source, size, **asked)
     elif name == "scenes":
         result = scene.load(size=size, **asked, **options)
     elif name == "cells":
@@ -138,11 +142,12 @@ def where(data_dir=None):
         else:
             rows.append(Where(label, False, f"needs a network once ({megabytes} MB)"))
     for package, module in (("scikit-image", "skimage"), ("scikit-learn", "sklearn")):
-        names = ", ".join(name for name, source in PHOTOGRAPHS.items() if source == package)
         found = importlib.util.find_spec(module) is not None
-        rows.append(
-            Where(f"photographs {names}", found, f"inside {package}" + ("" if found else ", not installed"))
-        )
+        how = f"inside {package}" + ("" if found else ", not installed")
+        names = ", ".join(name for name, source in PHOTOGRAPHS.items() if source == package)
+        rows.append(Where(f"photographs {names}", found, how))
+        if package == "scikit-learn":
+            rows.append(Where("digits", found, how))
     return rows
 
 
