@@ -7,7 +7,7 @@ from html import escape
 import numpy as np
 
 from . import style
-from .picture import Picture, bare, grid
+from .picture import Picture, bare, grid, ratio_of
 from .reading import prepare
 from .replay import _json, _png, _small
 
@@ -93,7 +93,8 @@ class FieldExplorer(Picture):
 
     def _figure(self):
         rows, columns = grid(len(self.fields), 4)
-        figure, axes = style.figure(1.9 * columns, 2.15 * rows, rows, columns, squeeze=False)
+        cell = 1.9 * ratio_of(self.shown) + 0.62  # two lines of title above each
+        figure, axes = style.figure(1.9 * columns, cell * rows, rows, columns, squeeze=False)
         high, wide = self.shown.shape[:2]
         for axis in axes.flat[len(self.fields) :]:
             axis.remove()
