@@ -9,6 +9,9 @@ side's in the same round, so above 1 means that cnnbook is slower. "Keras, oneDN
 TF_ENABLE_ONEDNN_OPTS=1, which `import cnnbook` sets; where TensorFlow uses oneDNN by itself the two are alike. Random
 images, since speed does not depend on what they show; slow nets get a part of the batch (SHARE).
 
+Then come, with --sweep above 0: how a ResNet's step grows with depth, width, image and batch; where a step's time goes on
+one thread, by oneDNN's own log of what it ran; and what a grouped convolution costs, stock and cut, beside a dense one.
+
 The peak is that of large products of matrices, the best of both libraries. A net's operations are two for each
 multiply-add that cnnbook.graph counts, and three times as many in training. bfloat16 has rows of its own where the
 processor multiplies it (--precision). A GPU is used where the backend and PyTorch see one: KERAS_BACKEND=jax, which needs

@@ -4,9 +4,8 @@
 imported before it is needed.
 
 It also asks TensorFlow for its oneDNN kernels, which TensorFlow chooses by itself only on processors with certain
-instructions; on another one they trained U-Net, ResNet-20 and VGG-16 1.5 to 2.3 times as fast (README, "How fast").
-TensorFlow reads that once, when it is imported, so import cnnbook first. TF_ENABLE_ONEDNN_OPTS=0 in the environment
-switches it off.
+instructions; on another one nets trained well faster with them (README, "How fast"). TensorFlow reads that once, when it
+is imported, so import cnnbook first. TF_ENABLE_ONEDNN_OPTS=0 in the environment switches it off.
 """
 
 import importlib

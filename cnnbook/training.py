@@ -295,7 +295,7 @@ def fit(
     dense, heads = np.ndim(y) == 3, len(model.outputs)
     prefix = f"{_main(model).name}_" if heads > 1 else ""
     # Variables made in the first step (the optimiser's, a metric given as a string) would have TensorFlow trace that
-    # step twice: 10 s for 56 layers.
+    # step twice, which takes long for deep nets.
     with share.scope():
         optimizer = StagedSGD(rate, factors=factors_of(model, rates), **sgd) if rates else plain(rate, **sgd)
         if weight_decay:
