@@ -167,7 +167,7 @@ def fused_batch_norm(layer, x, training=None, mask=None):
     """BatchNormalization.call for maps (n, h, w, c) by TensorFlow's fused kernel.
 
     In training the kernel reports the variance with n - 1 in its denominator; Keras keeps the one with n. For inference
-    TensorFlow merges the kernel with the convolution before it: quicker, but ten times slower for a batch of one
+    TensorFlow merges the kernel with the convolution before it: quicker, but far slower for a batch of one
     image, since oneDNN then normalises number by number. So a batch of one, or of any size, is left to Keras.
     """
     if mask is not None:

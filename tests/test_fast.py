@@ -90,7 +90,7 @@ def test_inference_is_fused_for_batches_and_what_was_compiled_before_is_back():
     expected = model.predict(x, verbose=0)
     stock = model.predict_function
     with fast.computing(model):
-        for n in (48, 1, 5):  # one image is left to Keras: TensorFlow's fusion would slow it down tenfold
+        for n in (48, 1, 5):  # one image is left to Keras: TensorFlow's fusion would slow it down
             np.testing.assert_allclose(model.predict_on_batch(x[:n]), expected[:n], rtol=1e-5, atol=1e-5)
         assert model.predict_function is not stock
         if tensorflow:

@@ -5,7 +5,7 @@ import re
 import pytest
 from zoo import BRANCHES
 
-from cnnbook import graph, models, weights
+from cnnbook import fast, graph, models, weights
 
 
 @pytest.fixture(scope="module", params=models.figures(), ids=lambda row: row["call"])
@@ -24,6 +24,7 @@ def test_published_figures(built):
         assert total["receptive_field"] == (row["receptive_field"],) * 2
         assert total["stride"] == (row["stride"],) * 2
     assert row["source"]
+    assert not any(map(fast.goes_wrong, net.operations))  # README: no network of a paper is that narrow
 
 
 # {stage}_block{b}_{i}_{kind} or shorter; nets with a twin in keras.applications carry its names, ported by them

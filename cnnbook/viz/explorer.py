@@ -9,7 +9,7 @@ import numpy as np
 from . import style
 from .picture import Picture, bare, grid, ratio_of
 from .reading import prepare
-from .replay import _json, _png, _small
+from .replay import png, script_json, small_png
 
 _SCRIPT = """
 (function () {
@@ -117,16 +117,16 @@ class FieldExplorer(Picture):
         return figure
 
     def _repr_html_(self):
-        still = base64.b64encode(_small(self.figure())).decode()
+        still = base64.b64encode(small_png(self.figure())).decode()
         high, wide = self.shown.shape[:2]
-        layers = _json([dict(f, name=name) for name, f in self.fields.items()])
+        layers = script_json([dict(f, name=name) for name, f in self.fields.items()])
         live = _LIVE % dict(
             options="".join(f'<option value="{i}">{escape(n)}</option>' for i, n in enumerate(self.fields)),
-            image=base64.b64encode(_png(self.shown)).decode(),
+            image=base64.b64encode(png(self.shown)).decode(),
             alt="The image, and the box of one unit",
         )
         name = "cnnbook-field-" + hashlib.sha256((live + layers).encode()).hexdigest()[:10]
-        script = _SCRIPT % dict(layers=layers, name=name, high=high, wide=wide, live=_json(live))
+        script = _SCRIPT % dict(layers=layers, name=name, high=high, wide=wide, live=script_json(live))
         return (
             f'<div class="cnnbook-field {name}" style="max-width:760px;break-inside:avoid">'
             '<div class="cnnbook-field-live"></div><div class="cnnbook-field-still">'

@@ -76,7 +76,7 @@ class Replay(Picture):
         figure, found = self._figure(), []
         for k in range(len(self.labels)):
             self._turn(figure, k)
-            found.append(_small(figure))
+            found.append(small_png(figure))
         plt.close(figure)
         return found
 
@@ -91,8 +91,8 @@ class Replay(Picture):
             'aria-label="Frame"><output style="min-width:9em"></output>'
         )
         script = _SCRIPT % dict(
-            frames=json.dumps(frames), labels=_json(self.labels), name=name, alt=_json(self.alt)[1:-1],
-            milliseconds=self.milliseconds, plays=json.dumps(self.plays), controls=_json(controls),
+            frames=json.dumps(frames), labels=script_json(self.labels), name=name, alt=script_json(self.alt)[1:-1],
+            milliseconds=self.milliseconds, plays=json.dumps(self.plays), controls=script_json(controls),
         )  # fmt: skip
         return (
             f'<div class="cnnbook-replay {name}" style="max-width:760px;break-inside:avoid">'
@@ -106,12 +106,12 @@ class Replay(Picture):
         )
 
 
-def _json(value):
+def script_json(value):
     """JSON that may stand inside a script element."""
     return json.dumps(value).replace("<", "\\u003c")
 
 
-def _small(figure):
+def small_png(figure):
     from PIL import Image
 
     file = io.BytesIO()
@@ -125,7 +125,7 @@ def _small(figure):
     return file.getvalue()
 
 
-def _png(pixels):
+def png(pixels):
     """An image (h, w) or (h, w, 3), 0 to 1, as a PNG file of its own size."""
     from PIL import Image
 
