@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers as L
+from zoo import plan
 
 from cnnbook import graph, models
 from cnnbook.layers import Maxout
@@ -54,14 +55,14 @@ GOOGLENET = {
 
 
 def test_googlenet_module_by_module():
-    table = graph.summary(graph.blueprint(models.GoogLeNet), by="stage").records
+    table = graph.summary(plan(models.GoogLeNet), by="stage").records
     stages = {r["name"]: (r["output"], r["params"], r["MACs"]) for r in table if r["name"] in GOOGLENET}
     assert stages == GOOGLENET
     assert [r["name"] for r in table if r["name"].startswith("pool")] == ["pool1", "pool2", "pool3", "pool4"]
 
 
 def test_auxiliary_heads_of_googlenet():
-    net = graph.blueprint(models.GoogLeNet, auxiliary=True, name="three")
+    net = plan(models.GoogLeNet, auxiliary=True, name="three")
     assert [t.shape for t in net.outputs] == [(None, 1000)] * 3
     main, *heads = [t._keras_history.operation.name for t in net.outputs]
     assert (main, heads) == ("predictions", ["aux1_predictions", "aux2_predictions"])
@@ -72,7 +73,7 @@ def test_auxiliary_heads_of_googlenet():
     reads = {row.name: row.inputs for row in rows}
     assert reads["aux1_pool"] == ("inception4a_out",) and reads["aux2_pool"] == ("inception4d_out",)
     assert table["predictions"]["params"] == 1_025_000
-    bare = graph.blueprint(models.GoogLeNet, auxiliary=True, include_top=False, pooling="avg")
+    bare = plan(models.GoogLeNet, auxiliary=True, include_top=False, pooling="avg")
     assert len(bare.outputs) == 1 and not any("aux" in layer.name for layer in bare.layers)
     with pytest.raises(ValueError, match="at least 65 pixels"):
         models.GoogLeNet(auxiliary=True, input_shape=(64, 64, 3))
@@ -81,7 +82,7 @@ def test_auxiliary_heads_of_googlenet():
 
 
 def test_auxiliary_heads_do_not_change_the_main_path():
-    nets = [graph.blueprint(models.InceptionV3, auxiliary=auxiliary) for auxiliary in (False, True)]
+    nets = [plan(models.InceptionV3, auxiliary=auxiliary) for auxiliary in (False, True)]
     one, two = (graph.features(net) for net in nets)
     assert {s: e.name for s, e in one.items()} == {s: e.name for s, e in two.items()}
     assert [one[s].name for s in (8, 16, 32)] == ["mixed2", "mixed7", "mixed10"]
@@ -97,7 +98,7 @@ def test_auxiliary_heads_do_not_change_the_main_path():
      ("InceptionResNetV2", 55_843_464)],
 )  # fmt: skip
 def test_counts_of_the_copies_that_keep_gamma(name, with_gamma):
-    net = graph.blueprint(getattr(models, name))
+    net = plan(getattr(models, name))
     norms = [layer for layer in net.layers if isinstance(layer, L.BatchNormalization)]
     assert not any(norm.scale for norm in norms)
     gammas = sum(norm.beta.shape[0] for norm in norms)
@@ -134,7 +135,7 @@ GRIDS = {
 
 @pytest.mark.parametrize("name", GRIDS)
 def test_maps_have_the_sizes_of_the_paper(name):
-    rows = {row.name: row.output_shape for row in graph.trace(graph.blueprint(getattr(models, name)))}
+    rows = {row.name: row.output_shape for row in graph.trace(plan(getattr(models, name)))}
     assert {layer: rows[layer] for layer in GRIDS[name]} == GRIDS[name]
 
 
@@ -143,24 +144,24 @@ def test_layers_fall_into_the_stages_of_the_paper():
         return [r["name"] for r in graph.summary(net, by="stage").records]
 
     mixed = [f"mixed{i}" for i in range(11)]
-    assert stages(graph.blueprint(models.InceptionV3)) == [
+    assert stages(plan(models.InceptionV3)) == [
         *("image", "stem1", "stem2", *mixed, "avg_pool", "dropout", "predictions")
     ]
-    found = stages(graph.blueprint(models.InceptionResNetV2))
+    found = stages(plan(models.InceptionResNetV2))
     assert found[1:-3] == [
         *("stem1", "stem2", "mixed_5b", "block35", "mixed_6a", "block17", "mixed_7a", "block8", "conv_7b")
     ]
-    assert stages(graph.blueprint(models.InceptionV4))[1:-3] == [
+    assert stages(plan(models.InceptionV4))[1:-3] == [
         *("stem1", "stem2", "stem3", "stem4", "mixed5", "mixed6", "mixed7")
     ]
 
 
 def test_residuals_are_scaled():
-    net = graph.blueprint(models.InceptionResNetV2)
+    net = plan(models.InceptionResNetV2)
     scales = [layer.scale for layer in net.layers if isinstance(layer, L.Rescaling)]
     assert scales == [0.17] * 10 + [0.1] * 20 + [0.2] * 9  # the last block has none
     assert sum(isinstance(layer, L.Add) for layer in net.layers) == 40
-    assert not any(isinstance(layer, L.Add) for layer in graph.blueprint(models.InceptionV4).layers)
+    assert not any(isinstance(layer, L.Add) for layer in plan(models.InceptionV4).layers)
 
 
 def test_a_highway_layer_by_its_formula():
@@ -177,7 +178,7 @@ def test_a_highway_layer_by_its_formula():
 
 
 def test_highway_has_nineteen_layers_of_weights_in_depth():
-    net = graph.blueprint(models.Highway19)
+    net = plan(models.Highway19)
     gates = [layer for layer in net.layers if layer.name.endswith("_t_conv")]
     weighted = [layer for layer in net.layers if isinstance(layer, (L.Conv2D, L.Dense))]
     assert len(gates) == 14 and len(weighted) - len(gates) == 19
@@ -207,7 +208,7 @@ def test_maxout_learns_the_absolute_value():
 
 
 def test_maps_of_the_maxout_net_as_in_its_configuration():
-    rows = {row.name: row.output_shape for row in graph.trace(graph.blueprint(models.Maxout))}
+    rows = {row.name: row.output_shape for row in graph.trace(plan(models.Maxout))}
     sides = [rows[f"conv{i}_{kind}"][0] for i in (1, 2, 3) for kind in ("max", "pool")]
     assert sides == [33, 16, 15, 7, 9, 5] and rows["fc_max"] == (500,)
 
@@ -219,19 +220,17 @@ def test_nin_averages_a_map_for_each_class():
     np.testing.assert_allclose(read(net(image)), read(maps(image)).mean((1, 2)), atol=1e-6)
     assert maps.output_shape == (None, 2, 2, 4)
     assert not any(isinstance(layer, L.Dense) for layer in net.layers)
-    sides = {row.name: row.output_shape[0] for row in graph.trace(graph.blueprint(models.NiNImageNet))}
+    sides = {row.name: row.output_shape[0] for row in graph.trace(plan(models.NiNImageNet))}
     assert [sides[f"mlpconv{i}_conv"] for i in (1, 2, 3, 4)] == [54, 27, 13, 6]
     with pytest.raises(ValueError, match="classes is a whole number"):
         models.NiN(classes=0)
 
 
 def test_deep_supervision_reads_the_first_convolutions():
-    net = graph.blueprint(models.DSN)
+    net = plan(models.DSN)
     reads = {row.name: row.inputs for row in graph.trace(net)}
     for i in (1, 2, 3):
         assert reads[f"aux{i}_flatten"] == (f"mlpconv{i}_conv",)  # before its ReLU
-    plain = graph.blueprint(models.DSN, auxiliary=False)
-    assert [layer.name for layer in plain.layers] == [
-        layer.name for layer in graph.blueprint(models.NiN).layers
-    ]
-    assert len(graph.blueprint(models.DSN, include_top=False).outputs) == 1
+    plain = plan(models.DSN, auxiliary=False)
+    assert [layer.name for layer in plain.layers] == [layer.name for layer in plan(models.NiN).layers]
+    assert len(plan(models.DSN, include_top=False).outputs) == 1

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers as L
 from test_weight_ports import images, outputs, randomised
+from zoo import plan
 
 from cnnbook import blocks, graph, models, weights
 from cnnbook.layers import ShuffleChannels, TakeChannels
@@ -14,7 +15,7 @@ read = keras.ops.convert_to_numpy
 
 
 def rows(name, **arguments):
-    return {row.name: row for row in graph.trace(graph.blueprint(getattr(models, name), **arguments))}
+    return {row.name: row for row in graph.trace(plan(getattr(models, name), **arguments))}
 
 
 # --------------------------------------------------------------------------- geometry and widths
@@ -89,7 +90,7 @@ def test_depthwise_separable_convolutions_save_what_the_paper_says():
 
 
 def test_bottlenecks_are_linear_and_shortcuts_join_equal_shapes():
-    net = graph.blueprint(models.MobileNetV2)
+    net = plan(models.MobileNetV2)
     found = {row.name: row for row in graph.trace(net)}
     readers = {name: [r.kind for r in found.values() if name in r.inputs] for name in found}
     linear = [name for name in found if name.endswith("project_BN")]
@@ -102,7 +103,7 @@ def test_bottlenecks_are_linear_and_shortcuts_join_equal_shapes():
 
 def test_stochastic_depth_drops_whole_images_and_keeps_the_expectation():
     """Huang et al. 2016: a block is skipped for an image or not; more often the deeper; never after training."""
-    net = graph.blueprint(models.EfficientNetB0)
+    net = plan(models.EfficientNetB0)
     drops = {layer.name: layer for layer in net.layers if layer.name.endswith("_drop")}
     assert list(drops) == [f"block{b}_drop" for b in ("2b", "3b", "4b", "4c", "5b", "5c", "6b", "6c", "6d")]
     rates = {name: drop.rate for name, drop in drops.items()}
@@ -145,7 +146,7 @@ def test_groups_never_meet_without_the_shuffle():
 
 
 def test_shufflenet_groups_all_but_the_first_pointwise_convolution():
-    net = graph.blueprint(models.ShuffleNet, groups=8)
+    net = plan(models.ShuffleNet, groups=8)
     groups = [x.groups for x in net.layers if isinstance(x, L.Conv2D) and x.name.startswith("stage")]
     assert groups == [1] + [8] * (2 * 16 - 1)
 
@@ -158,10 +159,10 @@ def test_half_of_a_shufflenet_v2_unit_passes_untouched():
 
 
 def test_nas_net_has_no_loose_ends():
-    net = graph.blueprint(models.NASConvNet)
+    net = plan(models.NASConvNet)
     read_by_others = {name for row in graph.trace(net) for name in row.inputs}
     assert [r.name for r in graph.trace(net) if r.name not in read_by_others] == ["predictions"]
-    plain = graph.blueprint(models.NASConvNet, skips=False)
+    plain = plan(models.NASConvNet, skips=False)
     assert not any(isinstance(layer, L.Concatenate) for layer in plain.layers)
     assert plain.get_layer("layer8_conv").kernel.shape == (7, 3, 48, 36)  # taller than wide
 
@@ -181,7 +182,7 @@ def test_nas_net_has_no_loose_ends():
     ],
 )  # fmt: skip
 def test_endpoints(name, expected):
-    endpoints = graph.features(graph.blueprint(getattr(models, name)))
+    endpoints = graph.features(plan(getattr(models, name)))
     assert {stride: e.name for stride, e in endpoints.items()} == expected
     inside = (4, 8, 16) if name == "NASNetMobile" else ()
     assert [stride for stride, e in endpoints.items() if not e.separates] == list(inside)
@@ -193,7 +194,7 @@ EFFICIENT = ["MobileNet", "MobileNetV2", "MobileNetV3Large", "MobileNetV3Small",
 
 @pytest.mark.parametrize("name", EFFICIENT)
 def test_five_stages_and_nothing_unknown(name):
-    net = graph.blueprint(getattr(models, name))
+    net = plan(getattr(models, name))
     assert list(graph.features(net)) == [2, 4, 8, 16, 32]
     assert all(row.known for row in graph.trace(net))
 
@@ -202,7 +203,7 @@ def test_five_stages_and_nothing_unknown(name):
     "name", ["MobileNet", "MobileNetV2", "MobileNetV3Small", "EfficientNetB0", "NASNetMobile"]
 )
 def test_receptive_fields_are_the_twins(name):
-    ours, theirs = (graph.totals(graph.blueprint(getattr(m, name), weights=None)) for m in (models, apps))
+    ours, theirs = (graph.totals(plan(getattr(m, name), weights=None)) for m in (models, apps))
     if name == "MobileNetV3Small":  # its twin takes any size
         assert ours["receptive_field"] == (639, 639)
     else:
@@ -211,10 +212,7 @@ def test_receptive_fields_are_the_twins(name):
 
 def test_stages_by_the_twins_names():
     def stages(name):
-        return [
-            record["name"]
-            for record in graph.summary(graph.blueprint(getattr(models, name)), by="stage").records
-        ]
+        return [record["name"] for record in graph.summary(plan(getattr(models, name)), by="stage").records]
 
     assert stages("MobileNet")[1:5] == ["conv1", "block_1", "block_2", "block_3"]
     assert stages("MobileNetV2")[1:5] == ["Conv1", "expanded_conv", "block_1", "block_2"]

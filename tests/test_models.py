@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import operator
 import re
 import subprocess
 import sys
@@ -9,16 +10,14 @@ import sys
 import keras
 import numpy as np
 import pytest
-from zoo import DENSE, QUICK_ON_JAX, SILENT, SLOW, SMALL
+from zoo import DENSE, QUICK_ON_JAX, SILENT, SMALL
 
 import cnnbook
 from cnnbook import gradients, graph, models
 
 JAX = keras.backend.backend() == "jax"
 MEMBERS = [
-    pytest.param(name, marks=pytest.mark.every_variant)
-    if name in SLOW or JAX and name not in QUICK_ON_JAX
-    else name
+    pytest.param(name, marks=pytest.mark.every_variant) if JAX and name not in QUICK_ON_JAX else name
     for name in SMALL
 ]
 SMALLEST = {row["builder"]: row["smallest"] for row in models.figures() if row["smallest"]}
@@ -36,14 +35,10 @@ def needed(name):
     return {k: v for k, v in row["arguments"].items() if parameters[k].default is inspect.Parameter.empty}
 
 
-def small(name):
-    return getattr(models, name)(**{"classes": 4, **SMALL[name]})
-
-
 @pytest.fixture(scope="module", params=MEMBERS)
 def net(request):
     """The smallest member of a family, built once for the tests that ask for it; one lives at a time."""
-    return small(request.param)
+    return operator.attrgetter(request.param)(models)(**{"classes": 4, **SMALL[request.param]})
 
 
 def test_save_and_reload(net, tmp_path):
@@ -227,20 +222,6 @@ def test_plain_net_is_the_residual_net_without_its_additions():
     assert weighted[0] == weighted[1]
     assert sum(isinstance(layer, keras.layers.Add) for layer in plain.layers) == 0
     assert sum(isinstance(layer, keras.layers.Add) for layer in residual.layers) == 9
-
-
-def test_a_model_with_layers_of_ours_opens_in_a_fresh_process(tmp_path):
-    net = small("ResNet18")  # option A pads channels by a layer of ours
-    x = np.random.default_rng(0).normal(size=(1, *net.input_shape[1:])).astype("float32")
-    net.save(tmp_path / "net.keras")
-    np.save(tmp_path / "x.npy", x)
-    code = (
-        "import sys, numpy as np, cnnbook; folder = sys.argv[1];"
-        "net = cnnbook.load(folder + '/net.keras');"
-        "np.save(folder + '/y.npy', np.asarray(net(np.load(folder + '/x.npy'), training=False)))"
-    )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True)
-    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), first(net(x, training=False)))
 
 
 def test_import_is_quick_and_lazy():

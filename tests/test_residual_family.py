@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers as L
 from test_weight_ports import difference, outputs, randomised
+from zoo import plan
 
 from cnnbook import graph, models, weights
 from cnnbook.layers import SoftmaxSplits, SumSplits
@@ -15,7 +16,7 @@ read = keras.ops.convert_to_numpy
 
 
 def rows(builder, *args, **arguments):
-    return {row.name: row for row in graph.trace(graph.blueprint(builder, *args, **arguments))}
+    return {row.name: row for row in graph.trace(plan(builder, *args, **arguments))}
 
 
 def noise(*shape, seed=0):
@@ -48,7 +49,7 @@ def at(model, layer, x):
     ],
 )  # fmt: skip
 def test_endpoints(name, expected):
-    endpoints = graph.features(graph.blueprint(getattr(models, name)))
+    endpoints = graph.features(plan(getattr(models, name)))
     assert {stride: e.name for stride, e in endpoints.items()} == expected
     assert all(e.separates and max(e.tensor.shape[1:3]) * stride == 224 for stride, e in endpoints.items())
 
@@ -57,7 +58,7 @@ def test_endpoints(name, expected):
     "name", ["ResNet50V2", "DenseNet121", "ResNeXt50", "SEResNet50", "SENet154", "SKNet26", "ResNeSt50"]
 )
 def test_every_operation_is_known_and_every_stride_counted(name):
-    net = graph.blueprint(getattr(models, name))
+    net = plan(getattr(models, name))
     assert all(row.known for row in graph.trace(net))
     assert graph.totals(net)["stride"] == (32, 32)
 
@@ -121,7 +122,7 @@ def test_v2_shortcuts_start_behind_the_first_relu_in_the_first_unit_and_where_th
     [(110, 2, 54), (164, 3, 54), pytest.param(1001, 3, 333, marks=pytest.mark.every_variant)],
 )
 def test_depths_of_the_preactivation_paper(depth, kernels, units):
-    net = graph.blueprint(models.PreActResNetCIFAR, depth)
+    net = plan(models.PreActResNetCIFAR, depth)
     assert sum(isinstance(layer, L.Add) for layer in net.layers) == units
     inside = [n for n in (layer.name for layer in net.layers) if n.startswith("conv3_block2_")]
     assert sum(n.endswith("_conv") for n in inside) == kernels
@@ -200,7 +201,7 @@ def test_the_three_equivalent_forms_of_resnext():
 
 
 def test_one_path_of_full_width_is_a_resnet_with_its_stride_in_the_3x3():
-    one = graph.totals(graph.blueprint(models.ResNeXt50, cardinality=1, width=64))
+    one = graph.totals(plan(models.ResNeXt50, cardinality=1, width=64))
     assert (one["params"], one["macs"]) == (25_557_032, 4_089_184_256)  # ResNet-50, "v1.5"
 
 

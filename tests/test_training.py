@@ -1,6 +1,8 @@
 """The training protocol: the same numbers from the same seed, per-image augmentation, a schedule one can check by hand."""
 
 import json
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -19,8 +21,8 @@ def shapes(n=256, side=14, seed=0):
     return x, y
 
 
-def tiny():
-    return models.ResNetCIFAR(8, widths=(4, 4, 4), input_shape=(14, 14, 1), classes=2)
+def tiny(widths=(4, 4, 4)):
+    return models.ResNetCIFAR(8, widths=widths, input_shape=(14, 14, 1), classes=2)
 
 
 def test_augmentation_draws_for_every_image():
@@ -139,16 +141,26 @@ def test_wrong_arguments(change, message):
         training.fit(tiny(), given.pop("x"), given.pop("y"), **given)
 
 
-def test_a_trained_model_opens_where_training_was_not_imported(tmp_path):
-    import subprocess
-    import sys
+OPENED = """
+import sys
+import cnnbook
+import numpy as np
+folder = sys.argv[1]
+net = cnnbook.load(folder + "/net.keras")
+np.save(folder + "/y.npy", np.asarray(net(np.load(folder + "/x.npy"), training=False)))
+"""
 
-    net = tiny()
-    training.fit(net, *shapes(16), epochs=1, verbose=False)
+
+def test_a_trained_model_with_a_layer_of_ours_opens_in_a_fresh_process(tmp_path):
+    (x, y), net = shapes(16), tiny(widths=(4, 8, 8))  # wider by zeros: layers.PadChannels
+    assert any(type(layer).__module__.startswith("cnnbook") for layer in net.layers)
+    training.fit(net, x, y, epochs=1, verbose=False)
     net.save(tmp_path / "net.keras")
-    code = f"import cnnbook; print(cnnbook.load({str(tmp_path / 'net.keras')!r}).count_params())"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert run.stdout.strip() == str(net.count_params()), run.stderr[-500:]
+    np.save(tmp_path / "x.npy", x)
+    done = subprocess.run([sys.executable, "-c", OPENED, str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-500:]
+    there = np.load(tmp_path / "y.npy")
+    np.testing.assert_array_equal(there, keras.ops.convert_to_numpy(net(x, training=False)))
 
 
 def test_gradient_norms_by_finite_differences():

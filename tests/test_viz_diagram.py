@@ -27,7 +27,7 @@ def drawn():
             size = {
                 key: zoo.SMALL[name][key] for key in ("depth", "growth") if key in zoo.SMALL.get(name, ())
             }
-            made[name] = viz.diagram(graph.blueprint(getattr(models, name), **size))
+            made[name] = viz.diagram(zoo.plan(getattr(models, name), **size))
         return made[name]
 
     return draw
@@ -77,7 +77,7 @@ def test_nothing_lies_on_anything_else(drawn, name):
 
 @pytest.mark.parametrize("name", [n for n in LARGE if n != "DeconvNet"])
 def test_rows_hold_every_parameter(drawn, name):
-    total = graph.totals(graph.blueprint(getattr(models, name)))["params"]
+    total = graph.totals(zoo.plan(getattr(models, name)))["params"]
     assert sum(row["params"] for row in drawn(name).rows) == total
 
 
@@ -122,7 +122,7 @@ def test_googlenet_draws_a_module_once(drawn):
     assert (
         "112 → 224" in shown and sum("→" in t for t in shown) == 8 * 3
     )  # Table 1, 4b; three branches of eight modules
-    with_heads = viz.diagram(graph.blueprint(models.GoogLeNet, auxiliary=True))
+    with_heads = viz.diagram(zoo.plan(models.GoogLeNet, auxiliary=True))
     assert with_heads.blocks == diagram.blocks
     assert [t for t in texts(with_heads) if t.startswith("not drawn: ")]
 
@@ -155,19 +155,19 @@ def test_unet_is_a_u(drawn):
 
 
 def test_other_nets_that_enlarge_their_maps():
-    fcn, _ = structure.boxes(graph.blueprint(models.FCN8s))
+    fcn, _ = structure.boxes(zoo.plan(models.FCN8s))
     groups, skips = letter_u.read(fcn)
     assert [g.stride for g in groups] == [1, 2, 4, 8, 16, 32, 16, 8, 1]
     assert [(s.row.stride[0], [w.what for w in way]) for s, way, _ in skips] == [
         (16, ["1×1 conv"]),
         (8, ["1×1 conv"]),
     ]
-    switches = viz.diagram(graph.blueprint(models.DeconvNet))
+    switches = viz.diagram(zoo.plan(models.DeconvNet))
     assert texts(switches).count("switches") == 4 and boxes(switches, "unpool") == 5
-    nested_u, _ = structure.boxes(graph.blueprint(models.UNetPlusPlus))
+    nested_u, _ = structure.boxes(zoo.plan(models.UNetPlusPlus))
     groups, skips = letter_u.read(nested_u)
     assert len(groups) == 15 and len(skips) == 4 * 1 + 3 * 2 + 2 * 3 + 1 * 4
-    on_resnet = viz.diagram(graph.blueprint(models.UNet, padding="same", backbone="ResNet18"))
+    on_resnet = viz.diagram(zoo.plan(models.UNet, padding="same", backbone="ResNet18"))
     assert sum(line.skip for line in on_resnet.page.of(Line)) == 4 and len(on_resnet.blocks) == 8
 
 
@@ -182,7 +182,7 @@ def test_nested_and_sequential_nets_are_read_through():
 
 
 def test_twins_of_keras_and_bare_operations():
-    twin = viz.diagram(graph.blueprint(keras.applications.MobileNetV2, weights=None))
+    twin = viz.diagram(zoo.plan(keras.applications.MobileNetV2, weights=None))
     assert len(twin.blocks) == 16 and "block_4" in twin.blocks and "block_3" in twin.blocks
     # the ten that have a shortcut come in five groups of equal ones
     assert sum(line.skip for line in twin.page.of(Line)) == 5 and boxes(twin, "+") == 5
@@ -236,7 +236,7 @@ def test_what_is_left_out_of_a_large_net_is_told(drawn):
 
 
 def test_one_block_layer_by_layer():
-    net = graph.blueprint(models.ResNet50)
+    net = zoo.plan(models.ResNet50)
     block = viz.diagram(net, block="conv4_block1")
     layers = [r.of for r in block.page.of(Rect) if r.of is not None]
     assert sorted(layer.row.name for layer in layers) == sorted(

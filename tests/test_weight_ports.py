@@ -1,6 +1,7 @@
 """Weights of keras.applications in our nets: the same outputs, bit for bit, at several sizes and heads."""
 
 import re
+import sys
 
 import keras
 import numpy as np
@@ -12,7 +13,7 @@ from cnnbook import graph, models, weights
 
 apps = keras.applications
 JAX = keras.backend.backend() == "jax"
-PORTED = {models.BUILDERS[case[0]] for case in PORTS}  # files with a member that the quick suite ports
+PORTED = {models.BUILDERS[case[0]] for case in PORTS} | {"nasnet"}  # files that the quick suite ports from
 LARGE = [
     pytest.param(name, marks=pytest.mark.every_variant) if models.BUILDERS[name] in PORTED else name
     for name in sorted({case[0] for case in LONG_PORTS} - {case[0] for case in PORTS})
@@ -55,6 +56,10 @@ def outputs(model, x):
     )  # without the seconds that compiling `predict` takes
 
 
+def pooled(net):
+    return keras.Model(net.input, L.GlobalAveragePooling2D()(net.output))
+
+
 def difference(a, b, shape):
     x = images(*shape)
     return float(np.abs(outputs(a, x) - outputs(b, x)).max())
@@ -74,6 +79,20 @@ def test_port_gives_the_same_outputs(case):
     assert theirs.std() > 0 and np.abs(theirs - same).max() <= sum(tolerance) * np.abs(theirs).max()
     if name == "ResNet50" and arguments == {}:
         assert reference.count_params() - ours.count_params() == 26_560
+
+
+@pytest.mark.skipif(JAX, reason="PORTS_ON_JAX has a net of every kind of layer; `make test` runs this one")
+def test_port_of_a_small_nasnet_gives_the_same_outputs():
+    """One cell between reductions, where Mobile has four: seven hundred layers take a quarter of a minute."""
+    size = dict(include_top=False, pooling="max", input_shape=(97, 66, 3))
+    source = sys.modules[
+        apps.nasnet.preprocess_input.__module__
+    ]  # the public name has the two large sizes alone
+    mobile = dict(penultimate_filters=96, num_blocks=1, stem_block_filters=8, skip_reduction=False)
+    reference = randomised(source.NASNet(weights=None, **mobile, **size))
+    ours = models.nasnet.NASNet(cells=1, penultimate=96, stem=8, **size)
+    weights.port_twin("NASNetMobile", reference, ours)
+    assert difference(reference, ours, (97, 66)) == 0
 
 
 @pytest.mark.every_variant
@@ -122,15 +141,12 @@ def test_convolution_biases_fold_into_batch_norm():
 
 
 def test_names_survive_other_models_being_built_first():
-    for _ in range(2):
-        models.ResNet50(include_top=False, input_shape=(64, 64, 3))
-    names = [
-        layer.name
-        for layer in models.ResNet50(include_top=False, input_shape=(64, 64, 3)).layers
-        if layer.weights
+    builders = models.ResNet50, models.ResNet50, apps.ResNet50, models.ResNet50
+    nets = [
+        graph.blueprint(build, weights=None, include_top=False, input_shape=(64, 64, 3)) for build in builders
     ]
-    twin = apps.ResNet50(weights=None, include_top=False, input_shape=(64, 64, 3))
-    assert names == [layer.name for layer in twin.layers if layer.weights]
+    first, *others = [[layer.name for layer in net.layers if layer.weights] for net in nets]
+    assert len(first) == 106 and all(names == first for names in others)
 
 
 def test_dense_layers_run_as_convolutions():
@@ -161,17 +177,17 @@ def test_all_or_nothing():
 
 def test_imagenet_goes_through_the_files_of_keras_applications(monkeypatch):
     """The real path, with the one step that needs a network replaced by random numbers."""
-    real, asked = apps.ResNet50, {}
+    real, asked, loaded = apps.ResNet50, {}, []
 
     def offline(**arguments):
         asked.update(arguments)
-        return randomised(real(**{**arguments, "weights": None}), conv_bias=False)
+        loaded.append(randomised(real(**{**arguments, "weights": None}), conv_bias=False))
+        return loaded[0]
 
     monkeypatch.setattr(apps, "ResNet50", offline)
     net = models.ResNet50(weights="imagenet", include_top=False, input_shape=(64, 64, 3), pooling="avg")
     assert asked == {"weights": "imagenet", "include_top": False}
-    reference = randomised(real(weights=None, include_top=False, pooling="avg"), conv_bias=False)
-    assert difference(reference, net, (64, 64)) == 0
+    assert difference(pooled(*loaded), net, (64, 64)) == 0
 
 
 def test_what_imagenet_weights_refuse():
@@ -276,15 +292,17 @@ def test_automatic_names_meet_by_the_graph_whatever_was_built_before():
 
 
 def test_imagenet_finds_the_layers_of_a_twin_with_automatic_names(monkeypatch):
-    real = apps.InceptionV3
+    real, loaded = apps.InceptionV3, []
     L.Conv2D(1, 1)  # the twin's first convolution is not conv2d, then
-    monkeypatch.setattr(
-        apps, "InceptionV3", lambda **arguments: randomised(real(**{**arguments, "weights": None}))
-    )
+
+    def offline(**arguments):
+        loaded.append(randomised(real(**{**arguments, "weights": None})))
+        return loaded[0]
+
+    monkeypatch.setattr(apps, "InceptionV3", offline)
     net = models.InceptionV3(weights="imagenet", include_top=False, input_shape=(75, 75, 3), pooling="avg")
     assert net.get_layer("mixed10_1x1_conv").kernel.shape == (1, 1, 2048, 320)
-    reference = randomised(real(weights=None, include_top=False, pooling="avg"))
-    assert difference(reference, net, (75, 75)) == 0
+    assert difference(pooled(*loaded), net, (75, 75)) == 0
     with pytest.raises(ValueError, match="1000 classes"):
         models.InceptionV3(weights="imagenet", classes=3)
     with pytest.raises(TypeError, match="class_count"):

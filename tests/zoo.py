@@ -1,5 +1,17 @@
 """What the tests know of every builder, a line each. `make test-all` also runs what is kept out of the quick suite."""
 
+import functools
+
+from cnnbook import graph
+from cnnbook.models import resnet
+
+
+@functools.lru_cache(maxsize=32)
+def plan(builder, *args, **arguments):
+    """graph.blueprint, once for all tests that only read the net: most of their time would go to building."""
+    return graph.blueprint(builder, *args, **arguments)
+
+
 # Builders of nets with a class per pixel: they have no top to leave out, and some take a backbone.
 DENSE = {
     "FCN32s": "backbone",
@@ -10,14 +22,17 @@ DENSE = {
     "UNetPlusPlus": "backbone",
 }
 
-# The smallest member of each family, with four classes: saved, loaded, trained by one step on both backends.
+# The smallest member of each family, with four classes: saved, loaded, trained by one step on both backends. Where the
+# paper's smallest has fifty layers it is the family's function with fewer blocks, still one with and one without a stride.
 SMALL = {
     "LeNet5": dict(),
     "AlexNet": dict(input_shape=(67, 67, 3), classes=4),
     "VGG11LRN": dict(input_shape=(32, 32, 3), widths=(4, 4, 4, 4, 4), hidden=8),
     "VGG13": dict(input_shape=(32, 32, 3), kernel=5, batch_norm=True, widths=(4, 4, 4, 4, 4), hidden=8),
     "ResNet18": dict(input_shape=(64, 64, 3), shortcut="A", widths=(4, 8, 8, 8)),
-    "ResNet50": dict(input_shape=(64, 64, 3), widths=(4, 8, 8, 8)),
+    "resnet.ResNet": dict(
+        block=resnet.bottleneck, repeats=(1, 2, 1, 1), input_shape=(64, 64, 3), widths=(4, 8, 8, 8)
+    ),
     "ResNetCIFAR": dict(depth=8, widths=(4, 8, 8), input_shape=(16, 16, 3)),
     "PlainCIFAR": dict(depth=8, widths=(4, 8, 8), input_shape=(16, 16, 3)),
     "NiN": dict(input_shape=(8, 8, 3)),
@@ -28,14 +43,18 @@ SMALL = {
     "GoogLeNet": dict(input_shape=(65, 65, 3), auxiliary=True),
     "BNInception": dict(input_shape=(33, 33, 3)),
     "InceptionResNetV1": dict(input_shape=(75, 75, 3), repeats=(1, 1, 1)),
-    "ResNet50V2": dict(input_shape=(64, 64, 3), widths=(4, 8, 8, 8)),
+    "resnet_v2.ResNetV2": dict(repeats=(1, 2, 1, 1), input_shape=(64, 64, 3), widths=(4, 8, 8, 8)),
     "PreActResNetCIFAR": dict(depth=8, widths=(4, 8, 8), input_shape=(16, 16, 3)),
     "DenseNetCIFAR": dict(depth=10, growth=4, input_shape=(16, 16, 3)),
     "ResNeXtCIFAR": dict(depth=11, cardinality=2, width=32, widths=(4, 8, 8), input_shape=(16, 16, 3)),
-    "SEResNet50": dict(input_shape=(64, 64, 3), ratio=2, widths=(4, 8, 8, 8)),
-    "SENet154": dict(input_shape=(64, 64, 3), ratio=2, cardinality=2, dropout=0, widths=(4, 8, 8, 8)),
-    "SKNet26": dict(input_shape=(64, 64, 3), cardinality=2, width=32, widths=(4, 8, 8, 8)),
-    "ResNeSt50": dict(input_shape=(64, 64, 3), stem=4, widths=(4, 8, 8, 8)),
+    "senet.SEResNet": dict(repeats=(1, 2, 1, 1), input_shape=(64, 64, 3), ratio=2, widths=(4, 8, 8, 8)),
+    "senet.SENet": dict(
+        repeats=(1, 2, 1, 1), input_shape=(64, 64, 3), ratio=2, cardinality=2, dropout=0, widths=(4, 8, 8, 8)
+    ),
+    "sknet.SKNet": dict(
+        repeats=(1, 2, 1, 1), input_shape=(64, 64, 3), cardinality=2, width=32, widths=(4, 8, 8, 8)
+    ),
+    "resnest.ResNeSt": dict(repeats=(1, 2, 1, 1), input_shape=(64, 64, 3), stem=4, widths=(4, 8, 8, 8)),
     "MobileNet": dict(alpha=0.25, input_shape=(32, 32, 3)),
     "MobileNetV2": dict(alpha=0.1, input_shape=(32, 32, 3)),
     "MobileNetV3Small": dict(alpha=0.25, input_shape=(32, 32, 3)),
@@ -43,16 +62,13 @@ SMALL = {
     "ShuffleNetV2": dict(scale=0.5, input_shape=(32, 32, 3)),
     "NASConvNet": dict(input_shape=(8, 8, 3)),
     "NASNetMobile": dict(cells=1, penultimate=96, stem=8, input_shape=(32, 32, 3)),
-    "EfficientNetB0": dict(input_shape=(32, 32, 3)),
+    "efficientnet.EfficientNet": dict(width=1, depth=0.5, input_shape=(32, 32, 3)),
     "EfficientNetLite0": dict(input_shape=(32, 32, 3)),
     "DeepFace": dict(kernels=(3,) * 5, filters=(4,) * 5, hidden=8, dropout=0, input_shape=(23, 25, 3)),
     "DeconvNet": dict(window=1, hidden=8, thinner=16, input_shape=(32, 32, 3)),
     "UNet": dict(widths=(4, 4, 4), input_shape=(44, 48, 3)),
     "UNetPlusPlus": dict(widths=(4, 4, 4), input_shape=(17, 18, 3), classifier_activation="softmax"),
 }
-
-# Fifty blocks, half a minute: with `make test-all` only.
-SLOW = ["SENet154"]
 
 # On JAX every new shape is compiled, so the quick suite keeps to one net per kind of layer there: plain, local response
 # norm and groups, zero-padded shortcuts, maxout, concatenation, many groups, depthwise, shuffled channels, switches,
@@ -90,7 +106,7 @@ BRANCHES = [
 # Native size, another and odd size, without the top, other classes. A fourth entry is the tolerance where the two
 # compute in another order, as a part of the largest output, with the reason beside it. The quick suite has each file of
 # `cnnbook.models` at least once, and each of the four ways several times (InceptionV3 where weights="imagenet" is
-# tested; InceptionResNetV2 takes half a minute).
+# tested, NASNet with one cell between reductions; InceptionResNetV2 takes half a minute).
 PORTS = [
     ("VGG16", {"include_top": False}, (96, 64)),
     ("VGG16", {"include_top": False, "pooling": "max", "input_shape": (None, None, 3)}, (33, 50)),
@@ -112,7 +128,6 @@ PORTS = [
         1e-4,
     ),
     ("MobileNetV3Small", {"minimalistic": True, "include_top": False}, (64, 64)),
-    ("NASNetMobile", {"include_top": False, "pooling": "max"}, (97, 66)),
     ("EfficientNetB0", {"include_top": False, "input_shape": (None, None, 3)}, (33, 50)),
     ("EfficientNetB2", {"classes": 7, "input_shape": (64, 65, 3)}, (64, 65)),
 ]
@@ -141,6 +156,7 @@ LONG_PORTS = [
     ("MobileNetV2", {"alpha": 0.35, "include_top": False, "input_shape": (None, None, 3)}, (33, 50)),
     ("MobileNetV3Large", {"classifier_activation": None, "input_shape": (224, 224, 3)}, (224, 224), 1e-4),
     ("NASNetMobile", {"classifier_activation": None}, (224, 224)),
+    ("NASNetMobile", {"include_top": False, "pooling": "max"}, (97, 66)),
     ("NASNetLarge", {"classes": 7, "input_shape": (34, 33, 3)}, (34, 33)),
     ("EfficientNetB0", {"classifier_activation": None}, (224, 224)),
     ("EfficientNetB1", {"include_top": False, "pooling": "max"}, (97, 66)),
