@@ -8,8 +8,8 @@ PY := .venv/$(BIN)/python
 PYJAX := .venv-jax/$(BIN)/python
 PYBENCH := .venv-bench/$(BIN)/python
 ONE_THREAD := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1
-# The unit tests that need no TensorFlow. Their time goes to compiling, not to what is compiled.
-JAX_TESTS = $(wildcard $(addprefix tests/test_,$(addsuffix .py,benchmarks distributed fast graph models comparison weight_ports training segmentation stacks viz_diagram viz_film viz_segmenting viz_landscape viz_attribution deepface)))
+# The unit tests that need no TensorFlow. Their time goes to compiling, not to what is compiled. Every net is counted here.
+JAX_TESTS = $(wildcard $(addprefix tests/test_,$(addsuffix .py,benchmarks distributed fast graph models published_figures comparison weight_ports training segmentation stacks viz_diagram viz_film viz_segmenting viz_landscape viz_attribution deepface)))
 
 .DEFAULT_GOAL := help
 .PHONY: help env env-jax env-bench run test test-unit test-all test-notebooks test-jax lab book lint bench sync student doctor models clean

@@ -13,6 +13,9 @@ import pytest
 from cnnbook import graph, models
 
 ROOT = Path(__file__).parents[1]
+BACKEND = keras.backend.backend()
+# Two processes and the peak: on JAX with `make test-jax`, where the suite is shorter, on TensorFlow with `make test-all`.
+ON_THIS_BACKEND = pytest.param(BACKEND, marks=[pytest.mark.every_variant] * (BACKEND == "tensorflow"))
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +117,8 @@ def test_the_newest_record_of_every_device_counts_and_readme_shows_the_processor
     assert (tmp_path / "book/images/speed-a-chip-tensorflow.svg").read_text().count("<path") > 20
 
 
-def test_a_small_run_keeps_what_it_measured(report, tmp_path):
+@pytest.mark.parametrize("backend", [ON_THIS_BACKEND])
+def test_a_small_run_keeps_what_it_measured(report, tmp_path, backend):
     """Ours alone: neither PyTorch nor the other backend is asked for."""
     command = [sys.executable, ROOT / "benchmarks/run.py", "--nets", "ResNet-20", "--sides", "cnnbook"]
     small = ["--rounds", "2", "--batch", "2", "--sweep", "0", "--precision", "float32", "--out", tmp_path]
@@ -124,7 +128,7 @@ def test_a_small_run_keeps_what_it_measured(report, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     (path,) = tmp_path.glob("*.json")
     kept = json.loads(path.read_text())
-    assert kept["backend"] == keras.backend.backend() and path.name.startswith(kept["date"])
+    assert kept["backend"] == backend and path.name.startswith(kept["date"])
     training, inference = kept["rows"]
     assert (training["step"], inference["step"], training["batch"]) == ("training", "inference", 2)
     macs = graph.totals(models.ResNetCIFAR(20))["macs"]

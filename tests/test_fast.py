@@ -116,7 +116,7 @@ from cnnbook import gradients, training, viz
 
 rng = np.random.default_rng(0)
 x, y = rng.normal(0, 1, (4, 16, 20, 6)).astype("float32"), np.array([0, 1, 0, 1])
-for _ in range(10):  # memory is overwritten now and then
+for _ in range(4):  # memory is overwritten now and then
     narrow = keras.layers.Conv2D(8, 1, 2, use_bias=False, name="narrow")
     ends = [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2, activation="softmax", name="head")]
     net = keras.Sequential([keras.Input((16, 20, 6)), narrow, keras.layers.ReLU(name="relu"), *ends])

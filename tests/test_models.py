@@ -10,22 +10,22 @@ import sys
 import keras
 import numpy as np
 import pytest
-from zoo import DENSE, QUICK_ON_JAX, SILENT, SMALL
+from zoo import DENSE, ONE_PER_KIND, SILENT, SMALL
 
 import cnnbook
 from cnnbook import gradients, graph, models
 
 JAX = keras.backend.backend() == "jax"
 MEMBERS = [
-    pytest.param(name, marks=pytest.mark.every_variant) if JAX and name not in QUICK_ON_JAX else name
+    pytest.param(name, marks=pytest.mark.every_variant) if JAX and name not in ONE_PER_KIND else name
     for name in SMALL
 ]
 SMALLEST = {row["builder"]: row["smallest"] for row in models.figures() if row["smallest"]}
-# One of the builders of a file that begin at the same size; shapes owe nothing to the backend.
+# One of the builders of a file that begin at the same size.
 ONE_OF_EACH = list(
     {(models.BUILDERS[name], SMALLEST[name]): name for name in reversed(models.BUILDERS)}.values()
 )
-ONE_OF_EACH = QUICK_ON_JAX if JAX else sorted(ONE_OF_EACH)
+ONE_OF_EACH = sorted(ONE_OF_EACH) if JAX else ONE_PER_KIND
 
 
 def needed(name):

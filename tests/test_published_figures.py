@@ -2,13 +2,20 @@
 
 import re
 
+import keras
 import pytest
-from zoo import BRANCHES
+from zoo import BRANCHES, DEEP
 
 from cnnbook import fast, graph, models, weights
 
+LEFT_OUT = DEEP if keras.backend.backend() == "tensorflow" else ()
+ROWS = [
+    pytest.param(row, id=row["call"], marks=[pytest.mark.every_variant] * row["call"].startswith(LEFT_OUT))
+    for row in models.figures()
+]
 
-@pytest.fixture(scope="module", params=models.figures(), ids=lambda row: row["call"])
+
+@pytest.fixture(scope="module", params=ROWS)
 def built(request):
     """(row, net), built once for both tests; one lives at a time."""
     row = request.param

@@ -70,10 +70,11 @@ SMALL = {
     "UNetPlusPlus": dict(widths=(4, 4, 4), input_shape=(17, 18, 3), classifier_activation="softmax"),
 }
 
-# On JAX every new shape is compiled, so the quick suite keeps to one net per kind of layer there: plain, local response
-# norm and groups, zero-padded shortcuts, maxout, concatenation, many groups, depthwise, shuffled channels, switches,
-# crops. All others run with `make test-jax ARGS='-m ""'`.
-QUICK_ON_JAX = [
+# One net per kind of layer: plain, local response norm and groups, zero-padded shortcuts, maxout, concatenation, many
+# groups, depthwise, shuffled channels, switches, crops. What counts shapes runs for all nets on JAX, which builds twice
+# as fast, and for these on TensorFlow; what computes runs for all on TensorFlow, and for these on JAX, which compiles
+# every new shape. The rest runs with `make test-all` and `make test-jax ARGS='-m ""'`.
+ONE_PER_KIND = [
     "LeNet5",
     "AlexNet",
     "ResNet18",
@@ -85,12 +86,18 @@ QUICK_ON_JAX = [
     "DeconvNet",
     "UNet",
 ]
-PORTS_ON_JAX = [
-    "VGG16",
-    "ResNet50",
-    "DenseNet121",
-    "MobileNetV2",
-]  # bias folded or not, concatenation, depthwise
+PORTS_ON_JAX = ["VGG16", "DenseNet121", "MobileNetV2"]  # plain, concatenation, depthwise
+
+# Rows of the table of figures that take half of the time of all to build: deep members of a file with a smaller one.
+# `make test` counts the others on TensorFlow, `make test-jax` and `make test-all` every row.
+DEEP = (
+    "ResNetCIFAR(depth=1202",
+    "PreActResNetCIFAR(depth=1001",
+    *("ResNet101", "ResNet152", "ResNeXt101", "SEResNet101", "SEResNet152", "ResNeSt101"),  # V2, too
+    *("DenseNet169", "DenseNet201", "DenseNet264", "DenseNetCIFAR(depth=190", "DenseNetCIFAR(depth=250"),
+    "NASNetLarge",
+    *(f"EfficientNetB{i}" for i in range(2, 8)),
+)
 
 # Weights whose gradient may vanish in a new net, by name of layer: (regular expression, reason).
 SILENT = [
@@ -108,17 +115,14 @@ BRANCHES = [
 # `cnnbook.models` at least once, and each of the four ways several times (InceptionV3 where weights="imagenet" is
 # tested, NASNet with one cell between reductions; InceptionResNetV2 takes half a minute).
 PORTS = [
-    ("VGG16", {"include_top": False}, (96, 64)),
     ("VGG16", {"include_top": False, "pooling": "max", "input_shape": (None, None, 3)}, (33, 50)),
     ("VGG19", {"classes": 7, "input_shape": (32, 32, 3)}, (32, 32)),
     ("ResNet50", {}, (224, 224)),
     ("ResNet50V2", {"include_top": False, "pooling": "max"}, (97, 65)),
     ("DenseNet121", {"include_top": False, "pooling": "max"}, (97, 65)),
-    ("MobileNet", {}, (224, 224)),
     ("MobileNet", {"alpha": 0.25, "include_top": False, "input_shape": (None, None, 3)}, (33, 50)),
     ("MobileNet", {"alpha": 0.25, "classes": 7, "input_shape": (128, 128, 3)}, (128, 128)),
-    ("MobileNetV2", {"alpha": 1.4, "include_top": False, "pooling": "avg"}, (97, 66)),
-    ("MobileNetV2", {"alpha": 0.35, "classes": 7, "input_shape": (96, 96, 3)}, (96, 96)),
+    ("MobileNetV2", {"alpha": 0.35, "include_top": False, "pooling": "avg"}, (97, 66)),
     # The gate relu6(x + 3) / 6 is x / 6 + 1 / 2, cut off at 0 and 1, in Keras' hard sigmoid: other roundings.
     ("MobileNetV3Large", {"alpha": 0.75, "include_top": False, "pooling": "max"}, (97, 66), 1e-4),
     (
@@ -129,11 +133,11 @@ PORTS = [
     ),
     ("MobileNetV3Small", {"minimalistic": True, "include_top": False}, (64, 64)),
     ("EfficientNetB0", {"include_top": False, "input_shape": (None, None, 3)}, (33, 50)),
-    ("EfficientNetB2", {"classes": 7, "input_shape": (64, 65, 3)}, (64, 65)),
 ]
 
 # The same, with `make test-all` only: the others at their native sizes, and the large members.
 LONG_PORTS = [
+    ("VGG16", {"include_top": False}, (96, 64)),
     ("VGG16", {}, (224, 224)),
     ("VGG19", {"include_top": False, "pooling": "avg"}, (64, 64)),
     ("ResNet50", {"include_top": False, "pooling": "max"}, (97, 65)),
@@ -151,8 +155,11 @@ LONG_PORTS = [
     ("DenseNet121", {}, (224, 224)),
     ("DenseNet169", {"include_top": False, "pooling": "avg"}, (64, 64)),
     ("DenseNet201", {"classifier_activation": None, "classes": 5, "input_shape": (64, 64, 3)}, (64, 64)),
+    ("MobileNet", {}, (224, 224)),
     ("MobileNet", {"alpha": 0.5, "include_top": False, "pooling": "max"}, (97, 66)),
     ("MobileNetV2", {}, (224, 224)),
+    ("MobileNetV2", {"alpha": 1.4, "include_top": False, "pooling": "avg"}, (97, 66)),
+    ("MobileNetV2", {"alpha": 0.35, "classes": 7, "input_shape": (96, 96, 3)}, (96, 96)),
     ("MobileNetV2", {"alpha": 0.35, "include_top": False, "input_shape": (None, None, 3)}, (33, 50)),
     ("MobileNetV3Large", {"classifier_activation": None, "input_shape": (224, 224, 3)}, (224, 224), 1e-4),
     ("NASNetMobile", {"classifier_activation": None}, (224, 224)),
@@ -160,5 +167,6 @@ LONG_PORTS = [
     ("NASNetLarge", {"classes": 7, "input_shape": (34, 33, 3)}, (34, 33)),
     ("EfficientNetB0", {"classifier_activation": None}, (224, 224)),
     ("EfficientNetB1", {"include_top": False, "pooling": "max"}, (97, 66)),
+    ("EfficientNetB2", {"classes": 7, "input_shape": (64, 65, 3)}, (64, 65)),
     *((f"EfficientNetB{i}", {"include_top": False}, (34, 33)) for i in (3, 4, 5, 6, 7)),
 ]
