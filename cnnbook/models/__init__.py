@@ -15,8 +15,7 @@ to leave out, so neither include_top nor pooling; most take instead
 
 backbone               None (the paper's encoder), a keras.Model, or the name of a builder: see cnnbook.decoders
 
-A wrong argument raises ValueError (TypeError for a name
-that does not exist) and says what is possible.
+A wrong argument raises ValueError (TypeError for a name that does not exist) and says what is possible.
 """
 
 import csv
@@ -108,7 +107,7 @@ def table(only=None, tell=None):
     """Every row of `figures`, counted now: dicts with builder, input, params, macs, receptive_field, stride, ...
 
     `only` keeps the builders whose name holds it, in any case. `published` holds the row of `figures`. tell(i, n, call)
-    hears what is counted next: all of them take a minute.
+    hears what is counted next: all of them take a minute or two.
     """
     from .. import graph
 
