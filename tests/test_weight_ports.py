@@ -83,11 +83,9 @@ def test_port_gives_the_same_outputs(case):
 
 @pytest.mark.skipif(JAX, reason="PORTS_ON_JAX has a net of every kind of layer; `make test` runs this one")
 def test_port_of_a_small_nasnet_gives_the_same_outputs():
-    """One cell between reductions, where Mobile has four: seven hundred layers take a quarter of a minute."""
+    """One cell between reductions, where Mobile has four. The twin's public names are the two large nets alone."""
     size = dict(include_top=False, pooling="max", input_shape=(97, 66, 3))
-    source = sys.modules[
-        apps.nasnet.preprocess_input.__module__
-    ]  # the public name has the two large sizes alone
+    source = sys.modules[apps.nasnet.preprocess_input.__module__]
     mobile = dict(penultimate_filters=96, num_blocks=1, stem_block_filters=8, skip_reduction=False)
     reference = randomised(source.NASNet(weights=None, **mobile, **size))
     ours = models.nasnet.NASNet(cells=1, penultimate=96, stem=8, **size)
