@@ -71,8 +71,8 @@ SMALL = {
 }
 
 # One net per kind of layer: plain, local response norm and groups, zero-padded shortcuts, maxout, concatenation, many
-# groups, depthwise, shuffled channels, switches, crops. What counts shapes runs for all nets on JAX, which builds twice
-# as fast, and for these on TensorFlow; what computes runs for all on TensorFlow, and for these on JAX, which compiles
+# groups, depthwise, shuffled channels, switches, crops. What counts shapes runs for all nets on JAX, which builds
+# faster, and for these on TensorFlow; what computes runs for all on TensorFlow, and for these on JAX, which compiles
 # every new shape. The rest runs with `make test-all` and `make test-jax ARGS='-m ""'`.
 ONE_PER_KIND = [
     "LeNet5",
@@ -112,7 +112,7 @@ BRANCHES = [
 # (builder, its arguments, height and width): random weights of the keras.applications twin ported, outputs compared.
 # Native size, another and odd size, without the top, other classes. A fourth entry is the tolerance where the two
 # compute in another order, as a part of the largest output, with the reason beside it. The quick suite has each file of
-# `cnnbook.models` at least once, and each of the four ways several times (InceptionV3 where weights="imagenet" is
+# `cnnbook.models` at least once, and each of the four ways more than once (InceptionV3 where weights="imagenet" is
 # tested, NASNet with one cell between reductions; InceptionResNetV2 takes half a minute).
 PORTS = [
     ("VGG16", {"include_top": False, "pooling": "max", "input_shape": (None, None, 3)}, (33, 50)),
@@ -120,6 +120,7 @@ PORTS = [
     ("ResNet50", {}, (224, 224)),
     ("ResNet50V2", {"include_top": False, "pooling": "max"}, (97, 65)),
     ("DenseNet121", {"include_top": False, "pooling": "max"}, (97, 65)),
+    ("MobileNet", {}, (224, 224)),
     ("MobileNet", {"alpha": 0.25, "include_top": False, "input_shape": (None, None, 3)}, (33, 50)),
     ("MobileNet", {"alpha": 0.25, "classes": 7, "input_shape": (128, 128, 3)}, (128, 128)),
     ("MobileNetV2", {"alpha": 0.35, "include_top": False, "pooling": "avg"}, (97, 66)),
@@ -155,7 +156,6 @@ LONG_PORTS = [
     ("DenseNet121", {}, (224, 224)),
     ("DenseNet169", {"include_top": False, "pooling": "avg"}, (64, 64)),
     ("DenseNet201", {"classifier_activation": None, "classes": 5, "input_shape": (64, 64, 3)}, (64, 64)),
-    ("MobileNet", {}, (224, 224)),
     ("MobileNet", {"alpha": 0.5, "include_top": False, "pooling": "max"}, (97, 66)),
     ("MobileNetV2", {}, (224, 224)),
     ("MobileNetV2", {"alpha": 1.4, "include_top": False, "pooling": "avg"}, (97, 66)),
