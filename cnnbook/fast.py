@@ -157,7 +157,9 @@ def split_convolution(layer, x, kernel):
 
 
 def _can_be_fused(layer):
-    plain = layer.scale and layer.center and not layer.renorm and not layer.synchronized
+    # Keras has renorm from 3.14 on; a layer without it normalises plainly.
+    renormalises = getattr(layer, "renorm", False)
+    plain = layer.scale and layer.center and not renormalises and not layer.synchronized
     maps = layer.built and layer.axis in (-1, 3) and len(layer._reduction_axes) == 3
     computed = layer.compute_dtype in ("float32", "bfloat16") and layer.variable_dtype == "float32"
     return keras.backend.backend() == "tensorflow" and plain and maps and computed

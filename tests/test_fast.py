@@ -232,3 +232,14 @@ def test_a_processor_without_bfloat16_is_told_once(monkeypatch, flags, warned):
     monkeypatch.setattr(keras.distribution, "list_devices", lambda: ["gpu:0"])
     assert fast.multiplies_bfloat16() is True
     fast._warn_where_bfloat16_is_slow.cache_clear()
+
+
+@pytest.mark.skipif(not tensorflow, reason="the fused kernel is TensorFlow's")
+def test_batch_norm_of_a_keras_without_renorm_is_fused():
+    """Keras below 3.14, Colab's 3.10 for one, has no such attribute."""
+    layer = L.BatchNormalization()
+    layer.build((None, 4, 4, 2))
+    vars(layer).pop("renorm", None)
+    assert not hasattr(layer, "renorm") and fast._can_be_fused(layer)
+    layer.renorm = True
+    assert not fast._can_be_fused(layer)
