@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
@@ -131,8 +132,27 @@ def tags(cell) -> list[str]:
 
 
 def code_digest(notebook) -> str:
-    """The digest of a notebook's code: outputs made with another one are stale."""
-    return digest([cell.source.strip() for cell in notebook.cells if cell.cell_type == "code"])
+    """The digest of a notebook's code: outputs made with another one are stale.
+
+    Import lines are not in it: where a name lives decides no number.
+    """
+    return digest([without_imports(cell.source) for cell in notebook.cells if cell.cell_type == "code"])
+
+
+def without_imports(source: str) -> str:
+    """A cell's source without the lines that hold nothing but top-level imports; a cell with magics stays as it is."""
+    try:
+        statements = ast.parse(source).body
+    except SyntaxError:
+        return source.strip()
+    imports, others = set(), set()
+    for statement in statements:
+        kind = imports if isinstance(statement, (ast.Import, ast.ImportFrom)) else others
+        kind.update(range(statement.lineno, statement.end_lineno + 1))
+    dropped = imports - others
+    return "\n".join(
+        line for number, line in enumerate(source.splitlines(), 1) if number not in dropped
+    ).strip()
 
 
 def kernel_environment() -> dict[str, str]:

@@ -25,6 +25,7 @@ from cnnbook.project import (
     digest,
     machine_path,
     tags,
+    without_imports,
     write_beside,
 )
 
@@ -177,7 +178,7 @@ def _write_colab_cell(path, source):
 
 
 def merge(chapter, old, stem):
-    """The chapter's cells, with the ids and outputs of those cells of `old` that did not change."""
+    """The chapter's cells, with the ids and outputs of those cells of `old` that did not change but in what they import."""
     import nbformat
 
     new = nbformat.v4.new_notebook()
@@ -191,8 +192,8 @@ def merge(chapter, old, stem):
     )
     theirs = list(old.cells) if old is not None else []
     match = difflib.SequenceMatcher(
-        a=[(c.cell_type, c.source.strip()) for c in theirs],
-        b=[(c.cell_type, c.source.strip()) for c in chapter.cells],
+        a=[_decides_output(c) for c in theirs],
+        b=[_decides_output(c) for c in chapter.cells],
         autojunk=False,
     )
     same = {b + i: theirs[a + i] for a, b, size in match.get_matching_blocks() for i in range(size)}
@@ -210,6 +211,11 @@ def merge(chapter, old, stem):
         used.add(cell.id)
         new.cells.append(cell)
     return new
+
+
+def _decides_output(cell):
+    """What a cell's output depends on: outputs survive a change of the lines that import."""
+    return cell.cell_type, without_imports(cell.source) if cell.cell_type == "code" else cell.source.strip()
 
 
 def _new_id(stem, source, used):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnbook.project import Project, UserError, code_digest, tags
+from cnnbook.project import Project, UserError, code_digest, tags, without_imports
 
 jupytext = pytest.importorskip("jupytext")
 nbformat = pytest.importorskip("nbformat")
@@ -160,6 +160,32 @@ def test_sync_keeps_ids_and_outputs_of_unchanged_cells(course):
     assert [c.id for c in second.cells][:3] == [c.id for c in first.cells][:3]
     assert second.cells[3].id != first.cells[3].id
     assert second.metadata.cnnbook.code != code_digest(second), "the other outputs are seen to be stale"
+
+
+def test_import_lines_decide_no_output(course):
+    md, ipynb = texts(course)
+    edit(md, "print(n * n)", "import math\nfrom json import (\n    dumps,\n)\n\nprint(n * n)")
+    assert sync.sync(course, execute=True) == 0
+    edit(md, "import math\nfrom json import (\n    dumps,\n)\n", "import cmath\n")
+    sync.sync(course)
+    moved = sync.read_notebook(ipynb)
+    assert "import cmath" in code(moved)[2].source
+    assert [o.text for c in code(moved) for o in c.outputs] == ["9\n", "last\n"]
+    assert moved.metadata.cnnbook.code == code_digest(moved), "nothing to execute again"
+
+
+@pytest.mark.parametrize(
+    "source, rest",
+    [
+        ("import a\nfrom b import (\n    c,\n)  # why\nx = 1\n", "x = 1"),
+        ("import sys; print(1)", "import sys; print(1)"),
+        ("if True:\n    import a", "if True:\n    import a"),
+        ("%pip install x\nimport a", "%pip install x\nimport a"),
+        ('"""\nimport a\n"""', '"""\nimport a\n"""'),
+    ],
+)
+def test_without_imports(source, rest):
+    assert without_imports(source) == rest
 
 
 def test_drift_is_seen_and_edits_are_not_lost(course, capsys):
