@@ -1,14 +1,13 @@
 """The pieces that several papers share. A piece is a function: tensor in, tensor out, every layer named."""
 
-import contextlib
 import functools
 import inspect
-import sys
 
 import keras
 from keras import layers as L
 
 from . import weights as weights_
+from .keras_internals import deep_graphs
 
 
 def conv(x, filters, kernel, strides=1, *, name, activation="relu", padding="symmetric", **options):
@@ -213,17 +212,6 @@ def pooled_classifier(
         x, pooling = classifier(x, classes, classifier_activation), None
         x = [x, *auxiliary] if auxiliary else x
     return finish(inputs, x, pooling=pooling, weights=weights, name=name)
-
-
-@contextlib.contextmanager
-def deep_graphs(frames=20_000):
-    """Room for Keras to walk very deep nets: it recurses once per layer, and ResNet-1202 has 4,200."""
-    before = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(before, frames))
-    try:
-        yield
-    finally:
-        sys.setrecursionlimit(before)
 
 
 def pretrained(network):

@@ -1,7 +1,7 @@
 """What changing one line of a builder did, stage by stage and layer by layer."""
 
 from . import graph, tables
-from .blocks import deep_graphs
+from .keras_internals import deep_graphs
 
 _QUANTITIES = ("params", "MACs", "activations", "receptive field", "output")
 _CONSEQUENCES = ("name", "trainable", "dtype", "build_config", "batch_shape")

@@ -12,14 +12,14 @@ One kind of layer is mended whether quick or not: see `goes_wrong`.
 
 import contextlib
 import functools
-import re
 import types
 import warnings
-from pathlib import Path
 
 import keras
 from keras import layers as L
 from keras import ops
+
+from . import machine
 
 PRECISIONS = (None, "mixed_bfloat16")
 # What a processor's list of flags calls instructions that multiply bfloat16: x86 (Intel, AMD), Arm.
@@ -96,17 +96,8 @@ def multiplies_bfloat16():
     """Whether bfloat16 is quick here: True with a GPU or TPU, else as the processor's flags say, None where none are."""
     if not all(device.startswith("cpu") for device in keras.distribution.list_devices()):
         return True
-    flags = processor_flags()
+    flags = machine.processor_flags()
     return bool(BFLOAT16_FLAGS & flags) if flags else None
-
-
-def processor_flags():
-    """What /proc/cpuinfo lists, on Linux; an empty set elsewhere."""
-    try:
-        text = Path("/proc/cpuinfo").read_text("utf-8")
-    except OSError:
-        return set()
-    return set(" ".join(re.findall(r"^(?:flags|Features)\s*:(.*)$", text, re.M)).split())
 
 
 def _changes(model, on):

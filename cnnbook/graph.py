@@ -15,7 +15,7 @@ from keras import layers as L
 from keras.src.backend.common import global_state
 
 from . import tables
-from .blocks import deep_graphs
+from .keras_internals import deep_graphs
 
 # --------------------------------------------------------------------------- the rows
 

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from . import weights
-from .blocks import deep_graphs
+from .keras_internals import deep_graphs
 
 
 @keras.saving.register_keras_serializable(package="cnnbook")

@@ -95,23 +95,6 @@ def choose(paths: list[Path], only: str | None, kind: str) -> list[Path]:
     return [p for p in paths if p in chosen]
 
 
-def write_beside(path: Path, text: str | bytes) -> None:
-    """Write beside `path`, then rename: whoever reads, whenever, finds the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(text.encode() if isinstance(text, str) else text)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes a file for its owner alone; what we write is for everyone who may read its neighbours.
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
 def digest(value) -> str:
     """A short digest of anything that JSON can hold."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)

@@ -11,10 +11,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import html
-import importlib.metadata
 import json
 import os
-import platform
 import shutil
 import signal
 import subprocess
@@ -25,6 +23,8 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
+from cnnbook import files
+from cnnbook.machine import backend, cores, versions
 from cnnbook.progress import RUNNING, Board
 from cnnbook.project import (
     KERNEL_ARGUMENTS,
@@ -34,7 +34,6 @@ from cnnbook.project import (
     digest,
     kernel_environment,
     one_thread,
-    write_beside,
 )
 
 TIMEOUTS = {"default": 1800, "gpu": 7200}  # seconds a notebook; other profiles have none
@@ -60,7 +59,6 @@ TOOLS = {
     "worker.py",
     "__main__.py",
 }
-VERSIONS = ("keras", "tensorflow", "tensorflow-cpu", "jax", "numpy", "matplotlib", "pandas")
 
 
 @dataclass
@@ -180,26 +178,6 @@ def _common_inputs(project):
     return [sums, versions(), backend()]
 
 
-def versions() -> dict[str, str]:
-    """The versions that results depend on; nothing is imported to know them."""
-    found = {"python": platform.python_version()}
-    for name in VERSIONS:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
-
-
-def backend() -> str:
-    """Keras' backend, decided as Keras does: the environment, then its settings file, then TensorFlow."""
-    if os.environ.get("KERAS_BACKEND"):
-        return os.environ["KERAS_BACKEND"]
-    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
-    try:
-        return json.loads((home / "keras.json").read_text("utf-8")).get("backend", "tensorflow")
-    except (OSError, ValueError):
-        return "tensorflow"
-
-
 def default_jobs(count: int) -> int:
     """One notebook per core, as far as memory goes; one in all where a GPU is to be shared."""
     if shutil.which("nvidia-smi"):
@@ -208,11 +186,6 @@ def default_jobs(count: int) -> int:
 
     memory = int(psutil.virtual_memory().available / 2**30 / GIB_PER_NOTEBOOK)
     return max(1, min(cores(), memory, count))
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager
@@ -230,7 +203,7 @@ def _alone(out):
             )
     except (OSError, ValueError, psutil.NoSuchProcess):
         pass  # no lock, or that of a run which is gone
-    write_beside(lock, json.dumps([os.getpid(), psutil.Process().create_time()]))
+    files.write(lock, json.dumps([os.getpid(), psutil.Process().create_time()]))
     try:
         yield
     finally:
@@ -297,7 +270,7 @@ def _run(project, tasks, profile, only, jobs, timeout, out, book, fresh):
         why = "only some notebooks were run" if status == 0 else "not every notebook passed"
         print(f"book: not rendered, since {why}")
     earlier = _earlier(project, out, tasks)
-    write_beside(
+    files.write(
         out / "summary.html", summary([*tasks, *earlier], profile, out, rendered, time.monotonic() - started)
     )
     count = {s: sum(t.status == s for t in tasks) for s in ("passed", UNCHANGED, "failed", "stopped")}
@@ -472,7 +445,7 @@ class _Worker:
             record["sha256"] = hashlib.sha256(self.partial.read_bytes()).hexdigest()
             os.replace(self.partial, self.out / ("notebooks" if passed else "failed") / self.partial.name)
         # Last, for only with it does the rest count.
-        write_beside(
+        files.write(
             self.out / "results" / f"{task.name}.json", json.dumps(record, indent=1, ensure_ascii=False)
         )
         why = f"{task.cell or ''}: {_first_line(task.error)}"

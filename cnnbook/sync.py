@@ -15,6 +15,7 @@ import re
 import sys
 from pathlib import Path
 
+from cnnbook import files
 from cnnbook import project as _project
 from cnnbook.progress import RUNNING, Board
 from cnnbook.project import (
@@ -26,7 +27,6 @@ from cnnbook.project import (
     machine_path,
     tags,
     without_imports,
-    write_beside,
 )
 
 MYST = "md:myst"
@@ -124,7 +124,7 @@ def _to_chapter(path, chapter):
         text = jupytext.writes(notebook, fmt=MYST, config=_jupytext_settings(chapter))
     finally:
         os.chdir(before)
-    write_beside(chapter, text)
+    files.write(chapter, text)
     _stamp(path, notebook)
     return "chapter written from the notebook"
 
@@ -137,7 +137,7 @@ def _jupytext_settings(chapter):
 
 def _stamp(path, notebook):
     notebook.metadata.setdefault("cnnbook", {})["cells"] = digest(cells(notebook))
-    write_beside(path, _text(notebook))
+    files.write(path, _text(notebook))
 
 
 def _to_notebook(project, path, force):
@@ -158,7 +158,7 @@ def _to_notebook(project, path, force):
     text = _text(new)
     if old is not None and target.read_text("utf-8") == text:
         return "equal"
-    write_beside(target, text)
+    files.write(target, text)
     kept = sum(bool(c.get("outputs")) for c in new.cells if c.cell_type == "code")
     return f"notebook written from the chapter ({kept} cells with outputs)"
 
@@ -174,7 +174,7 @@ def _write_colab_cell(path, source):
 
     new = fence.sub(replace, text)
     if new != text:
-        write_beside(path, new)
+        files.write(path, new)
 
 
 def merge(chapter, old, stem):
@@ -297,7 +297,7 @@ def record(path: Path, timeout=None, note=lambda text: None) -> list[str]:
     notebook.metadata.pop("widgets", None)
     notebook.metadata["language_info"] = LANGUAGE_INFO
     notebook.metadata["cnnbook"] = {"cells": digest(cells(notebook)), "code": code_digest(notebook)}
-    write_beside(path, _text(notebook))
+    files.write(path, _text(notebook))
     return []
 
 
@@ -335,7 +335,7 @@ def student(project: Project, out: Path, only=None) -> list[Path]:
         # The stamps are of the full notebook with its outputs; this copy has neither.
         notebook.metadata.pop("cnnbook", None)
         nbformat.validate(notebook)
-        write_beside(out / path.name, _text(notebook))
+        files.write(out / path.name, _text(notebook))
         written.append(out / path.name)
     return written
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from . import distributed, restart, segmentation
+from . import distributed, machine, restart, segmentation
 from . import fast as fast_
 
 # TensorFlow warns when several small models are asked in turn: each is traced once, as it must be.
@@ -544,7 +544,7 @@ class Results:
         """Keeps one more finished run, and the facts of this machine; returns it."""
         self.histories.append(history)
         if self.path:
-            self.facts = {**self.facts, **facts()}
+            self.facts = {**self.facts, **machine.facts()}
             beside = self.path.with_name(f"{self.path.name}.part")
             self.path.parent.mkdir(parents=True, exist_ok=True)
             text = json.dumps({**self.facts, "runs": [h.to_dict() for h in self.histories]}, indent=1)
@@ -560,24 +560,3 @@ class Results:
 def kept(name):
     """The kept runs of a chapter, shipped with the package: a `Results` over results/NAME.json. See its facts."""
     return Results(Path(__file__).parent / "results" / f"{name}.json")
-
-
-def facts():
-    """What a stored result has to say of its making: date, processor, cores, versions. No names of machines or people."""
-    import datetime
-    import os
-    import platform
-
-    processor = platform.processor() or platform.machine()
-    if os.path.exists("/proc/cpuinfo"):
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
-        processor = names[0] if names else processor
-    return dict(
-        date=datetime.date.today().isoformat(),
-        processor=processor,
-        cores=os.cpu_count(),
-        python=platform.python_version(),
-        keras=keras.__version__,
-        backend=keras.backend.backend(),
-    )

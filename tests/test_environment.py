@@ -36,7 +36,7 @@ def environment_module():
 
 
 def test_base_brings_no_backend():
-    assert named(PROJECT["dependencies"]) == {"keras", "numpy"}
+    assert named(PROJECT["dependencies"]) == {"filelock", "keras", "numpy", "tqdm"}
     for extra in ("lab", "test", "book", "dev", "jax"):
         assert not any(name.startswith("tensorflow") for name in named(EXTRAS[extra])), extra
 

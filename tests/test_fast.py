@@ -220,7 +220,7 @@ def test_another_precision_is_refused():
     "flags, warned", [({"avx2"}, 1), ({"avx2", "avx512_bf16"}, 0), ({"bf16", "asimd"}, 0), (set(), 0)]
 )
 def test_a_processor_without_bfloat16_is_told_once(monkeypatch, flags, warned):
-    monkeypatch.setattr(fast, "processor_flags", lambda: flags)
+    monkeypatch.setattr(fast.machine, "processor_flags", lambda: flags)
     monkeypatch.setattr(keras.distribution, "list_devices", lambda: ["cpu:0"])
     fast._warn_where_bfloat16_is_slow.cache_clear()
     with warnings.catch_warnings(record=True) as said:

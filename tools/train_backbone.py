@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 import cnnbook  # noqa: F401  before Keras: TensorFlow's quicker CPU kernels
-from cnnbook import data, models, training, transfer
+from cnnbook import data, machine, models, training, transfer
 
 SIDE = 14  # of all sources, so that one net can stand in for another
 BUILDER, ARGUMENTS = "ResNetCIFAR", {"depth": 8}
@@ -94,7 +94,7 @@ def train(name):
         accuracy=round(training.accuracy(net, (x_test - mean) / std, y_test), 4),
         protocol=source.protocol,
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-        **training.facts(),
+        **machine.facts(),
     )
     text = json.dumps(record, indent=1) + "\n"
     path.with_name(f"{name}.json").write_text(text, encoding="utf-8")

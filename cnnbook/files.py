@@ -1,0 +1,56 @@
+"""Files written whole, and a lock on what only one process may change at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def replaced(path: str | os.PathLike):
+    """A binary file to write into; at the end of the block it takes the place of `path`, which is made with its folder.
+
+    Whoever reads, whenever, finds the old file or the new one: it is written beside under a name of its own, brought to
+    the disk and renamed. After an error, or a kill, the old file is as it was. The rights are those of the user's umask.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes a file for its owner alone.
+        os.chmod(beside, 0o666 & ~_umask())
+        os.replace(beside, path)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+
+
+def write(path: str | os.PathLike, content: str | bytes) -> None:
+    """Writes a file whole, see `replaced`; text as UTF-8."""
+    with replaced(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+def lock(path: str | os.PathLike, timeout: float = -1):
+    """A lock on the file `path`, as a context manager: one process at a time holds it, and it goes when that one ends.
+
+    timeout: seconds to wait, -1 for ever, 0 not at all. Raises filelock.Timeout when they are over.
+    """
+    from filelock import FileLock
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path, timeout=timeout)
+
+
+def _umask() -> int:
+    """The user's umask; it can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
