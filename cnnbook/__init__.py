@@ -16,17 +16,15 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 __version__ = "0.1.0"
 
 _MODULES = (
-    "blocks",
     "comparison",
     "data",
-    "decoders",
     "distributed",
     "exercises",
     "fast",
     "graph",
     "layers",
     "models",
-    "normalisation",
+    "parts",
     "restart",
     "segmentation",
     "training",

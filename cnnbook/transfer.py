@@ -19,8 +19,8 @@ import numpy as np
 from keras import layers as L
 
 from . import data, graph, progress, tables, training, weights
-from . import layers as ours
 from . import models as models_
+from .parts import layers as ours
 
 STRATEGIES = ("head", "late", "all")
 

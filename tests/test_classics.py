@@ -7,7 +7,7 @@ from keras import layers as L
 from zoo import plan
 
 from cnnbook import graph, models
-from cnnbook.layers import Maxout
+from cnnbook.parts.layers import Maxout
 
 read = keras.ops.convert_to_numpy
 

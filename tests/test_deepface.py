@@ -7,7 +7,7 @@ from keras import layers as L
 
 import cnnbook
 from cnnbook import gradients, graph, models, viz
-from cnnbook.layers import LocallyConnected2D
+from cnnbook.parts.layers import LocallyConnected2D
 
 read = keras.ops.convert_to_numpy
 

@@ -7,8 +7,9 @@ from keras import layers as L
 from test_weight_ports import images, outputs, randomised
 from zoo import plan
 
-from cnnbook import blocks, graph, models, weights
-from cnnbook.layers import ShuffleChannels, TakeChannels
+from cnnbook import graph, models, weights
+from cnnbook.parts import blocks
+from cnnbook.parts.layers import ShuffleChannels, TakeChannels
 
 apps = keras.applications
 read = keras.ops.convert_to_numpy

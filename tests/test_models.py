@@ -189,7 +189,7 @@ def test_help_shows_the_real_arguments():
 
 def test_option_a_pads_with_zeros_and_takes_every_second_pixel():
     x = keras.Input((4, 4, 2))
-    from cnnbook.layers import PadChannels
+    from cnnbook.parts.layers import PadChannels
 
     net = keras.Model(x, PadChannels(5)(keras.layers.MaxPooling2D(1, 2)(x)))
     image = np.arange(32, dtype="float32").reshape(1, 4, 4, 2)
@@ -199,7 +199,7 @@ def test_option_a_pads_with_zeros_and_takes_every_second_pixel():
 
 
 def test_local_response_normalisation_by_its_formula():
-    from cnnbook.layers import LocalResponseNormalization
+    from cnnbook.parts.layers import LocalResponseNormalization
 
     x = np.random.default_rng(0).normal(0, 20, (2, 3, 3, 7)).astype("float32")
     expected = np.empty_like(x)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers as L
 
-from cnnbook import normalisation as norm
+from cnnbook.parts import normalisation as norm
 
 read = keras.ops.convert_to_numpy
 SHAPES = [(6, 5, 7, 8), (9, 8)]

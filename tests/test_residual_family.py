@@ -8,8 +8,8 @@ from test_weight_ports import difference, outputs, randomised
 from zoo import plan
 
 from cnnbook import graph, models, weights
-from cnnbook.layers import SoftmaxSplits, SumSplits
 from cnnbook.models import resnest, resnet, resnext, senet, sknet
+from cnnbook.parts.layers import SoftmaxSplits, SumSplits
 
 apps = keras.applications
 read = keras.ops.convert_to_numpy

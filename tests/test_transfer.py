@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import cnnbook
-from cnnbook import data, graph, layers, models, training, transfer, weights
+from cnnbook import data, graph, models, training, transfer, weights
+from cnnbook.parts import layers
 
 ROOT = Path(__file__).parents[1]
 

@@ -8,7 +8,8 @@ import pytest
 import zoo
 from keras import layers as L
 
-from cnnbook import blocks, graph, models, viz
+from cnnbook import graph, models, viz
+from cnnbook.parts import blocks
 from cnnbook.viz import architecture, letter_u, structure
 from cnnbook.viz.drawing import Line, Rect, Words
 

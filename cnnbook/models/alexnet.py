@@ -9,8 +9,8 @@ Change first: towers=1, and count what the groups saved.
 
 from keras import layers as L
 
-from .. import blocks
-from ..layers import LocalResponseNormalization
+from ..parts import blocks
+from ..parts.layers import LocalResponseNormalization
 
 
 def AlexNet(

@@ -10,7 +10,7 @@ from functools import partial
 
 from keras import layers as L
 
-from .. import blocks
+from ..parts import blocks
 
 conv_bn = partial(
     blocks.conv_bn, padding="same"

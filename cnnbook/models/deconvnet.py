@@ -12,8 +12,8 @@ from functools import partial
 
 from keras import layers as L
 
-from .. import blocks, decoders
-from ..layers import MaxPoolingWithSwitches, MaxUnpooling
+from ..parts import blocks, decoders
+from ..parts.layers import MaxPoolingWithSwitches, MaxUnpooling
 
 # The bias before batch normalisation changes nothing, but the released net has it, and its count is the paper's.
 conv = partial(blocks.conv_bn, use_bias=True, momentum=0.9, epsilon=1e-5)

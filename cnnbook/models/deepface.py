@@ -9,8 +9,8 @@ Change first: tied=True, and count what sharing saves.
 
 from keras import layers as L
 
-from .. import blocks
-from ..layers import LocallyConnected2D
+from ..parts import blocks
+from ..parts.layers import LocallyConnected2D
 
 
 def DeepFace(

@@ -11,7 +11,7 @@ from functools import partial
 
 from keras import layers as L
 
-from .. import blocks
+from ..parts import blocks
 
 bn_relu = partial(blocks.bn_relu, epsilon=1.001e-5, momentum=0.9)  # epsilon as in keras.applications
 

@@ -8,7 +8,7 @@ Change first: auxiliary=False gives network in network, so the two differ in the
 
 from keras import layers as L
 
-from .. import blocks
+from ..parts import blocks
 from .nin import NiN
 
 

@@ -6,7 +6,7 @@ without PyTorch and without a network. They want RGB (x - 127) / 128 (`models.pr
 Change first: squeeze=0.25, and count what the phones are spared.
 """
 
-from .. import blocks
+from ..parts import blocks
 from .efficientnet import EfficientNet
 
 EfficientNetLite0 = blocks.variant(

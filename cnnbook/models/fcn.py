@@ -13,8 +13,8 @@ Holds layers of cnnbook: import cnnbook.layers to load it. Change first: 32 agai
 
 from keras import layers as L
 
-from .. import blocks, decoders
-from ..layers import Bilinear
+from ..parts import blocks, decoders
+from ..parts.layers import Bilinear
 from . import vgg
 
 COARSEST = 32

@@ -9,7 +9,7 @@ Change first: `pieces` of the dense layer.
 
 from keras import layers as L
 
-from .. import blocks
+from ..parts import blocks
 from .maxout import dense_maxout, maxout
 
 # maps of the 17 convolutions; after each stage a pool, the last over the whole map

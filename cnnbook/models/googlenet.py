@@ -10,9 +10,9 @@ Change first: a row of the table below, or auxiliary=True.
 
 from keras import layers as L
 
-from .. import blocks
-from ..blocks import conv
-from ..layers import LocalResponseNormalization
+from ..parts import blocks
+from ..parts.blocks import conv
+from ..parts.layers import LocalResponseNormalization
 
 # fmt: off
 MODULES = {  # Table 1:    1x1 3x3r  3x3 5x5r  5x5 pool

@@ -9,7 +9,7 @@ Change first: `gate`, the bias that the gates start with.
 from keras import initializers
 from keras import layers as L
 
-from .. import blocks
+from ..parts import blocks
 
 
 def highway(x, gate, name):

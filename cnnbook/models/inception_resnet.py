@@ -10,7 +10,7 @@ Change first: the scales 0.17, 0.1 and 0.2; without them (1.0) training may die.
 
 from keras import layers as L
 
-from .. import blocks
+from ..parts import blocks
 from ..weights import pair as twin_names  # noqa: F401  the twin's layers have automatic names: by the graph
 from .inception_v3 import chain, largest, mean
 from .inception_v3 import stem as stem_v3

@@ -11,7 +11,7 @@ from functools import partial
 
 from keras import layers as L
 
-from .. import blocks
+from ..parts import blocks
 from ..weights import pair as twin_names  # noqa: F401  the twin's layers have automatic names: by the graph
 
 

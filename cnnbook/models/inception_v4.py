@@ -8,7 +8,7 @@ Change first: `repeats`, the numbers of modules.
 
 from keras import layers as L
 
-from .. import blocks
+from ..parts import blocks
 from .inception_v3 import chain, fork, largest, mean
 
 

@@ -9,7 +9,7 @@ Change first: activation="relu", or AveragePooling2D to MaxPooling2D.
 
 from keras import layers as L
 
-from .. import blocks
+from ..parts import blocks
 
 
 def LeNet5(

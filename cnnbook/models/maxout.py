@@ -9,8 +9,8 @@ Change first: `pieces`, and count the parameters.
 
 from keras import layers as L
 
-from .. import blocks
-from ..layers import Maxout as Largest
+from ..parts import blocks
+from ..parts.layers import Maxout as Largest
 
 
 def maxout(x, filters, kernel, pieces, name, padding=None):

@@ -14,7 +14,7 @@ from functools import partial
 
 from keras import layers as L
 
-from .. import blocks
+from ..parts import blocks
 
 conv_bn = partial(blocks.conv_bn, activation="relu6", parts=("{}", "{}_bn", "{}_relu"))
 

@@ -12,7 +12,7 @@ from functools import partial
 
 from keras import layers as L
 
-from .. import blocks
+from ..parts import blocks
 
 conv_bn = partial(blocks.conv_bn, activation="relu6", momentum=0.999, parts=("{}", "{}_BN", "{}_relu"))
 STEM, HEAD = ("{}", "bn_{}", "{}_relu"), ("{}", "{}_bn", "out_relu")

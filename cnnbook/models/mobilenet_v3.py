@@ -12,7 +12,7 @@ from functools import partial
 
 from keras import layers as L
 
-from .. import blocks
+from ..parts import blocks
 from .mobilenet_v2 import inverted_residual
 
 NAMES = ("{}", "{}_bn", "{}_activation")  # convolution, batch normalisation, activation

@@ -10,7 +10,7 @@ Change first: leave the skips out (every layer reads the one before): the paper'
 
 from keras import layers as L
 
-from .. import blocks
+from ..parts import blocks
 
 # Figure 7: filter (height, width), number of filters, and the layers read; 0 is the image
 # fmt: off

@@ -11,7 +11,7 @@ Change first: the number of cells, or a line of a cell.
 
 from keras import layers as L
 
-from .. import blocks
+from ..parts import blocks
 
 
 def norm(x, name):

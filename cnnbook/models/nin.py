@@ -8,7 +8,7 @@ Change first: the widths of an mlpconv, or classifier_activation=None to see the
 
 from keras import layers as L
 
-from .. import blocks
+from ..parts import blocks
 
 
 def mlpconv(x, kernel, widths, name, strides=1, padding="same"):

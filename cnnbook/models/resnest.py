@@ -12,7 +12,7 @@ from functools import partial
 
 from keras import layers as L
 
-from .. import blocks
+from ..parts import blocks
 from . import resnet
 from .sknet import attend
 

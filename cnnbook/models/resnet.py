@@ -12,8 +12,8 @@ from functools import partial
 
 from keras import layers as L
 
-from .. import blocks
-from ..layers import PadChannels
+from ..parts import blocks
+from ..parts.layers import PadChannels
 
 # epsilon as in keras.applications, so that their weights give the same numbers (Caffe: 1e-5); momentum as in torch
 conv_bn = partial(blocks.conv_bn, epsilon=1.001e-5, momentum=0.9, kernel_initializer="he_normal")

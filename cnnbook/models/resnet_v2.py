@@ -14,8 +14,8 @@ from functools import partial
 
 from keras import layers as L
 
-from .. import blocks
-from ..layers import PadChannels
+from ..parts import blocks
+from ..parts.layers import PadChannels
 from .resnet import conv_bn
 
 bn_relu = partial(blocks.bn_relu, epsilon=1.001e-5, momentum=0.9)  # as resnet.conv_bn

@@ -9,7 +9,7 @@ Change first: `cardinality` and `width`; 1 and 64 give ResNet-50 with the stride
 
 from functools import partial
 
-from .. import blocks
+from ..parts import blocks
 from . import resnet
 
 

@@ -10,7 +10,7 @@ Change first: `ratio`.
 
 from functools import partial
 
-from .. import blocks
+from ..parts import blocks
 from . import resnet
 
 

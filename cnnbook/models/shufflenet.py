@@ -13,8 +13,8 @@ from functools import partial
 
 from keras import layers as L
 
-from .. import blocks
-from ..layers import ShuffleChannels
+from ..parts import blocks
+from ..parts.layers import ShuffleChannels
 
 conv_bn = partial(blocks.conv_bn, epsilon=1e-5, momentum=0.9)  # as in torch
 

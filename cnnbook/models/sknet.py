@@ -13,8 +13,8 @@ from functools import partial
 
 from keras import layers as L
 
-from .. import blocks
-from ..layers import SoftmaxSplits, SumSplits
+from ..parts import blocks
+from ..parts.layers import SoftmaxSplits, SumSplits
 from . import resnet, resnext
 
 

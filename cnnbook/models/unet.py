@@ -13,7 +13,7 @@ from functools import partial
 
 from keras import layers as L
 
-from .. import blocks, decoders
+from ..parts import blocks, decoders
 
 WIDTHS = (64, 128, 256, 512, 1024)  # Fig. 1, from the top down
 # of the decoder on a backbone, at strides 1, 2, 4, 8, 16: a common choice, not the paper's

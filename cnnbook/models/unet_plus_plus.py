@@ -12,7 +12,7 @@ Change first: deep_supervision=True, then `prune(net, level)` for levels 1 to 4.
 import keras
 from keras import layers as L
 
-from .. import blocks, decoders
+from ..parts import blocks, decoders
 
 
 def node(x, filters, dropout, name):

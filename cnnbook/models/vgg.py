@@ -9,8 +9,8 @@ Change first: `kernel=5` in VGG13, or one number of Table 1 below.
 
 from keras import layers as L
 
-from .. import blocks
-from ..layers import LocalResponseNormalization
+from ..parts import blocks
+from ..parts.layers import LocalResponseNormalization
 
 
 def conv(x, filters, kernel, name, *, batch_norm=False):

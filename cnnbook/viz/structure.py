@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from keras import layers as L
 
 from .. import graph
-from ..layers import (
+from ..parts.layers import (
     LocallyConnected2D,
     LocalResponseNormalization,
     MatchSize,

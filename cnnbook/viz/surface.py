@@ -13,7 +13,7 @@ from keras import layers as L
 from keras import ops
 
 from .. import gradients
-from ..layers import LocallyConnected2D
+from ..parts.layers import LocallyConnected2D
 from . import style
 from .picture import Picture, bar
 

@@ -6,8 +6,8 @@ import inspect
 import keras
 from keras import layers as L
 
-from . import weights as weights_
-from .keras_internals import deep_graphs
+from .. import weights as weights_
+from ..keras_internals import deep_graphs
 
 
 def conv(x, filters, kernel, strides=1, *, name, activation="relu", padding="symmetric", **options):

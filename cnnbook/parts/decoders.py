@@ -8,7 +8,7 @@ copies). Whatever follows the backbone's last map, a classifier for one, is left
 import keras
 from keras import layers as L
 
-from . import graph
+from .. import graph
 from .layers import MatchSize
 
 
@@ -20,7 +20,7 @@ def encoder(backbone, input_shape, *, name):
     for a net without maps of at least two strides.
     """
     if isinstance(backbone, str):
-        from .models import builder
+        from ..models import builder
 
         shape = (224, 224, 3) if input_shape is None else tuple(input_shape)
         backbone = builder(backbone)(include_top=False, input_shape=shape)
