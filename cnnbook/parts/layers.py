@@ -7,7 +7,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from .. import weights
 from ..keras_internals import deep_graphs
 
 __all__ = [
@@ -20,7 +19,6 @@ __all__ = [
     "MaxUnpooling",
     "Maxout",
     "PadChannels",
-    "Preprocess",
     "ShuffleChannels",
     "SoftmaxSplits",
     "SumSplits",
@@ -461,27 +459,6 @@ class Bilinear(keras.initializers.Initializer):
         tent = ops.outer(*(ops.convert_to_tensor(t, "float32") for t in tents))
         kernel = tent[:, :, None, None] * ops.eye(out, dtype="float32")
         return ops.cast(kernel, dtype or keras.config.floatx())
-
-
-@keras.saving.register_keras_serializable(package="cnnbook")
-class Preprocess(keras.layers.Layer):
-    """RGB images from 0 to 255, (n, h, w, 3), scaled as a net with ImageNet weights wants them: `models.preprocess` as a
-    layer, so that a saved net reads plain pictures. mode: "caffe", "tf", "torch", "lite" or "identity"."""
-
-    pointwise = True
-
-    def __init__(self, mode, **options):
-        super().__init__(**options)
-        self.mode, self.scale = mode, weights.scaling(mode, lambda images: ops.cast(images, "float32"))
-
-    def call(self, x):
-        return self.scale(x)
-
-    def compute_output_shape(self, shape):
-        return shape
-
-    def get_config(self):
-        return {**super().get_config(), "mode": self.mode}
 
 
 @keras.saving.register_keras_serializable(package="cnnbook")

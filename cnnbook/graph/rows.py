@@ -14,8 +14,8 @@ import keras
 from keras import layers as L
 from keras.src.backend.common import global_state
 
-from . import tables
-from .keras_internals import deep_graphs
+from .. import tables
+from ..keras_internals import deep_graphs
 
 # --------------------------------------------------------------------------- the rows
 

@@ -1,7 +1,8 @@
 """What changing one line of a builder did, stage by stage and layer by layer."""
 
-from . import graph, tables
-from .keras_internals import deep_graphs
+from .. import tables
+from ..keras_internals import deep_graphs
+from .rows import summary
 
 _QUANTITIES = ("params", "MACs", "activations", "receptive field", "output")
 _CONSEQUENCES = ("name", "trainable", "dtype", "build_config", "batch_shape")
@@ -21,7 +22,7 @@ class Comparison:
     """See `compare`. stages: {stage: (record in a or None, record in b or None)}; layers: {name: what differs}."""
 
     def __init__(self, a, b):
-        self.a, self.b = graph.summary(a, by="stage"), graph.summary(b, by="stage")
+        self.a, self.b = summary(a, by="stage"), summary(b, by="stage")
         self.stages = _side_by_side(*(_by_name(s.records) for s in (self.a, self.b)))
         rows = [{row.name: row for row in s.rows} for s in (self.a, self.b)]
         with deep_graphs():

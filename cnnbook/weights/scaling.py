@@ -1,0 +1,63 @@
+"""How nets with weights from elsewhere want their pixels: as a function of arrays, and as a layer."""
+
+import keras
+import numpy as np
+from keras import ops
+
+
+def _floats(images):
+    return np.asarray(images, "float32")
+
+
+def scaling(mode, floats=_floats):
+    """How a net wants its pixels, as a function of RGB images in 0 to 255, channels last.
+
+    floats: what makes float32 of images; by default NumPy's, in a graph `keras.ops.cast`.
+    """
+
+    def caffe(images):
+        """BGR, minus the mean colour of ImageNet's training images; no division."""
+        return floats(images)[..., ::-1] - np.array([103.939, 116.779, 123.68], "float32")
+
+    def tf(images):
+        """RGB from -1 to 1."""
+        return floats(images) / 127.5 - 1
+
+    def torch(images):
+        """RGB from 0 to 1, then minus the mean and divided by the deviation of ImageNet's colours."""
+        images = floats(images) / 255 - np.array([0.485, 0.456, 0.406], "float32")
+        return images / np.array([0.229, 0.224, 0.225], "float32")
+
+    def lite(images):
+        """RGB, about -1 to 1, as the phone nets were trained."""
+        return (floats(images) - 127) / 128
+
+    def identity(images):
+        """RGB as it is: the net scales it itself."""
+        return floats(images)
+
+    known = {"caffe": caffe, "tf": tf, "torch": torch, "lite": lite, "identity": identity}
+    if mode not in known:
+        raise ValueError(f"scaling is one of {', '.join(known)}, got {mode!r}")
+    return known[mode]
+
+
+@keras.saving.register_keras_serializable(package="cnnbook")
+class Preprocess(keras.layers.Layer):
+    """RGB images from 0 to 255, (n, h, w, 3), scaled as a net with ImageNet weights wants them: `models.preprocess` as a
+    layer, so that a saved net reads plain pictures. mode: "caffe", "tf", "torch", "lite" or "identity"."""
+
+    pointwise = True
+
+    def __init__(self, mode, **options):
+        super().__init__(**options)
+        self.mode, self.scale = mode, scaling(mode, lambda images: ops.cast(images, "float32"))
+
+    def call(self, x):
+        return self.scale(x)
+
+    def compute_output_shape(self, shape):
+        return shape
+
+    def get_config(self):
+        return {**super().get_config(), "mode": self.mode}
