@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cnnbook import data, verification
-from cnnbook.data import face
+from cnnbook.data.drawn import faces as face
 
 alignment = pytest.importorskip("cnnbook.alignment", reason="scikit-image is not installed")
 HEAD = face.landmarks(face.GENERIC)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cnnbook import data
-from cnnbook.data import cell
+from cnnbook.data.drawn import cells as cell
 
 
 def test_cells_agree_with_their_masks():
@@ -126,7 +126,7 @@ def test_coins():
 def test_tfds_builder_gives_the_same(tmp_path):
     pytest.importorskip("tensorflow", reason="TFDS needs TensorFlow")
     tfds = pytest.importorskip("tensorflow_datasets", reason="TFDS is not installed")
-    from cnnbook.data import cells_tfds
+    from cnnbook.data.tfds import cells_builder as cells_tfds
 
     assert [c.name for c in cells_tfds.CnnbookCells.BUILDER_CONFIGS] == ["touching"]
     cells_tfds.CnnbookCells.BUILDER_CONFIGS.append(cells_tfds.DrawnConfig(name="few", train=4, test=2))

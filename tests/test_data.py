@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from cnnbook import data
-from cnnbook.data import fashion, images, prepared
+from cnnbook.data import fashion, images
+from cnnbook.data.tfds import prepared
 
 ROOT = Path(__file__).parent.parent
 needs_debian = pytest.mark.skipif(
@@ -540,7 +541,7 @@ def test_damaged_debian_copy_without_network(tfds, tmp_path, monkeypatch, no_net
 PREPARE = """
 import sys, pathlib, time
 from cnnbook import data
-from cnnbook.data import scenes_tfds
+from cnnbook.data.tfds import scenes_builder as scenes_tfds
 scenes_tfds.CnnbookScenes.BUILDER_CONFIGS.append(scenes_tfds.SceneConfig(name="some", train=int(sys.argv[2]), test=5))
 scenes_tfds.tfds.disable_progress_bar()
 me, wait = pathlib.Path(sys.argv[3]), int(sys.argv[4])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cnnbook import data
-from cnnbook.data import face
+from cnnbook.data.drawn import faces as face
 
 LIGHT = (np.array([0.0, 0.0, 1.0]), 0.5, np.ones(3))
 
@@ -138,7 +138,7 @@ def test_rotation_turns_as_it_says():
 def test_tfds_builder_gives_the_same(tmp_path):
     pytest.importorskip("tensorflow", reason="TFDS needs TensorFlow")
     tfds = pytest.importorskip("tensorflow_datasets", reason="TFDS is not installed")
-    from cnnbook.data import faces_tfds
+    from cnnbook.data.tfds import faces_builder as faces_tfds
 
     few = faces_tfds.FaceConfig(name="few", train=4, test=2, people=(2, 1))
     faces_tfds.CnnbookFaces.BUILDER_CONFIGS.append(few)

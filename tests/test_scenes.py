@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cnnbook import data
-from cnnbook.data import fashion, scene
+from cnnbook.data import fashion
+from cnnbook.data.drawn import scenes as scene
 
 
 def test_segment_answers_agree_with_each_other():
@@ -133,7 +134,7 @@ def few():
     """The TFDS builder with two small configurations added (before TFDS lists them, which it does once)."""
     pytest.importorskip("tensorflow", reason="TFDS needs TensorFlow")
     pytest.importorskip("tensorflow_datasets", reason="TFDS is not installed")
-    from cnnbook.data import scenes_tfds
+    from cnnbook.data.tfds import scenes_builder as scenes_tfds
 
     assert [c.name for c in scenes_tfds.CnnbookScenes.BUILDER_CONFIGS] == ["segment", "classify"]
     for task in scene.CLASSES:

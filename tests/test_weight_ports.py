@@ -10,6 +10,7 @@ from keras import layers as L
 from zoo import LONG_PORTS, PORTS, PORTS_ON_JAX
 
 from cnnbook import graph, models, weights
+from cnnbook.weights.imagenet import _file
 
 apps = keras.applications
 JAX = keras.backend.backend() == "jax"
@@ -107,7 +108,7 @@ def test_large_members_have_the_twins_weights(name):
         graph.blueprint(getattr(m, name), weights=None, include_top=False, input_shape=(*shape, 3))
         for m in (apps, models)
     ]
-    twin_names = getattr(weights._file(name), "twin_names", None)  # where the twin's say nothing (conv2d_94)
+    twin_names = getattr(_file(name), "twin_names", None)  # where the twin's say nothing (conv2d_94)
     known = {theirs: ours for ours, theirs in twin_names(*nets).items()} if twin_names else {}
     theirs, ours = (
         {x.name: [tuple(w.shape) for w in x.weights] for x in net.layers if x.weights} for net in nets

@@ -15,16 +15,21 @@ import importlib.util
 import os
 from typing import NamedTuple
 
-from . import cell, digit, face, fashion, prepared, scene
-from . import streams as _streams
-from .cell import Cells, border_weights, cells
-from .face import Faces, faces
+from . import digits as digit
+from . import fashion
+from .drawn import cells as cell
+from .drawn import faces as face
+from .drawn import scenes as scene
+from .drawn.cells import Cells, border_weights, cells
+from .drawn.faces import Faces, faces
+from .drawn.scenes import Scenes, scenes
 from .folders import Folder, folder, pixels
 from .images import DataError, Images, counted, from_arrays, resize, resize_masks
-from .pictures import PHOTOGRAPHS, coins, photograph
-from .prepared import prepare
-from .scene import Scenes, scenes
-from .streams import Streams
+from .photographs import PHOTOGRAPHS, coins, photograph
+from .tfds import prepared
+from .tfds import streams as _streams
+from .tfds.prepared import prepare
+from .tfds.streams import Streams
 
 NAMES = ("fashion_mnist", "digits", "scenes", "cells", "faces", *_streams.ARRAYS, *_streams.STREAMS)
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import fashion
-from .images import Images, axis_weights, height_width, number
+from .. import fashion
+from ..images import Images, axis_weights, height_width, number
 
 COLOURS = {  # told apart with any colour vision: they differ in lightness too (after Okabe & Ito)
     "red": (225, 60, 30),

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .images import Images, number
-from .scene import load_drawn, scaled
+from ..images import Images, number
+from .scenes import load_drawn, scaled
 
 SOURCE = "drawn by cnnbook; nobody's face"
 PEOPLE = (80, 40)  # in the training and in the test part

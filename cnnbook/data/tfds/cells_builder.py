@@ -1,4 +1,4 @@
-"""The cells as a TFDS builder: after `import cnnbook.data.cells_tfds`, `tfds.load("cnnbook_cells")`.
+"""The cells as a TFDS builder: after `import cnnbook.data.tfds.cells_builder`, `tfds.load("cnnbook_cells")`.
 
 Wraps `cnnbook.data.cells`: same images, same answers. `cnnbook.data.prepare("cnnbook_cells")` does the same safely with
 several processes at once.
@@ -7,8 +7,8 @@ several processes at once.
 import numpy as np
 import tensorflow_datasets as tfds
 
-from . import cell
-from .drawn_tfds import Drawn, DrawnConfig
+from ..drawn import cells as cell
+from .drawn_builder import Drawn, DrawnConfig
 
 
 class CnnbookCells(Drawn):

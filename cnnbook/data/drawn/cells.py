@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .images import Images, number
-from .scene import load_drawn, scaled
+from ..images import Images, number
+from .scenes import load_drawn, scaled
 
 CLASSES = ("background", "cell")
 SOURCE = "drawn by cnnbook"

@@ -1,4 +1,4 @@
-"""The faces as a TFDS builder: after `import cnnbook.data.faces_tfds`, `tfds.load("cnnbook_faces")`.
+"""The faces as a TFDS builder: after `import cnnbook.data.tfds.faces_builder`, `tfds.load("cnnbook_faces")`.
 
 Wraps `cnnbook.data.faces`: same images, same answers. `cnnbook.data.prepare("cnnbook_faces")` does the same safely with
 several processes at once.
@@ -9,8 +9,8 @@ import dataclasses
 import numpy as np
 import tensorflow_datasets as tfds
 
-from . import face
-from .drawn_tfds import Drawn, DrawnConfig
+from ..drawn import faces as face
+from .drawn_builder import Drawn, DrawnConfig
 
 
 @dataclasses.dataclass

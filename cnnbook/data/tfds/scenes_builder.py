@@ -1,4 +1,4 @@
-"""The scenes as a TFDS builder: after `import cnnbook.data.scenes_tfds`, `tfds.load("cnnbook_scenes/segment")`.
+"""The scenes as a TFDS builder: after `import cnnbook.data.tfds.scenes_builder`, `tfds.load("cnnbook_scenes/segment")`.
 
 Wraps `cnnbook.data.scenes`: same images, same answers. `cnnbook.data.prepare("cnnbook_scenes/classify")` does the
 same safely with several processes at once.
@@ -9,8 +9,8 @@ import dataclasses
 import numpy as np
 import tensorflow_datasets as tfds
 
-from . import scene
-from .drawn_tfds import Drawn, DrawnConfig
+from ..drawn import scenes as scene
+from .drawn_builder import Drawn, DrawnConfig
 
 
 @dataclasses.dataclass

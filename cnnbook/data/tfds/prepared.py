@@ -18,8 +18,8 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from . import fashion
-from .images import DataError
+from .. import fashion
+from ..images import DataError
 
 # What must be reached for a download, and its size in megabytes. A test holds this table against TFDS' own.
 URLS = {
@@ -31,7 +31,11 @@ URLS = {
     "lfw": ("https://ndownloader.figshare.com/files/5976018", 172),  # no load: prepare("lfw")
 }
 # builders of our own: their files
-DRAWN = {"cnnbook_scenes": "scenes_tfds", "cnnbook_cells": "cells_tfds", "cnnbook_faces": "faces_tfds"}
+DRAWN = {
+    "cnnbook_scenes": "scenes_builder",
+    "cnnbook_cells": "cells_builder",
+    "cnnbook_faces": "faces_builder",
+}
 PRIVATE = "incomplete.cnnbook-"
 STALE = 24 * 3600  # seconds after which a stock TFDS `incomplete.*` folder is taken for abandoned
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .images import choose, counted, from_arrays, height_width
+from ..images import choose, counted, from_arrays, height_width
 from .prepared import read
 
 ARRAYS = ("cifar10", "cifar100")
