@@ -13,7 +13,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path.insert(0, str(ROOT))
-from cnnbook import fast  # noqa: E402
+from cnnbook.training import fast  # noqa: E402
 
 RESULTS = HERE / "results"
 IMAGES = ROOT / "book" / "images"

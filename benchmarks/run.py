@@ -142,7 +142,8 @@ class Ours(Keras):
         super().__init__()
 
     def model(self, net, precision, depth, width, image):
-        from cnnbook import fast, models
+        from cnnbook import models
+        from cnnbook.training import fast
 
         build = {
             "ResNet": lambda: models.ResNetCIFAR(
@@ -158,7 +159,8 @@ class Ours(Keras):
         return model
 
     def build(self, *arguments, **options):
-        from cnnbook import fast, graph
+        from cnnbook import graph
+        from cnnbook.training import fast
 
         facts = super().build(*arguments, **options)
         return facts | dict(macs=graph.totals(self.net)["macs"], bfloat16=fast.multiplies_bfloat16())
@@ -183,7 +185,7 @@ class Ours(Keras):
         and cut into one for each group, and dense ones of as many channels."""
         import numpy as np
 
-        from cnnbook import fast
+        from cnnbook.training import fast
 
         L, rng = self.keras.layers, np.random.default_rng(0)
         x = rng.normal(size=(batch, image, image, channels)).astype("float32")

@@ -19,19 +19,21 @@ _MODULES = (
     "data",
     "distributed",
     "exercises",
-    "fast",
+    "faces",
+    "files",
     "graph",
     "layers",
+    "machine",
     "models",
     "parts",
-    "restart",
     "segmentation",
+    "tables",
     "training",
     "transfer",
     "viz",
     "weights",
 )
-_NAMES = {"compare": "graph", "load": "layers", "summary": "graph"}
+_NAMES = {"compare": "graph", "load": "training", "summary": "graph"}
 
 
 def __getattr__(name):

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from cnnbook import data, verification
+from cnnbook import data
 from cnnbook.data.drawn import faces as face
+from cnnbook.faces import verification
 
-alignment = pytest.importorskip("cnnbook.alignment", reason="scikit-image is not installed")
+alignment = pytest.importorskip("cnnbook.faces.alignment", reason="scikit-image is not installed")
 HEAD = face.landmarks(face.GENERIC)
 WHERE = dict(scale=0.42, middle=(0, 0.1))
 EVEN = (np.array([0.0, 0.0, 1.0]), 1.15, np.ones(3))  # the same from all sides

@@ -6,8 +6,9 @@ import pytest
 from keras import layers as L
 
 import cnnbook
-from cnnbook import gradients, graph, models, viz
+from cnnbook import graph, models, viz
 from cnnbook.parts.layers import LocallyConnected2D
+from cnnbook.training import gradients
 
 read = keras.ops.convert_to_numpy
 

@@ -8,10 +8,11 @@ import pytest
 from keras import layers as L
 
 import cnnbook
-from cnnbook import gradients, graph, models, weights
+from cnnbook import graph, models, weights
 from cnnbook.models import unet_plus_plus
 from cnnbook.parts import decoders
 from cnnbook.parts.layers import Bilinear, MatchSize, MaxPoolingWithSwitches, MaxUnpooling
+from cnnbook.training import gradients
 
 apps = keras.applications
 read = keras.ops.convert_to_numpy

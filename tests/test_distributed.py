@@ -17,6 +17,7 @@ import pytest
 from sharing import distance, images, measured, net, run
 
 from cnnbook import distributed, training
+from cnnbook.training import devices
 
 if sys.platform == "win32":
     pytest.skip("processes are killed by POSIX signals here", allow_module_level=True)
@@ -129,15 +130,15 @@ def test_what_devices_cannot_share_evenly_is_refused():
 )
 def test_half_a_job_is_refused(given, message):
     with pytest.raises(ValueError, match=message):
-        distributed._torchrun(given)
+        devices._torchrun(given)
 
 
 def test_a_job_is_read_from_torchruns_variables():
     job = dict(MASTER_ADDR="node7", MASTER_PORT="29500", WORLD_SIZE="4", RANK="3")
-    assert distributed._torchrun(job) == ("node7:29500", 4, 3)
-    assert distributed._torchrun(dict(job, TORCHELASTIC_USE_AGENT_STORE="True"))[0] == "node7:29501"
-    assert distributed._torchrun(dict(job, WORLD_SIZE="1", RANK="0")) is None
-    assert distributed._torchrun(dict(MASTER_ADDR="node7", MASTER_PORT="29500")) is None
+    assert devices._torchrun(job) == ("node7:29500", 4, 3)
+    assert devices._torchrun(dict(job, TORCHELASTIC_USE_AGENT_STORE="True"))[0] == "node7:29501"
+    assert devices._torchrun(dict(job, WORLD_SIZE="1", RANK="0")) is None
+    assert devices._torchrun(dict(MASTER_ADDR="node7", MASTER_PORT="29500")) is None
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "torch"])

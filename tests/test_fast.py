@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from keras import layers as L
 
-from cnnbook import fast, training
+from cnnbook import training
+from cnnbook.training import fast
 
 tensorflow = keras.backend.backend() == "tensorflow"
 
@@ -112,7 +113,8 @@ def kernels_of(model, batch):
 NARROW = """
 import keras
 import numpy as np
-from cnnbook import gradients, training, viz
+from cnnbook import training, viz
+from cnnbook.training import gradients
 
 rng = np.random.default_rng(0)
 x, y = rng.normal(0, 1, (4, 16, 20, 6)).astype("float32"), np.array([0, 1, 0, 1])

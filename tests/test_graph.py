@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from keras import layers as L
 
-from cnnbook import gradients, graph, models
+from cnnbook import graph, models
+from cnnbook.training import gradients
 
 apps = keras.applications
 read = keras.ops.convert_to_numpy

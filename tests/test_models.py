@@ -13,7 +13,8 @@ import pytest
 from zoo import DENSE, ONE_PER_KIND, SILENT, SMALL
 
 import cnnbook
-from cnnbook import gradients, graph, models
+from cnnbook import graph, models
+from cnnbook.training import gradients
 
 JAX = keras.backend.backend() == "jax"
 MEMBERS = [

@@ -9,7 +9,8 @@ import keras
 import pytest
 from zoo import BRANCHES, DEEP
 
-from cnnbook import fast, graph, models, weights
+from cnnbook import graph, models, weights
+from cnnbook.training import fast
 
 LEFT_OUT = DEEP if keras.backend.backend() == "tensorflow" else ()
 ROWS = [

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from cnnbook import data, gradients, models, segmentation, training, weights
+from cnnbook import data, models, segmentation, training, weights
+from cnnbook.training import gradients
 
 read = keras.ops.convert_to_numpy
 

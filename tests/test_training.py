@@ -8,7 +8,8 @@ import keras
 import numpy as np
 import pytest
 
-from cnnbook import gradients, models, training
+from cnnbook import models, training
+from cnnbook.training import gradients, results
 
 
 def shapes(n=256, side=14, seed=0):
@@ -113,7 +114,7 @@ def test_results_resume_and_survive_an_interruption(tmp_path, monkeypatch):
     path = tmp_path / "kept" / "runs.json"
     first = training.Results(path).run("tiny", tiny, x, y, seed=1, epochs=1, verbose=False)
     again = training.Results(path)
-    monkeypatch.setattr(training, "fit", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr(results, "fit", lambda *a, **k: pytest.fail("trained again"))
     stored = again.run("tiny", tiny, x, y, seed=1, epochs=1)
     assert stored.curves["loss"] == pytest.approx(first.curves["loss"], abs=1e-4)
     with pytest.raises(pytest.fail.Exception):

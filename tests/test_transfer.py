@@ -13,7 +13,6 @@ import pytest
 
 import cnnbook
 from cnnbook import data, graph, models, training, transfer, weights
-from cnnbook.parts import layers
 
 ROOT = Path(__file__).parents[1]
 
@@ -107,7 +106,7 @@ def test_a_wrong_backbone_is_named(monkeypatch, tmp_path):
     for file in transfer.PRETRAINED.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "fashion7.weights.h5").write_bytes(b"cut off")
-    monkeypatch.setattr(transfer, "PRETRAINED", tmp_path)
+    monkeypatch.setattr(sys.modules[transfer.backbone.__module__], "PRETRAINED", tmp_path)
     with pytest.raises(data.DataError, match="fashion7.weights.h5 is missing or damaged"):
         transfer.backbone("fashion7")
 
@@ -251,7 +250,7 @@ def test_embeddings_are_the_nets_and_are_kept(tmp_path, monkeypatch):
 @pytest.mark.parametrize("mode", ["caffe", "tf", "torch", "lite", "identity"])
 def test_preprocessing_lies_in_the_net(mode):
     x = np.random.default_rng(0).integers(0, 256, (2, 3, 5, 3)).astype("uint8")
-    layer = layers.Preprocess(mode)
+    layer = weights.Preprocess(mode)
     np.testing.assert_allclose(keras.ops.convert_to_numpy(layer(x)), weights.scaling(mode)(x), atol=1e-5)
     net = keras.Sequential([keras.Input((3, 5, 3)), layer])
     assert graph.trace(net)[-1].receptive_field == (1, 1)

@@ -1,4 +1,4 @@
-"""Trains the course's own small nets, cnnbook/pretrained: each knows seven classes of its data, three are held out.
+"""Trains the course's own small nets, cnnbook/transfer/pretrained: each knows seven classes of its data, three are held out.
 
     python tools/train_backbone.py [NAME ...]        no name: all of SOURCES
 

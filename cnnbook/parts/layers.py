@@ -7,8 +7,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from ..keras_internals import deep_graphs
-
 __all__ = [
     "Bilinear",
     "Labels",
@@ -483,11 +481,3 @@ class Labels(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "names": list(self.names)}
-
-
-def load(path, **options):
-    """Opens a model saved by `model.save(path)`, our own layers included; `options` as keras.models.load_model."""
-    from .. import training  # noqa: F401  registers the schedule, which a model that was trained by it holds
-
-    with deep_graphs():
-        return keras.models.load_model(path, **options)

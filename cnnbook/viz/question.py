@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from .. import gradients
+from ..training import gradients
 from .reading import logits, prepare
 
 

@@ -14,7 +14,8 @@ import numpy as np
 from keras import layers as L
 from keras import ops
 
-from .. import fast, graph
+from .. import graph
+from ..training import fast
 
 # --------------------------------------------------------------------------- a net, call by call
 

@@ -12,8 +12,8 @@ import numpy as np
 from keras import layers as L
 from keras import ops
 
-from .. import gradients
 from ..parts.layers import LocallyConnected2D
+from ..training import gradients
 from . import style
 from .picture import Picture, bar
 

@@ -19,7 +19,7 @@ import keras
 from keras import layers as L
 from keras import ops
 
-from . import machine
+from .. import machine
 
 PRECISIONS = (None, "mixed_bfloat16")
 # What a processor's list of flags calls instructions that multiply bfloat16: x86 (Intel, AMD), Arm.

@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from . import distributed
+from . import devices as distributed
 
 
 class State(keras.callbacks.Callback):

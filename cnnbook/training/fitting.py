@@ -5,169 +5,23 @@ decay 1e-4 on kernels only, images shifted by up to 4 pixels and mirrored, each 
 """
 
 import inspect
-import json
 import logging
 import math
 import time
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import keras
 import numpy as np
 
-from . import distributed, machine, restart, segmentation
+from .. import segmentation
+from . import devices as distributed
 from . import fast as fast_
+from . import restart
+from .batches import Batches
+from .optimiser import Schedule, StagedSGD, factors_of
+from .runs import History
 
 # TensorFlow warns when several small models are asked in turn: each is traced once, as it must be.
 logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in record.getMessage())
-
-
-def seed(number):
-    """Seeds Python, NumPy and the backend: the same numbers again on the same machine with the same threads."""
-    keras.utils.set_random_seed(number)
-
-
-class Batches(keras.utils.PyDataset):
-    """Shuffled batches of images (n, h, w, c) and labels, augmented image by image.
-
-    shift: each image is padded by that many pixels of zeros and cropped back at a random place; mirror: half of the
-    images are mirrored. Order and draws are functions of `seed` and the epoch. Labels are whole numbers (n,), or masks
-    (n, h, w), which move with their images, as do pixel_weights (n, h, w); the padding is then the image mirrored at
-    its edge, since zeros have no class. answer: what is done to labels and weights of a batch before the net is asked.
-    part: the slice of a batch of n images that is given, where several processes share it; order and draws are the same.
-    """
-
-    def __init__(
-        self,
-        x,
-        y,
-        *,
-        batch_size=128,
-        shift=4,
-        mirror=True,
-        seed=0,
-        pixel_weights=None,
-        answer=lambda *maps: maps,
-        part=slice,  # slice(n): all of n
-        epoch=0,
-    ):
-        super().__init__()
-        self.x, self.y, self.batch_size = x, y, batch_size
-        self.shift, self.mirror, self.seed, self.epoch = shift, mirror, seed, epoch
-        self.pixel_weights, self.answer, self.part = pixel_weights, answer, part
-        self.on_epoch_begin()
-
-    def on_epoch_begin(self):
-        self.order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.x))
-
-    def on_epoch_end(self):
-        self.epoch += 1
-        self.on_epoch_begin()
-
-    def __len__(self):
-        return math.ceil(len(self.x) / self.batch_size)
-
-    def __getitem__(self, index):
-        chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
-        rng = np.random.default_rng([self.seed, self.epoch, index])
-        how = dict(shift=self.shift, mirror=self.mirror, part=self.part(len(chosen)))
-        if np.ndim(self.y) == 1:
-            return augment(self.x[chosen], rng, **how), *self.answer(self.y[chosen][how["part"]])
-        maps = [a[chosen] for a in (self.x, self.y, self.pixel_weights) if a is not None]
-        x, *maps = augment_together(maps, rng, **how)
-        return x, *self.answer(*maps)
-
-
-def augment(images, rng, *, shift=4, mirror=True, part=slice(None)):
-    """The standard augmentation of (n, h, w, c) images: every image gets its own shift and its own mirroring."""
-    return augment_together([images], rng, shift=shift, mirror=mirror, border="constant", part=part)[0]
-
-
-def augment_together(maps, rng, *, shift=4, mirror=True, border="reflect", part=slice(None)):
-    """Images (n, h, w, c) and what belongs to their pixels, masks or weights (n, h, w): one draw for all maps of an image.
-
-    border: what a shift brings in, as in numpy.pad: "reflect", or "constant" for zeros. Labels are moved, never mixed.
-    part: a slice of the images, the only ones that are given back; what is drawn for them does not depend on it.
-    """
-    n, height, width = maps[0].shape[:3]
-    maps = [m[part] for m in maps]
-    own = len(maps[0])
-    if shift:
-        top, left = rng.integers(0, 2 * shift + 1, (2, n))[:, part]
-        rows, columns = top[:, None] + np.arange(height), left[:, None] + np.arange(width)
-        view = np.arange(own)[:, None, None], rows[:, :, None], columns[:, None, :]
-        sides = (0, 0), (shift, shift), (shift, shift)
-        maps = [np.pad(m, (*sides, *[(0, 0)] * (m.ndim - 3)), mode=border)[view] for m in maps]
-    if mirror:
-        flip = (rng.random(n) < 0.5)[part]
-        maps = [np.where(flip.reshape(own, *[1] * (m.ndim - 1)), m[:, :, ::-1], m) for m in maps]
-    return maps
-
-
-@keras.saving.register_keras_serializable(package="cnnbook")
-class Schedule(keras.optimizers.schedules.LearningRateSchedule):
-    """The learning rate at a step: a linear warm-up from zero, then "cosine" to zero, "step" or "constant".
-
-    "step" divides by 10 at 1/2 and again at 3/4 of all steps (He et al. 2016, section 4.2).
-    """
-
-    def __init__(self, peak, steps, *, kind="cosine", warmup=0):
-        if kind not in ("cosine", "step", "constant"):
-            raise ValueError(f'schedule is "cosine", "step" or "constant", got {kind!r}')
-        self.peak, self.steps, self.kind, self.warmup = peak, steps, kind, warmup
-
-    def __call__(self, step):
-        step = keras.ops.cast(step, "float32")
-        rise = keras.ops.minimum((step + 1) / max(self.warmup, 1), 1.0)
-        done = keras.ops.clip((step - self.warmup) / max(self.steps - self.warmup, 1), 0.0, 1.0)
-        if self.kind == "cosine":
-            fall = 0.5 * (1 + keras.ops.cos(math.pi * done))
-        elif self.kind == "step":
-            tenths = keras.ops.cast(step >= self.steps / 2, "float32") + keras.ops.cast(
-                step >= self.steps * 3 / 4, "float32"
-            )
-            fall = keras.ops.power(10.0, -tenths)
-        else:
-            fall = 1.0
-        return self.peak * rise * fall
-
-    def get_config(self):
-        return dict(peak=self.peak, steps=self.steps, kind=self.kind, warmup=self.warmup)
-
-
-@keras.saving.register_keras_serializable(package="cnnbook")
-class StagedSGD(keras.optimizers.SGD):
-    """SGD with a factor of the learning rate for every variable that learns, in their order. Weight decay has the plain
-    rate. Howard & Ruder 2018, arXiv:1801.06146, section 3.2: discriminative fine-tuning."""
-
-    def __init__(self, learning_rate=0.01, *, factors=(), **options):
-        super().__init__(learning_rate, **options)
-        self.factors = tuple(factors)
-
-    def update_step(self, gradient, variable, learning_rate):
-        factor = self.factors[self._get_variable_index(variable)]
-        super().update_step(gradient, variable, learning_rate * factor)
-
-    def get_config(self):
-        return {**super().get_config(), "factors": list(self.factors)}
-
-
-def factors_of(model, rates):
-    """The factor of every variable that learns, in order; of several that fit a name, the longest counts."""
-    from . import graph
-
-    rows = graph.trace(model)
-    stages = {id(v): graph.stage_of(row) for row in rows for v in getattr(row.operation, "weights", ())}
-    names = {id(v): row.name for row in rows for v in getattr(row.operation, "weights", ())}
-    fits = {k: [v for v in names if stages[v] == k or names[v].startswith(k)] for k in rates}
-    if missing := [k for k, found in fits.items() if not found]:
-        raise ValueError(
-            f"{model.name} has no stage or layer {', '.join(missing)}; stages: {', '.join(dict.fromkeys(stages.values()))}"
-        )
-    chosen = [
-        max((k for k in rates if id(v) in fits[k]), key=len, default=None) for v in model.trainable_variables
-    ]
-    return [1.0 if k is None else float(rates[k]) for k in chosen]
 
 
 class Progress(keras.callbacks.Callback):
@@ -190,46 +44,6 @@ class Progress(keras.callbacks.Callback):
             print(
                 f"{self.label}: epoch {epoch + 1}/{epochs}  {numbers}  {now - self.begin:.0f} s", flush=True
             )
-
-
-@dataclass
-class History:
-    """What a training run measured: one number per epoch in each of `curves`, and how it was run.
-
-    Keys of curves: loss and accuracy on the augmented training images as they were seen, val_loss and val_accuracy on
-    the held-out ones, and train_accuracy: clean training images after the epoch, where that was asked for.
-    """
-
-    label: str
-    curves: dict = field(default_factory=dict)
-    settings: dict = field(default_factory=dict)
-    seconds: float = 0.0
-
-    @property
-    def epochs(self):
-        return len(next(iter(self.curves.values()), []))
-
-    def final(self, key, last=1):
-        """The mean of a curve's last values."""
-        return float(np.mean(self.curves[key][-last:]))
-
-    def to_frame(self):
-        """A pandas DataFrame with a row per epoch."""
-        import pandas as pd
-
-        return pd.DataFrame(self.curves, index=pd.RangeIndex(1, self.epochs + 1, name="epoch"))
-
-    def to_dict(self):
-        rounded = {key: [round(float(v), 4) for v in values] for key, values in self.curves.items()}
-        return dict(label=self.label, curves=rounded, settings=self.settings, seconds=round(self.seconds, 1))
-
-    @classmethod
-    def from_dict(cls, record):
-        return cls(**record)
-
-    def plot(self, keys=("accuracy", "val_accuracy"), ax=None):
-        """Curves over epochs, on `ax` or a new figure; returns the axes."""
-        return plot({self.label: [self]}, keys=keys, ax=ax)
 
 
 def fit(
@@ -481,82 +295,3 @@ def gradient_norms(model, x, y):
         layer.kernel.path: layer.name for layer in model.layers if getattr(layer, "kernel", None) is not None
     }
     return {kernels[path]: float(np.linalg.norm(g)) for path, g in found.items() if path in kernels}
-
-
-# --------------------------------------------------------------------------- several runs
-
-
-def spread(histories, key, last=1):
-    """(mean, smallest, largest) over runs of a curve's last values."""
-    values = [h.final(key, last) for h in histories]
-    return float(np.mean(values)), min(values), max(values)
-
-
-def plot(groups, keys=("accuracy", "val_accuracy"), *, ax=None, error=False):
-    """Curves of several groups of runs: {label: [History, ...]}. The mean over runs, and a band from lowest to highest.
-
-    The first key is drawn solid, the second dashed. error=True draws 1 - accuracy in per cent, as the papers do.
-    """
-    from .viz import style
-
-    if ax is None:
-        _, ax = style.figure(7, 4)
-    names = {"accuracy": "training", "val_accuracy": "held out", "train_accuracy": "training, clean images"}
-    for color, (label, histories) in zip(style.colors(len(groups)), groups.items(), strict=True):
-        for line, key in zip(("-", "--"), keys, strict=False):
-            runs = np.array([h.curves[key] for h in histories])
-            runs = 100 * (1 - runs) if error else runs
-            epochs = np.arange(1, runs.shape[1] + 1)
-            ax.plot(epochs, runs.mean(0), line, color=color, label=f"{label}, {names.get(key, key)}")
-            if len(runs) > 1:
-                ax.fill_between(epochs, runs.min(0), runs.max(0), color=color, alpha=0.15, linewidth=0)
-    ax.set_xlabel("epoch")
-    ax.set_ylabel("error (%)" if error else "accuracy" if "accuracy" in keys[0] else keys[0])
-    ax.legend()
-    return ax
-
-
-class Results:
-    """A small JSON file of finished runs, with the facts of how they were made. An interrupted series resumes.
-
-    `run` returns the stored history where label and settings are the same, else trains and adds it to the file
-    (written beside, then renamed: a run that was cut short is never taken for whole). path=None stores nothing.
-    """
-
-    def __init__(self, path=None):
-        self.path = Path(path) if path else None
-        self.facts, self.histories = {}, []
-        if self.path and self.path.exists():
-            stored = json.loads(self.path.read_text("utf-8"))
-            self.histories = [History.from_dict(run) for run in stored.pop("runs")]
-            self.facts = stored
-
-    def run(self, label, build, x, y, *, seed=0, **settings):
-        """The history of `fit(build(), x, y, seed=seed, **settings)` after `training.seed(seed)`, stored or trained."""
-        wanted = _settings(x, dict(seed=seed, **settings))
-        for history in self.histories:
-            if history.label == label and history.settings == wanted:
-                return history
-        globals()["seed"](seed)
-        return self.add(fit(build(), x, y, seed=seed, label=label, **settings))
-
-    def add(self, history):
-        """Keeps one more finished run, and the facts of this machine; returns it."""
-        self.histories.append(history)
-        if self.path:
-            self.facts = {**self.facts, **machine.facts()}
-            beside = self.path.with_name(f"{self.path.name}.part")
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            text = json.dumps({**self.facts, "runs": [h.to_dict() for h in self.histories]}, indent=1)
-            beside.write_text(text + "\n", encoding="utf-8")
-            beside.replace(self.path)
-        return history
-
-    def group(self, label):
-        """The stored histories of that label, in order of seed."""
-        return sorted((h for h in self.histories if h.label == label), key=lambda h: h.settings["seed"])
-
-
-def kept(name):
-    """The kept runs of a chapter, shipped with the package: a `Results` over results/NAME.json. See its facts."""
-    return Results(Path(__file__).parent / "results" / f"{name}.json")

@@ -18,9 +18,9 @@ import keras
 import numpy as np
 from keras import layers as L
 
-from . import data, graph, progress, tables, training, weights
-from . import models as models_
-from .parts import layers as ours
+from .. import data, graph, progress, tables, training, weights
+from .. import models as models_
+from ..parts import layers as ours
 
 STRATEGIES = ("head", "late", "all")
 
@@ -359,7 +359,7 @@ class Classifier:
 
 def load(path):
     """The `Classifier` that was saved at `path`."""
-    return Classifier(ours.load(path))
+    return Classifier(training.load(path))
 
 
 class Evaluation:
@@ -393,7 +393,7 @@ class Evaluation:
         """A figure of the confusion matrix: the true class by row, the prediction by column, counts in the cells."""
         import matplotlib.pyplot as plt
 
-        from .viz import style
+        from ..viz import style
 
         k = len(self.classes)
         side = min(9, max(3.6, 0.55 * k + 1.8))
@@ -419,8 +419,8 @@ class Evaluation:
         """A figure of the mistakes, the surest first, then of what was right by the narrowest margin."""
         import matplotlib.pyplot as plt
 
-        from .viz import style
-        from .viz.picture import bare, grid
+        from ..viz import style
+        from ..viz.picture import bare, grid
 
         shown = self.hardest[:most]
         rows, columns = grid(len(shown), 4)

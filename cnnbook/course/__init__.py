@@ -1,0 +1,4 @@
+"""The course as a thing that runs: its commands, the runner of notebooks, chapters and their notebooks, the doctor.
+
+No notebook's result depends on anything in this room.
+"""
