@@ -7,7 +7,8 @@ import pytest
 from keras import layers as L
 
 from cnnbook import graph, models, viz
-from cnnbook.viz import attribution, reading
+from cnnbook.viz import reading
+from cnnbook.viz.why import attribution
 
 read = keras.ops.convert_to_numpy
 
@@ -88,7 +89,7 @@ def test_through_nested_models_as_through_the_flat_one(net, image):
 
 def test_gradients_of_inner_maps_by_differences(net, image):
     """The slope that Grad-CAM reads, beside a shortcut that passes the layer, against small steps."""
-    from cnnbook.viz.question import Question
+    from cnnbook.viz.why.question import Question
 
     q = Question(net, image, target=1)
     row = q.net.map("pool1")
@@ -284,7 +285,7 @@ def test_what_cannot_be_asked(net, image):
 
 
 def test_a_question_asks_the_net_once(net, image, monkeypatch):
-    from cnnbook.viz.question import Question
+    from cnnbook.viz.why.question import Question
 
     runs, run = [], reading.Net.run
     monkeypatch.setattr(reading.Net, "run", lambda *a, **k: runs.append(a) or run(*a, **k))

@@ -10,8 +10,10 @@ from keras import layers as L
 
 from cnnbook import graph, models, viz
 from cnnbook.parts import blocks
-from cnnbook.viz import architecture, letter_u, structure
-from cnnbook.viz.drawing import Line, Rect, Words
+from cnnbook.viz.diagrams import diagram as architecture
+from cnnbook.viz.diagrams import structure
+from cnnbook.viz.diagrams import u_shape as letter_u
+from cnnbook.viz.diagrams.paint import Line, Rect, Words
 
 BUILDERS = ("ResNet50", "GoogLeNet", "DenseNet121", "UNet", "MobileNetV3Small")
 # Those that have most to say: they are set closer, or told in words in part.

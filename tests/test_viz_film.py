@@ -12,7 +12,7 @@ import pytest
 from keras import layers as L
 
 from cnnbook import training, viz
-from cnnbook.viz import film as films
+from cnnbook.viz.inside import film as films
 
 read = keras.ops.convert_to_numpy
 

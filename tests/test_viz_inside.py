@@ -7,7 +7,9 @@ import pytest
 from keras import layers as L
 
 from cnnbook import models, viz
-from cnnbook.viz import field, reading, sanity
+from cnnbook.viz import reading
+from cnnbook.viz.inside import fields as field
+from cnnbook.viz.why import sanity
 
 read = keras.ops.convert_to_numpy
 

@@ -7,7 +7,7 @@ import pytest
 from keras import layers as L
 
 from cnnbook import training, viz
-from cnnbook.viz import surface
+from cnnbook.viz.inside import surface
 
 read = keras.ops.convert_to_numpy
 

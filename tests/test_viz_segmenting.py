@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cnnbook import models, viz
-from cnnbook.viz import segmenting
+from cnnbook.viz.inside import segmenting
 
 CLASSES = ("background", "shoe", "bag")
 TRUTH = np.array([[0, 0, 1, 1], [0, 2, 2, 1]])

@@ -7,6 +7,7 @@ import pytest
 from keras import layers as L
 
 from cnnbook import graph, viz
+from cnnbook.viz.reading import Net
 
 read = keras.ops.convert_to_numpy
 SIDE, MAP = 64, "conv_pw_11_relu"
@@ -106,8 +107,8 @@ def test_a_nested_backbone_answers_as_the_flat_net(pair, images, name):
 @pytest.mark.skipif(not TENSORFLOW, reason="Keras' random image layers ask for TensorFlow, at rest, too")
 def test_augmentation_in_a_net_is_at_rest(pair, images):
     """The flip of the nested net moves nothing that is asked, nor what graph.trace says of its layers."""
-    row = viz.reading.Net(pair[1])["conv_pw_3_relu"]
-    assert row.known and row.receptive_field == viz.reading.Net(pair[0])["conv_pw_3_relu"].receptive_field
+    row = Net(pair[1])["conv_pw_3_relu"]
+    assert row.known and row.receptive_field == Net(pair[0])["conv_pw_3_relu"].receptive_field
     scaled = keras.Sequential(
         [keras.Input((SIDE, SIDE, 3)), L.RandomZoom(0.1), L.Rescaling(1 / 127.5, -1, name="to_one"), pair[0]]
     )

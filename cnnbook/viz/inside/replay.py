@@ -11,7 +11,7 @@ from html import escape
 
 import numpy as np
 
-from .picture import Picture
+from ..picture import Picture
 
 _SCRIPT = """
 (function () {

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from keras import layers as L
 
-from .. import graph
-from ..parts.layers import (
+from ... import graph
+from ...parts.layers import (
     LocallyConnected2D,
     LocalResponseNormalization,
     MatchSize,
@@ -22,8 +22,8 @@ from ..parts.layers import (
     SumSplits,
     TakeChannels,
 )
-from .reading import flat_model
-from .stack import GLOBAL_POOLS, NO_BOX, window_text
+from ..reading import flat_model
+from .stacks import GLOBAL_POOLS, NO_BOX, window_text
 
 # --------------------------------------------------------------------------- the elements of a drawing
 

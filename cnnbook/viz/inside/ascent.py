@@ -9,10 +9,10 @@ so that what survives must be robust; and a sigmoid keeps every value within the
 import numpy as np
 from keras import ops
 
-from ..training import gradients
-from . import style
-from .picture import Picture, bare, grid, ratio_of
-from .reading import Net, before_activation, scales_pixels, show
+from ...training import gradients
+from .. import style
+from ..picture import Picture, bare, grid, ratio_of
+from ..reading import Net, before_activation, scales_pixels, show
 
 
 class Maximised(Picture):

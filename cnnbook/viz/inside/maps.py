@@ -7,10 +7,10 @@ import numpy as np
 from keras import layers as L
 from keras import ops
 
-from ..graph import PREPROCESSING, stage_of
-from . import style
-from .picture import Picture, bar, bare, grid, heat_scale, tiles
-from .reading import Net, prepare
+from ...graph import PREPROCESSING, stage_of
+from .. import style
+from ..picture import Picture, bar, bare, grid, heat_scale, tiles
+from ..reading import Net, prepare
 
 # --------------------------------------------------------------------------- maps
 

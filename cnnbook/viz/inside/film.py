@@ -11,11 +11,11 @@ import keras
 import numpy as np
 from keras import layers as L
 
-from ..graph import PREPROCESSING, stage_of
-from . import style
+from ...graph import PREPROCESSING, stage_of
+from .. import style
+from ..picture import bare, heat_scale
+from ..reading import prepare
 from .maps import convolution_row, kernels_of
-from .picture import bare, heat_scale
-from .reading import prepare
 from .replay import Replay
 
 MOST_PIXELS = 48  # a map's side in a film: larger ones are averaged down

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from . import style
-from .picture import Picture, bare, grid, picture, ratio_of
-from .reading import fit, show
+from .. import style
+from ..picture import Picture, bare, grid, picture, ratio_of
+from ..reading import fit, show
 
 
 def vectors(model, images, layer, preprocess=None):

@@ -1,6 +1,6 @@
 """The layout of nets that enlarge their maps again: a level for each stride, down on the left, up on the right."""
 
-from .drawing import GREY, width
+from .paint import GREY, width
 from .structure import Layer, Repeat, chain, collapsed, gates, name_of, times
 
 WIDE, HIGH, BETWEEN = 126, 22, 8  # pixels: a box at least, and the room between two

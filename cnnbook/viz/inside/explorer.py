@@ -6,9 +6,9 @@ from html import escape
 
 import numpy as np
 
-from . import style
-from .picture import Picture, bare, grid, ratio_of
-from .reading import prepare
+from .. import style
+from ..picture import Picture, bare, grid, ratio_of
+from ..reading import prepare
 from .replay import png, script_json, small_png
 
 _SCRIPT = """

@@ -6,10 +6,10 @@ that enlarge their maps again (U-Net, FCN) stand as a U, a level for each stride
 
 from dataclasses import dataclass, replace
 
-from .. import graph, tables
-from . import letter_u
-from .drawing import FILLS, GREY, RULE, WORDS, Page, ink_on, side_by_side, width
-from .picture import Picture
+from ... import graph, tables
+from ..picture import Picture
+from . import u_shape as letter_u
+from .paint import FILLS, GREY, RULE, WORDS, Page, ink_on, side_by_side, width
 from .structure import (
     Layer,
     Parallel,

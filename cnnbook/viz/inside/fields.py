@@ -11,11 +11,11 @@ import numpy as np
 from keras import layers as L
 from keras import ops
 
-from .. import graph
-from ..training import gradients
-from . import style
-from .picture import Picture, bare
-from .reading import before_activation, prepare, twin
+from ... import graph
+from ...training import gradients
+from .. import style
+from ..picture import Picture, bare
+from ..reading import before_activation, prepare, twin
 
 
 class Field(Picture):

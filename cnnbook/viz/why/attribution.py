@@ -20,10 +20,10 @@ import numpy as np
 from keras import layers as L
 from keras import ops
 
-from . import style
-from .picture import Picture, bar, bare, heat_scale, picture, ratio_of
+from .. import style
+from ..picture import Picture, bar, bare, heat_scale, picture, ratio_of
+from ..reading import spread, twin
 from .question import Question
-from .reading import spread, twin
 
 METHODS = (
     *("grad_cam", "grad_cam_plus_plus", "score_cam", "saliency", "smooth_grad"),

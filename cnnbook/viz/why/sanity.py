@@ -9,9 +9,9 @@ import contextlib
 
 import numpy as np
 
+from .. import style
+from ..picture import Picture, grid, picture, ratio_of
 from . import attribution as methods
-from . import style
-from .picture import Picture, grid, picture, ratio_of
 from .question import Question
 
 # --------------------------------------------------------------------------- the net destroyed

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from ..training import gradients
-from .reading import logits, prepare
+from ...training import gradients
+from ..reading import logits, prepare
 
 
 class Question:

@@ -6,7 +6,7 @@ Lengths are pixels of a page whose origin is above on the left. The SVG is writt
 from dataclasses import dataclass, replace
 from xml.sax.saxutils import escape, quoteattr
 
-from .stack import KINDS
+from .stacks import KINDS
 
 INK, GREY, RULE = "#1A1A1A", "#5F5F5F", "#8A8A8A"
 FILLS = {

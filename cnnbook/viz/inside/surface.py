@@ -12,10 +12,10 @@ import numpy as np
 from keras import layers as L
 from keras import ops
 
-from ..parts.layers import LocallyConnected2D
-from ..training import gradients
-from . import style
-from .picture import Picture, bar
+from ...parts.layers import LocallyConnected2D
+from ...training import gradients
+from .. import style
+from ..picture import Picture, bar
 
 # --------------------------------------------------------------------------- directions
 
@@ -208,7 +208,7 @@ class _at_rest:
 def _measure(model, x, y, loss, training, batch, directions):
     """A function of the steps along the directions: the mean loss there."""
     if loss is None:
-        from ..training import loss_of
+        from ...training import loss_of
 
         loss = loss_of(model)
     weights = [v.value for v in model.trainable_variables]
@@ -268,8 +268,8 @@ def gradient_flow(model, x, y):
     model: a net, or {label: net} to compare several. x (n, h, w, c), y (n,): one batch, batch norm in training mode, as
     in a training step; the weights stay as they are. Nested nets are read through.
     """
-    from ..training import gradient_norms
-    from .reading import flat_model
+    from ...training import gradient_norms
+    from ..reading import flat_model
 
     nets = model if isinstance(model, dict) else {model.name: model}
     shape = np.shape(x)[1:]

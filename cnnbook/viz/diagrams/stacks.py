@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from keras import layers as L
 
-from .. import graph
-from ..parts.layers import LocallyConnected2D, LocalResponseNormalization
-from . import style
+from ... import graph
+from ...parts.layers import LocallyConnected2D, LocalResponseNormalization
+from .. import style
 
 # kind -> (fill, what the legend says); Okabe & Ito's colours, and each box says in words what it is
 # fmt: off

@@ -8,9 +8,9 @@ the numbers, `.alt` the picture in words.
 import keras
 import numpy as np
 
-from .. import segmentation
-from . import style
-from .picture import Picture
+from ... import segmentation
+from .. import style
+from ..picture import Picture
 
 # Paul Tol's "muted" scheme: nine colours told apart with every form of colour vision; then grey and black
 CLASS_COLORS = (

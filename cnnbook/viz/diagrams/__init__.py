@@ -1,0 +1,1 @@
+"""Networks drawn: as stacks of boxes, and as their papers draw them."""
