@@ -2,6 +2,6 @@
 
 import sys
 
-from cnnbook.cli import main
+from cnnbook.course.cli import main
 
 sys.exit(main())

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from cnnbook import cli, running
-from cnnbook.project import Project, UserError, machine_path
+from cnnbook.course import cli, run
+from cnnbook.course.project import Project, UserError, machine_path
 
 ROOT = Path(__file__).parents[1]
 nbformat = pytest.importorskip("nbformat")
@@ -259,7 +259,7 @@ def test_interruptions_leave_no_process_and_no_result(tmp_path):
 
 
 def test_profiles_of_the_course_fit_its_notebooks():
-    from cnnbook.running import plan
+    from cnnbook.course.run import plan
 
     course = Project.find(ROOT)
     assert course.notebook_paths()
@@ -269,7 +269,7 @@ def test_profiles_of_the_course_fit_its_notebooks():
 
 def test_help_is_quick_and_loads_nothing_heavy():
     code = (
-        "import sys, contextlib; from cnnbook import cli\n"
+        "import sys, contextlib; from cnnbook.course import cli\n"
         "with contextlib.suppress(SystemExit): cli.main(['--help'])\n"
         "heavy = {'keras', 'numpy', 'jax', 'papermill', 'nbformat', 'matplotlib'} & set(sys.modules)\n"
         "sys.exit(repr(heavy) if heavy else 0)"
@@ -320,7 +320,7 @@ def test_student_copies(tmp_path):
 
 
 def test_choose():
-    from cnnbook.project import choose
+    from cnnbook.course.project import choose
 
     paths = [Path(f"{n}.ipynb") for n in ("00-start", "03-vgg", "08-residual-learning")]
     assert choose(paths, None, "notebook") == paths
@@ -341,7 +341,7 @@ def test_other_texts_are_no_machine_path(text):
 
 
 def test_the_longest_notebooks_start_first_and_before_them_those_never_timed():
-    tasks = [running.Task(Path(f"{name}.ipynb"), {}) for name in ("short", "new", "long", "newer", "none")]
+    tasks = [run.Task(Path(f"{name}.ipynb"), {}) for name in ("short", "new", "long", "newer", "none")]
     seconds = dict(short=3.0, new=None, long=90.0, newer=None, none=0.0)
-    ordered = [task.name for task in running._longest_first(tasks, seconds)]
+    ordered = [task.name for task in run._longest_first(tasks, seconds)]
     assert ordered == ["new", "newer", "long", "short", "none"]

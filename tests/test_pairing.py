@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from cnnbook.project import Project, UserError, code_digest, tags, without_imports
+from cnnbook.course.project import Project, UserError, code_digest, tags, without_imports
 
 jupytext = pytest.importorskip("jupytext")
 nbformat = pytest.importorskip("nbformat")
-from cnnbook import sync  # noqa: E402
+from cnnbook.course import sync  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 COURSE = Project(ROOT)

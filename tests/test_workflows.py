@@ -32,7 +32,7 @@ def test_valid_by_the_schema():
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)
 def test_what_is_called_exists(path):
-    from cnnbook.cli import _parser
+    from cnnbook.course.cli import _parser
 
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.M))
     extras = re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text("utf-8"), re.M)

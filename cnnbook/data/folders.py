@@ -15,8 +15,8 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
-from ..progress import Ticker
 from .images import PARTS, Images, balanced_order, height_width, number, resize
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
@@ -209,9 +209,10 @@ def _table(path):
 def _read(path, found, skipped, shape):
     """[(name, class, pixels)] of the files that can be used; the others go to `skipped`."""
     root, kept, first = path if path.is_dir() else path.parent, [], {}
-    ticker = Ticker(f"{path.name}, reading {len(found):,} files", len(found))
-    for name, label in found:
-        ticker.tick()
+    progress = dict(
+        desc=f"{path.name}, reading {len(found):,} files", file=sys.stdout, mininterval=5, delay=5
+    )
+    for name, label in tqdm(found, **progress):
         try:
             pixels = _pixels(_content(root / name))
         except OSError as error:

@@ -11,14 +11,16 @@ import hashlib
 import json
 import math
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 import numpy as np
 from keras import layers as L
+from tqdm import tqdm
 
-from .. import data, graph, progress, tables, training, weights
+from .. import data, graph, tables, training, weights
 from .. import models as models_
 from ..parts import layers as ours
 
@@ -222,10 +224,10 @@ def embeddings(model, x, *, layer=None, cache=None, batch_size=32):
     if len(output.shape) == 4:
         output = L.GlobalAveragePooling2D()(output)
     asked, parts = keras.Model(flat.inputs, output), []
-    ticker = progress.Ticker(f"{model.name}, features of {len(x):,} images", math.ceil(len(x) / batch_size))
-    for start in range(0, len(x), batch_size):
+    starts = range(0, len(x), batch_size)
+    label = f"{model.name}, features of {len(x):,} images"
+    for start in tqdm(starts, desc=label, file=sys.stdout, mininterval=5, delay=5):
         parts.append(keras.ops.convert_to_numpy(asked.predict_on_batch(x[start : start + batch_size])))
-        ticker.tick()
     vectors = np.concatenate(parts) if parts else np.empty((0, output.shape[-1]), "float32")
     if cache is not None:
         beside = Path(f"{cache}.part")

@@ -37,7 +37,7 @@ class Project:
                 raise UserError(f"{root} has no folder notebooks/: give the root of the course with --root")
             return cls(root)
         here = Path.cwd()
-        for folder in (here, *here.parents, Path(__file__).resolve().parents[1]):
+        for folder in (here, *here.parents, Path(__file__).resolve().parents[2]):
             if (folder / "notebooks").is_dir() and _settings(folder) is not None:
                 return cls(folder)
         raise UserError(

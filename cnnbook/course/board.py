@@ -95,20 +95,6 @@ class Board:
         self.drawn = len(lines) - len(ended)
 
 
-class Ticker:
-    """A line every few seconds for one loop of known length: nothing where it is done sooner."""
-
-    def __init__(self, label, total, every=5.0):
-        self.label, self.total, self.every = label, total, every
-        self.done, self.said = 0, time.monotonic()
-
-    def tick(self):
-        self.done += 1
-        if time.monotonic() - self.said >= self.every:
-            self.said = time.monotonic()
-            print(f"{self.label}: {self.done / self.total:.0%}", flush=True)
-
-
 def _beat(count):
     return HEARTBEAT[count] if count < len(HEARTBEAT) else HEARTBEAT[-1] + 60 * (count - len(HEARTBEAT) + 1)
 

@@ -17,7 +17,7 @@ def main(argv: list[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     arguments = _parser().parse_args(argv)
-    from cnnbook.project import UserError, quick_nbformat
+    from cnnbook.course.project import UserError, quick_nbformat
 
     quick_nbformat()
     try:
@@ -109,13 +109,13 @@ def _seconds(text):
 
 
 def _project(arguments):
-    from cnnbook.project import Project
+    from cnnbook.course.project import Project
 
     return Project.find(arguments.root)
 
 
 def _run(arguments):
-    from cnnbook.running import run
+    from cnnbook.course.run import run
 
     return run(
         _project(arguments),
@@ -130,19 +130,19 @@ def _run(arguments):
 
 
 def _doctor(arguments):
-    from cnnbook.doctor import doctor
+    from cnnbook.course.doctor import doctor
 
     return doctor()
 
 
 def _models(arguments):
-    from cnnbook.doctor import models
+    from cnnbook.course.doctor import models
 
     return models(arguments.only, as_json=arguments.json)
 
 
 def _sync(arguments):
-    from cnnbook.sync import sync
+    from cnnbook.course.sync import sync
 
     return sync(
         _project(arguments),
@@ -155,7 +155,7 @@ def _sync(arguments):
 
 
 def _student(arguments):
-    from cnnbook.sync import student
+    from cnnbook.course.sync import student
 
     project = _project(arguments)
     for path in student(project, arguments.out or project.root / "build" / "student", arguments.only):
@@ -164,7 +164,7 @@ def _student(arguments):
 
 
 def _book(arguments):
-    from cnnbook.running import build_book
+    from cnnbook.course.run import build_book
 
     return build_book(_project(arguments), out=arguments.out)
 

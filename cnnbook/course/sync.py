@@ -16,9 +16,9 @@ import sys
 from pathlib import Path
 
 from cnnbook import files
-from cnnbook import project as _project
-from cnnbook.progress import RUNNING, Board
-from cnnbook.project import (
+from cnnbook.course import project as _project
+from cnnbook.course.board import RUNNING, Board
+from cnnbook.course.project import (
     KERNELSPEC,
     Project,
     UserError,

@@ -24,9 +24,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from cnnbook import files
-from cnnbook.machine import backend, cores, versions
-from cnnbook.progress import RUNNING, Board
-from cnnbook.project import (
+from cnnbook.course.board import RUNNING, Board
+from cnnbook.course.project import (
     KERNEL_ARGUMENTS,
     KERNELSPEC,
     Project,
@@ -35,6 +34,7 @@ from cnnbook.project import (
     kernel_environment,
     one_thread,
 )
+from cnnbook.machine import backend, cores, versions
 
 TIMEOUTS = {"default": 1800, "gpu": 7200}  # seconds a notebook; other profiles have none
 # Where a notebook's files are; the record first, for without it the others do not count.
@@ -48,17 +48,7 @@ PLACES = (
 )
 GIB_PER_NOTEBOOK = 1.5
 UNCHANGED = "unchanged"
-# Code that no notebook's result depends on.
-TOOLS = {
-    "cli.py",
-    "doctor.py",
-    "progress.py",
-    "project.py",
-    "running.py",
-    "sync.py",
-    "worker.py",
-    "__main__.py",
-}
+COURSE = Path(__file__).parent  # code that no notebook's result depends on
 
 
 @dataclass
@@ -165,14 +155,12 @@ def read_profile(project: Project, name: str) -> dict[str, dict]:
 
 def _common_inputs(project):
     """What every result depends on: the package, the notebooks' data files, the versions and the backend."""
-    package = Path(__file__).parent
-    files = [
-        p for p in package.rglob("*") if p.suffix != ".pyc" and not (p.parent == package and p.name in TOOLS)
-    ]
+    package = COURSE.parent
+    inputs = [p for p in package.rglob("*") if p.suffix != ".pyc" and not p.is_relative_to(COURSE)]
     for folder in (project.notebooks, project.chapters):
-        files += [p for p in folder.rglob("*") if p.suffix not in (".ipynb", ".md", ".cfg", ".yaml")]
+        inputs += [p for p in folder.rglob("*") if p.suffix not in (".ipynb", ".md", ".cfg", ".yaml")]
     sums = {}
-    for path in sorted(p for p in files if p.is_file() and "__pycache__" not in p.parts):
+    for path in sorted(p for p in inputs if p.is_file() and "__pycache__" not in p.parts):
         base = package if path.is_relative_to(package) else project.root
         sums[path.relative_to(base).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
     return [sums, versions(), backend()]
@@ -359,7 +347,7 @@ class _Worker:
         env = kernel_environment()
         with open(out / "logs" / f"{task.name}.log", "wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "cnnbook.worker"],
+                [sys.executable, "-m", "cnnbook.course.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -397,7 +385,7 @@ class _Worker:
             self.board.note(self.task.name, self.task.cell)
 
     def end(self):
-        from cnnbook.worker import end_tree
+        from cnnbook.course.worker import end_tree
 
         end_tree(self.process.pid, kernels=self.task.kernels)
         with contextlib.suppress(subprocess.TimeoutExpired):

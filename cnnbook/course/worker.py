@@ -16,7 +16,7 @@ import threading
 import traceback
 from pathlib import Path
 
-from cnnbook.project import quick_nbformat
+from cnnbook.course.project import quick_nbformat
 
 
 def main() -> int:

@@ -15,8 +15,8 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
+from cnnbook.course.project import UserError
 from cnnbook.machine import backend, cores
-from cnnbook.project import UserError
 
 # Package -> what it is for, and the extra of pyproject.toml that brings it.
 OPTIONAL = {
