@@ -308,6 +308,29 @@ def test_models_table(monkeypatch, capsys):
     assert "LeNet5, VGG16" in capsys.readouterr().err
 
 
+def test_the_doctor_says_what_is_here_and_what_to_do(monkeypatch, capsys):
+    from cnnbook import data, machine
+
+    machine.report()
+    report = capsys.readouterr().out
+    assert f"  python               {machine.versions()['python']}\n" in report
+    assert f"  cores                {machine.cores()} usable of {os.cpu_count()}\n" in report
+    assert re.search(rf"  keras                [\d.]+ on {machine.backend()}\n", report)
+    assert machine_path(report) is None
+
+    monkeypatch.setattr(machine, "memory", lambda: (1.0, 8.0))
+    monkeypatch.setattr(data, "where", lambda: 1 / 0)
+    assert cli.main(["doctor"]) == 0
+    said = capsys.readouterr().out
+    assert "1.0 GiB free of 8.0" in said
+    assert "  - less than 1.5 GiB of memory is free: run one notebook at a time (--jobs 1)\n" in said
+    assert "  - cnnbook.data cannot list the data sets: ZeroDivisionError: division by zero\n" in said
+
+    monkeypatch.setenv("KERAS_BACKEND", "nonsense")
+    assert cli.main(["doctor"]) == 1
+    assert "the backend nonsense is not installed" in capsys.readouterr().out
+
+
 def test_student_copies(tmp_path):
     made = notebook("1 + 1", ("answer = ...", ["exercise"]), ("answer = 2", ["solution"]))
     made.cells[0].outputs = [nbformat.v4.new_output("execute_result", {"text/plain": "2"}, execution_count=1)]
