@@ -103,6 +103,49 @@ def test_two_at_a_time_have_one_thread_each(mixed):
     assert executed.cells[0].outputs[0].text == "1\n"
 
 
+def test_the_book_is_rendered_and_the_page_of_a_failed_notebook_says_so(tmp_path):
+    for module in ("sphinx", "myst_nb", "bs4"):
+        pytest.importorskip(module)
+    from bs4 import BeautifulSoup
+
+    def chapter(title, text, source, stored):
+        made = notebook(source)
+        made.cells.insert(0, nbformat.v4.new_markdown_cell(f"# {title}\n\n{text}", id="title"))
+        made.cells[1].outputs = [nbformat.v4.new_output("stream", text=stored)]
+        return made
+
+    error = "raise ValueError('`[he2016]` is\\nwrong')"
+    root = project(
+        tmp_path,
+        **{
+            "00-good": chapter("Good", "Then comes [the other](01-fails.ipynb).", "print(6 * 7)", "stale\n"),
+            "01-fails": chapter("Fails", "**Does it fail, and where?** Yes.", error, "stored output\n"),
+        },
+    )
+    (root / "book").mkdir()
+    build = f"import runpy; runpy.run_path({str(ROOT / 'book' / 'build.py')!r}, run_name='__main__')"
+    (root / "book" / "build.py").write_text(build, "utf-8")
+    done = cnnbook("run", "--root", root)
+    assert done.returncode == 1, "the run has failed although the book is rendered"
+    assert (root / "build" / "book" / "index.html").exists(), done.stdout + done.stderr
+
+    def page(name):
+        html = (root / "build" / "book" / "notebooks" / f"{name}.html").read_text("utf-8")
+        return BeautifulSoup(html, "html.parser").select_one("article")
+
+    good, fails = page("00-good"), page("01-fails")
+    assert good.find("a", string="the other")["href"] == "01-fails.html"
+    assert "42" in good.text and "stale" not in good.text and not good.select(".warning")
+    (warning,) = fails.select(".warning")
+    assert warning.find_previous("h1") and warning.find_next("strong").text != "Does it fail, and where?"
+    said = " ".join(warning.text.split())
+    assert "failed on this machine" in said and "cell 2 of 2, ValueError: `[he2016]` is" in said
+    assert "The outputs below" in said and "stored in the repository" in said
+    assert "stored output" in fails.text
+    assert "Does it fail, and where?" in (root / "build" / "book" / "index.html").read_text("utf-8")
+    assert not (root / "build" / "partial").exists()
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows does not say what a process took")
 def test_what_each_notebook_took_is_told(mixed):
     root, done = mixed

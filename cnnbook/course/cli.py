@@ -164,9 +164,9 @@ def _student(arguments):
 
 
 def _book(arguments):
-    from cnnbook.course.run import build_book
+    from cnnbook.course.book import build_book
 
-    return build_book(_project(arguments), out=arguments.out)
+    return build_book(_project(arguments), out=arguments.out) or 0
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from cnnbook import files
 from cnnbook.course.board import RUNNING, Board
+from cnnbook.course.book import build_book, copy_notebooks
 from cnnbook.course.project import (
     KERNEL_ARGUMENTS,
     KERNELSPEC,
@@ -243,20 +244,21 @@ def _run(project, tasks, profile, only, jobs, timeout, out, book, fresh):
                 if task.status in ("waiting", RUNNING):
                     task.status = "stopped"
                     board.set(task.name, "stopped", "interrupted; the next run repeats it")
-    shutil.rmtree(out / "partial", ignore_errors=True)
     failed = [t for t in tasks if t.status == "failed"]
     for task in failed:
         print(f"\nFAILED {task.name}: {task.cell or 'before its first cell'}\n  {task.error}")
         print(f"  {_page(out, task)}")
     status = 130 if interrupted else 1 if failed else 0
     rendered = None
-    if status == 0 and book and only is None:
-        code = build_book(project, notebooks=out / "notebooks", out=out / "book")
-        rendered = code == 0 and (out / "book" / "index.html").exists()
-        status = 1 if code else 0
+    if book and only is None and not interrupted:
+        copy_notebooks(tasks, out / "notebooks", out / "partial" / "book")
+        code = build_book(project, notebooks=out / "partial" / "book", out=out / "book")
+        rendered = code == 0
+        status = 1 if code else status
     elif book:
-        why = "only some notebooks were run" if status == 0 else "not every notebook passed"
+        why = "the run was interrupted" if interrupted else "only some notebooks were run"
         print(f"book: not rendered, since {why}")
+    shutil.rmtree(out / "partial", ignore_errors=True)
     earlier = _earlier(project, out, tasks)
     files.write(
         out / "summary.html", summary([*tasks, *earlier], profile, out, rendered, time.monotonic() - started)
@@ -483,35 +485,6 @@ def _page(out, task):
         if (out / path).exists():
             return out / path
     return out / "logs" / f"{task.name}.log"
-
-
-def build_book(project: Project, notebooks: Path | None = None, out: Path | None = None) -> int:
-    """Render the book by book/build.py, from executed copies when `notebooks` is given; exit status."""
-    script = project.root / "book" / "build.py"
-    if not script.exists():
-        print("book: not rendered, for this course has no book/build.py")
-        return 0
-    if find_spec("sphinx") is None or find_spec("myst_nb") is None:
-        print("book: not rendered, for Sphinx is not installed: python -m pip install -e '.[book]'")
-        return 0
-    command = [sys.executable, str(script)]
-    env = dict(os.environ)
-    if notebooks:
-        command += ["--notebooks", str(notebooks)]
-        env["CNNBOOK_NOTEBOOKS"] = str(notebooks)
-    if out:
-        command += ["--out", str(out)]
-    with Board(["book"]) as board:
-        board.set("book", RUNNING, "rendering")
-        done = subprocess.run(
-            command, env=env, cwd=project.root, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace",
-        )  # fmt: skip
-        last = (done.stdout.strip().split("\n") or [""])[-1]
-        board.set("book", "failed" if done.returncode else "passed", "" if done.returncode else last)
-    if done.returncode:
-        print(done.stdout)
-    return done.returncode
 
 
 def summary(tasks, profile, out, rendered, seconds) -> str:
