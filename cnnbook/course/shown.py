@@ -22,7 +22,7 @@ IMPORTS = (ast.Import, ast.ImportFrom)
 
 @dataclass
 class ShownCells:
-    """What a notebook shows: code that makes the sources of each cell, by the cell's index, and what cannot be made."""
+    """Cells that show sources, by their index: the code that computes what they show, or why they are skipped."""
 
     code: dict[int, str] = field(default_factory=dict)
     skipped: dict[int, str] = field(default_factory=dict)
@@ -50,7 +50,7 @@ def shown_cells(notebook) -> ShownCells:
 
 
 def compute(notebooks: dict[str, ShownCells], folder: Path) -> dict[str, dict[int, list[str] | str]]:
-    """For each notebook and cell the Markdown that its calls display, or a string: why it cannot be had.
+    """For each notebook and cell the Markdown texts that its calls display, or one string: why there are none.
 
     folder: where the notebooks' kernels run, so that a module beside them is found.
     """
@@ -64,8 +64,8 @@ def compute(notebooks: dict[str, ShownCells], folder: Path) -> dict[str, dict[in
     )  # fmt: skip
     if done.returncode:
         raise UserError(f"the sources that chapters show cannot be read:\n{done.stderr.strip()}")
-    made = json.loads(done.stdout.strip().split("\n")[-1])
-    return {stem: {int(index): found for index, found in made.get(stem, {}).items()} for stem in notebooks}
+    sources = json.loads(done.stdout.strip().split("\n")[-1])
+    return {stem: {int(i): source for i, source in sources.get(stem, {}).items()} for stem in notebooks}
 
 
 def displayed(cell) -> list[str]:

@@ -1,8 +1,8 @@
 """`cnnbook sync`: notebooks/NN-name.ipynb from chapters/NN-name.md, and its stored outputs.
 
-Chapters are written and reviewed as text; the notebooks hold the same cells with the outputs. The direction
-is always said (jupytext's own `--sync` lets the newer file win, which in a fresh clone is an accident), and
-nothing that was edited on the other side is overwritten unasked.
+Chapters are written and reviewed as text; the notebooks hold the same cells with the outputs. The direction is always
+explicit: jupytext's own `--sync` lets the newer file win, which in a fresh clone is an accident. Edits on the other side
+are never overwritten without --force.
 """
 
 from __future__ import annotations
@@ -76,19 +76,20 @@ def read_notebook(path: Path):
 
 def differences(chapter, notebook, limit=5) -> list[str]:
     """Where the two files of a pair differ, in words."""
-    ours, theirs = cells(chapter), cells(notebook)
-    found = []
-    for i, (a, b) in enumerate(zip(ours, theirs, strict=False), 1):
+    pair = cells(chapter), cells(notebook)
+    problems = []
+    for i, (a, b) in enumerate(zip(*pair, strict=False), 1):
         if a != b:
             what = next(w for w, x, y in zip(("type", "source", "tags"), a, b, strict=True) if x != y)
             index = ("type", "source", "tags").index(what)
-            found.append(
+            problems.append(
                 f"cell {i}: {what} differs: {_short(a[index])} in the chapter, "
                 f"{_short(b[index])} in the notebook"
             )
-    if len(ours) != len(theirs):
-        found.append(f"{len(ours)} cells in the chapter, {len(theirs)} in the notebook")
-    return found[:limit]
+    counts = [len(listed) for listed in pair]
+    if counts[0] != counts[1]:
+        problems.append(f"{counts[0]} cells in the chapter, {counts[1]} in the notebook")
+    return problems[:limit]
 
 
 def _short(value):
@@ -183,10 +184,10 @@ def _refresh_shown_sources(project, pairs):
     computed = shown.compute(shown_cells, project.notebooks)
     for stem, sources in computed.items():
         old, new = pairs[stem]
-        refreshed = {i for i, made in sources.items() if isinstance(made, list)}
+        refreshed = {i for i, source in sources.items() if isinstance(source, list)}
         changed = [i for i in sorted(refreshed) if shown.replace(new.cells[i], sources[i])]
         words[stem] += [f"cell {i + 1}: the source shown is new" for i in changed]
-        failed = {i: made for i, made in sources.items() if i not in refreshed} | shown_cells[stem].skipped
+        failed = {i: why for i, why in sources.items() if i not in refreshed} | shown_cells[stem].skipped
         words[stem] += [
             f"cell {i + 1}: the source shown is left as it is: {why}" for i, why in failed.items()
         ]
@@ -204,10 +205,10 @@ def stale_sources(project: Project, only=None) -> list[str]:
     shown_cells = {stem: shown.shown_cells(notebook) for stem, notebook in notebooks.items()}
     problems = []
     for stem, sources in shown.compute(shown_cells, project.notebooks).items():
-        for index, made in sources.items():
-            if isinstance(made, str):
-                problems.append(f"{stem}, cell {index + 1}: {made}")
-            elif shown.displayed(notebooks[stem].cells[index]) != made:
+        for index, source in sources.items():
+            if isinstance(source, str):
+                problems.append(f"{stem}, cell {index + 1}: {source}")
+            elif shown.displayed(notebooks[stem].cells[index]) != source:
                 problems.append(
                     f"{stem}, cell {index + 1}: not the code's source: cnnbook sync --only {stem}"
                 )
@@ -242,8 +243,8 @@ def _write_colab_cell(path, source):
         r"(^```\{code-cell\}[^\n]*\n(?:(?::[^\n]*\n)+|---\n.*?^---\n)?\n*)(.*?)(^```[ \t]*$)", re.M | re.S
     )
 
-    def replace(found):
-        return found[1] + source + "\n" + found[3] if re.search(r"\bcolab\b", found[1]) else found[0]
+    def replace(match):
+        return match[1] + source + "\n" + match[3] if re.search(r"\bcolab\b", match[1]) else match[0]
 
     new = fence.sub(replace, text)
     if new != text:
@@ -263,13 +264,13 @@ def merge(chapter, old, stem):
             "cnnbook": {**stored, "cells": digest(cells(chapter))},
         }
     )
-    theirs = list(old.cells) if old is not None else []
+    stored_cells = list(old.cells) if old is not None else []
     match = difflib.SequenceMatcher(
-        a=[_decides_output(c) for c in theirs],
+        a=[_decides_output(c) for c in stored_cells],
         b=[_decides_output(c) for c in chapter.cells],
         autojunk=False,
     )
-    same = {b + i: theirs[a + i] for a, b, size in match.get_matching_blocks() for i in range(size)}
+    same = {b + i: stored_cells[a + i] for a, b, size in match.get_matching_blocks() for i in range(size)}
     used = {c.id for c in same.values()}
     for i, cell in enumerate(chapter.cells):
         cell = nbformat.from_dict(
@@ -330,10 +331,10 @@ def record(path: Path, timeout=None, note=lambda text: None) -> list[str]:
 
     notebook = read_notebook(path)
     code = [i for i, c in enumerate(notebook.cells) if c.cell_type == "code" and c.source.strip()]
-    here = {"cell": 0}
+    running = {"cell": 0}
 
     def started(cell, cell_index):
-        here["cell"] = cell_index + 1
+        running["cell"] = cell_index + 1
         place = code.index(cell_index) + 1 if cell_index in code else "?"
         note(f"code cell {place} of {len(code)}" + (f" [{', '.join(tags(cell))}]" if tags(cell) else ""))
 
@@ -356,11 +357,11 @@ def record(path: Path, timeout=None, note=lambda text: None) -> list[str]:
         os.environ.update(env)  # the kernel spec is looked up in this process, by this environment
         client.execute(env=env)
     except CellExecutionError as error:
-        return [f"cell {here['cell']}: {error.ename}: {error.evalue}"]
+        return [f"cell {running['cell']}: {error.ename}: {error.evalue}"]
     except TimeoutError:
-        return [f"cell {here['cell']}: not done within {timeout} s"]
+        return [f"cell {running['cell']}: not done within {timeout} s"]
     except DeadKernelError:
-        return [f"cell {here['cell']}: the kernel died (out of memory?)"]
+        return [f"cell {running['cell']}: the kernel died (out of memory?)"]
     finally:
         os.environ.clear()
         os.environ.update(saved)
