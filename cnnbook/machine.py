@@ -123,7 +123,7 @@ def _backend_rows():
             rows["image format"] = keras.config.image_data_format()
             rows["devices"] = ", ".join(_devices(keras.backend.backend())) or "unknown"
     except Exception as error:
-        return {"keras": f"cannot be imported with the backend {backend()}: {type(error).__name__}: {error}"}
+        return {"keras": f"cannot be used with the backend {backend()}: {type(error).__name__}: {error}"}
     return rows
 
 
@@ -144,11 +144,6 @@ def _devices(name):
         yield from (
             f"{device.platform.upper()}:{device.id} ({device.device_kind})" for device in jax.devices()
         )
-    elif name == "torch":
-        import torch
-
-        yield "CPU"
-        yield from (torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
 
 
 def _machine_rows():
