@@ -42,11 +42,9 @@ class Records:
         import filelock
 
         process = self.folder / "run.pid"
+        lock = files.lock(self.folder / "run.lock", timeout=0)
         try:
-            with files.lock(self.folder / "run.lock", timeout=0):
-                files.write(process, str(os.getpid()))
-                yield
-                process.unlink(missing_ok=True)
+            lock.acquire()
         except filelock.Timeout:
             with contextlib.suppress(OSError):
                 process = process.read_text()
@@ -54,6 +52,12 @@ class Records:
                 f"process {process} is already running notebooks into {self.folder}: "
                 "wait for it, or give another --out"
             ) from None
+        try:
+            files.write(process, str(os.getpid()))
+            yield
+        finally:
+            process.unlink(missing_ok=True)
+            lock.release()
 
     def prepare(self, stems: set[str]) -> None:
         """Make the folders; remove what an interrupted run left, and the results of notebooks that are gone."""
