@@ -23,12 +23,10 @@ import argparse
 import contextlib
 import ctypes
 import datetime
-import importlib.metadata
 import importlib.util
 import json
 import multiprocessing
 import os
-import platform
 import re
 import statistics
 import sys
@@ -36,9 +34,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from cnnbook import files, machine
+
 HERE = Path(__file__).resolve().parent
 BACKEND = os.environ.get("KERAS_BACKEND") or "tensorflow"
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+CORES = machine.cores()
 THREADS = int(
     os.environ.get("CNNBOOK_BENCH_THREADS", CORES)
 )  # a way to tell the sides, which are other processes
@@ -327,7 +327,7 @@ def serve(name, pipe, log=None):
         os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
     elif name == "stock Keras":
         os.environ.pop("TF_ENABLE_ONEDNN_OPTS", None)
-        import keras  # noqa: F401  before cnnbook, which would set it
+        import keras  # noqa: F401  with what `import cnnbook` has set taken back
     if log:
         os.environ.update(ONEDNN_VERBOSE="1", TF_NUM_INTEROP_THREADS="1")
         os.dup2(os.open(log, os.O_WRONLY), 1)
@@ -542,34 +542,19 @@ def say(text):
 # --------------------------------------------------------------------------- what is kept
 
 
-def machine(device):
+def hardware(device):
     """The processor, its instructions for vectors and matrices, its cores, and the GPU; no names of machines or people."""
-    name, flags = platform.processor() or platform.machine(), []
-    if os.path.exists("/proc/cpuinfo"):
-        text = Path("/proc/cpuinfo").read_text("utf-8")
-        name = next(iter(re.findall(r"^model name\s*: (.*)$", text, re.M)), name)
-        listed = " ".join(re.findall(r"^(?:flags|Features)\s*:(.*)$", text, re.M)[:1]).split()
-        flags = [f for f in listed if re.match(r"avx(?!.*vnni_int)|amx|fma|asimd$|sve|bf16", f)]
+    wanted = re.compile(r"avx(?!.*vnni_int)|amx|fma|asimd$|sve|bf16")
+    name, flags = machine.processor(), sorted(filter(wanted.match, machine.processor_flags()))
     return dict(device=device or name, processor=name, flags=flags, cores=CORES, threads=THREADS, gpu=device)
 
 
-def versions():
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
-
-
 def keep(record, folder):
-    """Writes DATE-DEVICE-BACKEND.json beside and renames it; returns its path."""
+    """Writes DATE-DEVICE-BACKEND.json whole; returns its path."""
     device = record["machine"]["device"] + ("" if THREADS == CORES else f" {THREADS} threads")
     device = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
     path = Path(folder) / f"{record['date']}-{device}-{record['backend']}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.part")
-    beside.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    beside.replace(path)
+    files.write(path, json.dumps(record, indent=1) + "\n")
     return path
 
 
@@ -629,7 +614,8 @@ def main(arguments=None):
     profiled = profile(logging, given.batch, given.sweep) if given.sweep and logging else []
     cut = grouped(given.sweep) if given.sweep else []
     record = dict(
-        date=datetime.date.today().isoformat(), backend=BACKEND, machine=machine(device), versions=versions(),
+        date=datetime.date.today().isoformat(), backend=BACKEND,
+        machine=hardware(device), versions=machine.versions(PACKAGES),
         parameters=dict(rounds=given.rounds, batch=given.batch, sweep_rounds=given.sweep, base=BASE),
         load_before=load, minutes=round((time.monotonic() - begin) / 60, 1),
         peak={p: round(v) for p, v in peaks.items()}, rows=rows, growth=growth,

@@ -155,7 +155,12 @@ def show_source(*objects):
     """Display the source of functions, classes or modules as highlighted code (Markdown: portable)."""
     from IPython.display import Markdown, display
 
-    display(Markdown("\n\n".join(_fenced(_source(o)) for o in objects)))
+    display(Markdown(sources(*objects)))
+
+
+def sources(*objects) -> str:
+    """What `show_source` displays, as Markdown text."""
+    return "\n\n".join(_fenced(_source(o)) for o in objects)
 
 
 def _source(thing):

@@ -1,17 +1,31 @@
-"""What is here: versions, Keras' backend, processor and cores. Nothing heavy is imported to know it."""
+"""What is on this machine: versions, Keras' backend, processor, cores, memory. Only `facts` and `report` import Keras."""
 
 from __future__ import annotations
 
 import contextlib
 import datetime
 import importlib.metadata
+import io
 import json
 import os
 import platform
 import re
+import shutil
 from pathlib import Path
 
 PACKAGES = ("keras", "tensorflow", "tensorflow-cpu", "jax", "numpy", "matplotlib", "pandas")
+# What `report` lists: what trains and draws, then what runs the notebooks, tests them and renders the book.
+REPORTED = (
+    "cnnbook",
+    *PACKAGES,
+    "tensorflow-datasets",
+    "papermill",
+    "jupyterlab",
+    "jupytext",
+    "nbval",
+    "sphinx",
+)
+GIB = 2**30
 
 
 def versions(packages=PACKAGES) -> dict[str, str]:
@@ -62,6 +76,89 @@ def facts() -> dict:
         keras=keras.__version__,
         backend=keras.backend.backend(),
     )
+
+
+def report() -> None:
+    """Prints what a question about a wrong or slow result should come with: versions, backend, devices, cores, memory.
+
+    A Keras that cannot be imported is a line, not an error. No names of machines or people.
+    """
+    for title, rows in (
+        ("Versions", versions(REPORTED)),
+        ("Backend", _backend_rows()),
+        ("Machine", _machine_rows()),
+    ):
+        print_section(title, rows)
+
+
+def print_section(title: str, rows: dict[str, str]) -> None:
+    """Prints a title and below it a line per row, the names aligned."""
+    print(f"\n{title}")
+    for name, text in rows.items():
+        print(f"  {name:<20} {text}", flush=True)
+
+
+def memory() -> tuple[float, float] | None:
+    """The memory in GiB that is available and that there is; None where psutil is not installed."""
+    try:
+        import psutil
+    except ImportError:
+        return None
+    state = psutil.virtual_memory()
+    return state.available / GIB, state.total / GIB
+
+
+def free_disk() -> float:
+    """The GiB free on the disk of the current folder."""
+    return shutil.disk_usage(Path.cwd()).free / GIB
+
+
+def _backend_rows():
+    try:
+        # TensorFlow speaks on stderr while it is imported.
+        with contextlib.redirect_stderr(io.StringIO()):
+            import keras
+
+            rows = {"keras": f"{keras.__version__} on {keras.backend.backend()}"}
+            rows["image format"] = keras.config.image_data_format()
+            rows["devices"] = ", ".join(_devices(keras.backend.backend())) or "unknown"
+    except Exception as error:
+        return {"keras": f"cannot be used with the backend {backend()}: {type(error).__name__}: {error}"}
+    return rows
+
+
+def _devices(name):
+    if name == "tensorflow":
+        import tensorflow
+
+        for device in tensorflow.config.list_physical_devices():
+            details = (
+                tensorflow.config.experimental.get_device_details(device)
+                if device.device_type == "GPU"
+                else {}
+            )
+            yield details.get("device_name", device.name.removeprefix("/physical_device:"))
+    elif name == "jax":
+        import jax
+
+        yield from (
+            f"{device.platform.upper()}:{device.id} ({device.device_kind})" for device in jax.devices()
+        )
+
+
+def _machine_rows():
+    limits = [
+        f"{k}={os.environ[k]}" for k in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS") if k in os.environ
+    ]
+    rows = {
+        "system": platform.platform(),
+        "processor": processor(),
+        "cores": f"{cores()} usable of {os.cpu_count()}",
+        "threads": ", ".join(limits) or "all (no limit in the environment)",
+    }
+    if gib := memory():
+        rows["memory"] = f"{gib[0]:.1f} GiB free of {gib[1]:.1f}"
+    return rows | {"disk": f"{free_disk():.1f} GiB free here"}
 
 
 def _cpuinfo():

@@ -15,12 +15,17 @@ def number(value):
 
 
 def text(title, columns, lines, *, left=1, totals=True):
-    """Aligned columns, the first `left` of them to the left; with `totals` the last line stands under a rule."""
+    """Aligned columns; with `totals` the last line stands under a rule.
+
+    left: how many of the first columns are aligned to the left, or a set of the indices of those that are.
+    """
+    left = range(left) if isinstance(left, int) else left
     widths = [max(len(line[i]) for line in [list(columns), *lines]) for i in range(len(columns))]
 
     def row(cells):
         padded = (
-            c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))
+            c.ljust(w) if i in left else c.rjust(w)
+            for i, (c, w) in enumerate(zip(cells, widths, strict=True))
         )
         return "  ".join(padded).rstrip()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnbook.course import cli, run
+from cnnbook.course import cli, plan
 from cnnbook.course.project import Project, UserError, machine_path
 
 ROOT = Path(__file__).parents[1]
@@ -103,6 +103,49 @@ def test_two_at_a_time_have_one_thread_each(mixed):
     assert executed.cells[0].outputs[0].text == "1\n"
 
 
+def test_the_book_is_rendered_and_the_page_of_a_failed_notebook_says_so(tmp_path):
+    for module in ("sphinx", "myst_nb", "bs4"):
+        pytest.importorskip(module)
+    from bs4 import BeautifulSoup
+
+    def chapter(title, text, source, stored):
+        made = notebook(source)
+        made.cells.insert(0, nbformat.v4.new_markdown_cell(f"# {title}\n\n{text}", id="title"))
+        made.cells[1].outputs = [nbformat.v4.new_output("stream", text=stored)]
+        return made
+
+    error = "raise ValueError('`[he2016]` is\\nwrong')"
+    root = project(
+        tmp_path,
+        **{
+            "00-good": chapter("Good", "Then comes [the other](01-fails.ipynb).", "print(6 * 7)", "stale\n"),
+            "01-fails": chapter("Fails", "**Does it fail, and where?** Yes.", error, "stored output\n"),
+        },
+    )
+    (root / "book").mkdir()
+    build = f"import runpy; runpy.run_path({str(ROOT / 'book' / 'build.py')!r}, run_name='__main__')"
+    (root / "book" / "build.py").write_text(build, "utf-8")
+    done = cnnbook("run", "--root", root)
+    assert done.returncode == 1, "the run has failed although the book is rendered"
+    assert (root / "build" / "book" / "index.html").exists(), done.stdout + done.stderr
+
+    def page(name):
+        html = (root / "build" / "book" / "notebooks" / f"{name}.html").read_text("utf-8")
+        return BeautifulSoup(html, "html.parser").select_one("article")
+
+    good, fails = page("00-good"), page("01-fails")
+    assert good.find("a", string="the other")["href"] == "01-fails.html"
+    assert "42" in good.text and "stale" not in good.text and not good.select(".warning")
+    (warning,) = fails.select(".warning")
+    assert warning.find_previous("h1") and warning.find_next("strong").text != "Does it fail, and where?"
+    said = " ".join(warning.text.split())
+    assert "failed on this machine" in said and "cell 2 of 2, ValueError: `[he2016]` is" in said
+    assert "The outputs below" in said and "stored in the repository" in said
+    assert "stored output" in fails.text
+    assert "Does it fail, and where?" in (root / "build" / "book" / "index.html").read_text("utf-8")
+    assert not (root / "build" / "partial").exists()
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows does not say what a process took")
 def test_what_each_notebook_took_is_told(mixed):
     root, done = mixed
@@ -127,7 +170,7 @@ def test_sources_are_left_alone(mixed):
     root, _ = mixed
     for path in (root / "notebooks").glob("*.ipynb"):
         assert "papermill" not in path.read_text("utf-8")
-    assert sorted(p.name for p in (root / "build").iterdir() if "lock" in p.name or p.name == "partial") == []
+    assert not (root / "build" / "partial").exists() and not (root / "build" / "run.pid").exists()
 
 
 def test_only_what_changed_or_failed_runs_again(mixed):
@@ -259,12 +302,10 @@ def test_interruptions_leave_no_process_and_no_result(tmp_path):
 
 
 def test_profiles_of_the_course_fit_its_notebooks():
-    from cnnbook.course.run import plan
-
     course = Project.find(ROOT)
     assert course.notebook_paths()
     for path in (ROOT / "notebooks" / "profiles").glob("*.yaml"):
-        plan(course, path.stem, None)
+        plan.plan(course, path.stem, None)
 
 
 def test_help_is_quick_and_loads_nothing_heavy():
@@ -308,6 +349,29 @@ def test_models_table(monkeypatch, capsys):
     assert "LeNet5, VGG16" in capsys.readouterr().err
 
 
+def test_the_doctor_says_what_is_here_and_what_to_do(monkeypatch, capsys):
+    from cnnbook import data, machine
+
+    machine.report()
+    report = capsys.readouterr().out
+    assert f"  python               {machine.versions()['python']}\n" in report
+    assert f"  cores                {machine.cores()} usable of {os.cpu_count()}\n" in report
+    assert re.search(rf"  keras                [\d.]+ on {machine.backend()}\n", report)
+    assert machine_path(report) is None
+
+    monkeypatch.setattr(machine, "memory", lambda: (1.0, 8.0))
+    monkeypatch.setattr(data, "where", lambda: 1 / 0)
+    assert cli.main(["doctor"]) == 0
+    said = capsys.readouterr().out
+    assert "1.0 GiB free of 8.0" in said
+    assert "  - less than 1.5 GiB of memory is free: run one notebook at a time (--jobs 1)\n" in said
+    assert "  - cnnbook.data cannot list the data sets: ZeroDivisionError: division by zero\n" in said
+
+    monkeypatch.setenv("KERAS_BACKEND", "nonsense")
+    assert cli.main(["doctor"]) == 1
+    assert "the backend nonsense is not installed" in capsys.readouterr().out
+
+
 def test_student_copies(tmp_path):
     made = notebook("1 + 1", ("answer = ...", ["exercise"]), ("answer = 2", ["solution"]))
     made.cells[0].outputs = [nbformat.v4.new_output("execute_result", {"text/plain": "2"}, execution_count=1)]
@@ -341,7 +405,7 @@ def test_other_texts_are_no_machine_path(text):
 
 
 def test_the_longest_notebooks_start_first_and_before_them_those_never_timed():
-    tasks = [run.Task(Path(f"{name}.ipynb"), {}) for name in ("short", "new", "long", "newer", "none")]
+    tasks = [plan.Task(Path(f"{name}.ipynb"), {}) for name in ("short", "new", "long", "newer", "none")]
     seconds = dict(short=3.0, new=None, long=90.0, newer=None, none=0.0)
-    ordered = [task.name for task in run._longest_first(tasks, seconds)]
+    ordered = [task.name for task in plan.longest_first(tasks, seconds)]
     assert ordered == ["new", "newer", "long", "short", "none"]

@@ -9,7 +9,7 @@ from cnnbook.course.project import Project, UserError, code_digest, tags, withou
 
 jupytext = pytest.importorskip("jupytext")
 nbformat = pytest.importorskip("nbformat")
-from cnnbook.course import sync  # noqa: E402
+from cnnbook.course import shown, sync  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 COURSE = Project(ROOT)
@@ -60,6 +60,10 @@ def test_stored_outputs_are_of_this_code(stem):
 def test_stored_outputs_are_clean(stem):
     _, notebook = pair(stem)
     assert sync.output_problems(notebook, ROOT) == []
+
+
+def test_shown_sources_are_those_of_the_code():
+    assert sync.stale_sources(COURSE) == []
 
 
 @each
@@ -172,6 +176,107 @@ def test_import_lines_decide_no_output(course):
     assert "import cmath" in code(moved)[2].source
     assert [o.text for c in code(moved) for o in c.outputs] == ["9\n", "last\n"]
     assert moved.metadata.cnnbook.code == code_digest(moved), "nothing to execute again"
+
+
+TOY = """def block():
+    return 1
+
+
+def net():
+    return block()
+"""
+SHOWING = """
+```{code-cell} ipython3
+import toy
+from cnnbook.exercises import show_source
+
+
+def mine(): return 2
+```
+
+```{code-cell} ipython3
+show_source(toy.block)  # the lesson
+```
+
+```{code-cell} ipython3
+show_source(mine)
+```
+
+```{code-cell} ipython3
+print(toy.net())
+```
+"""
+
+
+def sources(notebook):
+    return [o.data["text/markdown"] for c in notebook.cells for o in c.get("outputs", []) if "data" in o]
+
+
+def test_shown_sources_follow_the_code_and_nothing_is_run(course, capsys):
+    md, ipynb = texts(course)
+    toy = course.notebooks / "toy.py"
+    toy.write_text(TOY, "utf-8")
+    md.write_text(CHAPTER + SHOWING, "utf-8")
+    assert sync.sync(course) == 0
+    assert sources(sync.read_notebook(ipynb)) == [], "a notebook that was never run has no outputs"
+    assert sync.sync(course, execute=True) == 0
+    first = sync.read_notebook(ipynb)
+    block, mine = "```python\ndef block():\n    return 1\n```", "```python\ndef mine(): return 2\n```"
+    assert sources(first) == [block, mine]
+    assert sync.stale_sources(course) == []
+    before = ipynb.read_bytes()
+    sync.sync(course)
+    assert ipynb.read_bytes() == before, "sync stores a source as a kernel does"
+    assert "left as it is: mine is not an imported name" in capsys.readouterr().out
+
+    # Another source, and another result, which a sync does not see.
+    edit(toy, "return 1", "return 3  # as before")
+    assert sync.stale_sources(course) == ["00-a, cell 7: not the code's source: cnnbook sync --only 00-a"]
+    sync.sync(course)
+    second = sync.read_notebook(ipynb)
+    assert sources(second) == [block.replace("return 1", "return 3  # as before"), mine]
+    assert second.cells[-1].outputs == first.cells[-1].outputs
+    assert sync.stale_sources(course) == []
+
+    # Other functions shown, in one cell more: still nothing to run.
+    edit(md, "show_source(toy.block)  # the lesson", "show_source(toy.block)\nshow_source(toy.net)")
+    cell = "```{code-cell} ipython3\nshow_source(mine)"
+    edit(md, cell, f"```{{code-cell}} ipython3\nshow_source(toy.block, toy.net)\n```\n\n{cell}")
+    sync.sync(course)
+    third = sync.read_notebook(ipynb)
+    assert len(sources(third)) == 4 and sources(third)[1] == "```python\ndef net():\n    return block()\n```"
+    assert third.metadata.cnnbook.code == code_digest(third)
+    assert [c.execution_count for c in code(third)] == list(range(1, 10))
+    assert [o.text for o in third.cells[-1].outputs] == ["1\n"]
+
+    # What cannot be imported is left as it was, and said.
+    edit(md, "show_source(toy.block)\n", "show_source(toy.gone)\n")
+    capsys.readouterr()
+    sync.sync(course)
+    assert "AttributeError: module 'toy' has no attribute 'gone'" in capsys.readouterr().out
+    stale = sync.read_notebook(ipynb)
+    assert stale.metadata.cnnbook.code != code_digest(stale)
+
+
+@pytest.mark.parametrize(
+    "source, reason",
+    [
+        ("show_source(models.VGG16)", None),
+        ("from cnnbook.models import vgg\nshow_source(vgg.block, models.VGG16)", None),
+        ("exercises.show_source(models)", None),
+        ("print(1)\nshow_source(models)", "it does more than show_source"),
+        ("show_source(here)", "here is not an imported name"),
+        ("show_source(models.VGG16())", "models.VGG16() is not an imported name"),
+        ("show_source(data)", "data is not an imported name"),
+    ],
+)
+def test_only_cells_that_show_imported_names_are_refreshed(source, reason):
+    cells = ["from cnnbook import data, exercises, models\nfrom cnnbook.exercises import show_source",
+             "here = 1\ndef data(): pass", source]  # fmt: skip
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    found = shown.shown_cells(notebook)
+    assert found.skipped.get(2) == reason
+    assert (2 in found.code) == (reason is None)
 
 
 @pytest.mark.parametrize(

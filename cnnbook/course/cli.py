@@ -13,7 +13,7 @@ from pathlib import Path
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns 0 done, 1 something failed, 2 wrong input, 130 interrupted."""
     for stream in (sys.stdout, sys.stderr):
-        # A console that lacks a character shows another; it does not stop us.
+        # Replace characters that the console cannot encode instead of failing.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     arguments = _parser().parse_args(argv)
@@ -33,6 +33,9 @@ def main(argv: list[str] | None = None) -> int:
         return 0
 
 
+CHOICE = "a choice such as 'vgg,start' or '03': a part of a name, or its number"
+
+
 def _parser():
     from cnnbook import __version__
 
@@ -49,9 +52,30 @@ def _parser():
             sub.add_argument("--only", metavar="NAMES", help=only)
         return sub
 
-    some = "a choice such as 'vgg,start' or '03': a part of a name, or its number"
+    _add_run_options(
+        command("run", _run, "execute the notebooks, write build/ with a summary and the book", CHOICE)
+    )
+    command(
+        "doctor",
+        _doctor,
+        "say which versions, devices and data are here, and what to do where one is missing",
+    )
+    models = command(
+        "models", _models, "show the table of networks with their figures", "a part of a name", root=False
+    )
+    models.add_argument("--json", action="store_true", help="for programs")
+    _add_sync_options(
+        command("sync", _sync, "write the notebooks from the chapters, keeping outputs of unchanged cells; "
+                               "refresh the sources that they show", CHOICE)
+    )  # fmt: skip
+    student = command("student", _student, "write the students' copies: no solutions, no outputs", CHOICE)
+    student.add_argument("--out", type=Path, metavar="DIR", help="where they go (default: build/student)")
+    book = command("book", _book, "render the book from the stored notebooks")
+    book.add_argument("--out", type=Path, metavar="DIR", help="where the pages go")
+    return parser
 
-    run = command("run", _run, "execute the notebooks, write build/ with a summary and the book", some)
+
+def _add_run_options(run):
     run.add_argument(
         "--profile", default="default", metavar="NAME", help="sizes of notebooks/profiles/NAME.yaml"
     )
@@ -63,32 +87,13 @@ def _parser():
     run.add_argument("--no-book", action="store_true", help="do not render the book")
     run.add_argument("--fresh", action="store_true", help="run again what passed before and did not change")
 
-    command(
-        "doctor",
-        _doctor,
-        "say which versions, devices and data are here, and what to do where one is missing",
-    )
 
-    models = command(
-        "models", _models, "show the table of networks with their figures", "a part of a name", root=False
-    )
-    models.add_argument("--json", action="store_true", help="for programs")
-
-    sync = command(
-        "sync", _sync, "write the notebooks from the chapters, keeping outputs of unchanged cells", some
-    )
+def _add_sync_options(sync):
     sync.add_argument("--execute", action="store_true", help="run the notebooks and store their outputs")
     sync.add_argument("--from", dest="source", choices=("chapters", "notebooks"), default="chapters",
                       help="which of the two holds the edits (default: chapters)")  # fmt: skip
     sync.add_argument("--force", action="store_true", help="overwrite cells edited in the notebooks")
     sync.add_argument("--timeout", type=_seconds, metavar="S", help="seconds that one cell may take")
-
-    student = command("student", _student, "write the students' copies: no solutions, no outputs", some)
-    student.add_argument("--out", type=Path, metavar="DIR", help="where they go (default: build/student)")
-
-    book = command("book", _book, "render the book from the stored notebooks")
-    book.add_argument("--out", type=Path, metavar="DIR", help="where the pages go")
-    return parser
 
 
 def _count(text):
@@ -117,7 +122,7 @@ def _project(arguments):
 def _run(arguments):
     from cnnbook.course.run import run
 
-    return run(
+    result = run(
         _project(arguments),
         profile=arguments.profile,
         only=arguments.only,
@@ -127,6 +132,8 @@ def _run(arguments):
         book=not arguments.no_book,
         fresh=arguments.fresh,
     )
+    print(result.text(), flush=True)
+    return result.status
 
 
 def _doctor(arguments):
@@ -164,9 +171,9 @@ def _student(arguments):
 
 
 def _book(arguments):
-    from cnnbook.course.run import build_book
+    from cnnbook.course.book import build_book
 
-    return build_book(_project(arguments), out=arguments.out)
+    return build_book(_project(arguments), out=arguments.out) or 0
 
 
 if __name__ == "__main__":

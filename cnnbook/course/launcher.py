@@ -12,7 +12,11 @@ import sys
 import threading
 from pathlib import Path
 
+from cnnbook.course.processes import OWN_GROUP, end_tree, end_with_parent
 from cnnbook.training.devices import saying_plainly
+
+# The folder that holds this cnnbook.
+HERE = str(Path(__file__).parents[2])
 
 
 def launch(script, *arguments, processes=2, restarts=0, environment=None, say=print):
@@ -35,58 +39,71 @@ def launch(script, *arguments, processes=2, restarts=0, environment=None, say=pr
 
 
 def _run_all(command, processes, environment, say):
-    lines, children, readers = queue.SimpleQueue(), [], []
-    job = dict(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free_port()), WORLD_SIZE=str(processes))
-    own = str(Path(__file__).parents[2])  # this cnnbook, also when it is not installed or another one is near
-    child = f"import sys; sys.path[0] = {own!r}; from cnnbook.course.launcher import run_script; run_script()"
-    path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), own]))
-    around = {
-        "KERAS_BACKEND": "jax",
-        **os.environ,
-        "PYTHONPATH": path,
-        "PYTHONUNBUFFERED": "1",
-        **environment,
-    }
+    environment = _environment(processes, environment)
+    lines, children = queue.SimpleQueue(), []
     try:
         for rank in range(processes):
-            place = dict(RANK=str(rank), LOCAL_RANK=str(rank))
-            process = subprocess.Popen(
-                [sys.executable, "-c", child, *command], env={**around, **job, **place}, text=True, encoding="utf-8",
-                errors="replace", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )  # fmt: skip
-            children.append(process)
-            readers.append(threading.Thread(target=_read, args=(rank, process.stdout, lines), daemon=True))
-            readers[-1].start()
-        running, code = dict(enumerate(children)), 0
-        while running and not code:
-            _pass_on(lines, say, wait=0.1)
-            for rank, process in list(running.items()):
-                if process.poll() is not None:
-                    del running[rank]
-                    _end(process)
-                    code = code or process.returncode
-                    if process.returncode:
-                        readers[rank].join(timeout=5)
-                        _pass_on(lines, say)
-                        say(f"[{rank}] {_how(process.returncode)}; {len(running)} others are ended")
+            children.append(_Child(command, environment, rank, lines))
+        code = _wait(children, lines, say)
     finally:
-        for process in children:
-            if process.returncode is None:
-                _end(process)
-                process.wait()
-        for reader in readers:
-            reader.join(timeout=5)
+        for child in children:
+            child.end()
         _pass_on(lines, say)
-        for process in children:
-            process.stdin.close()
-            process.stdout.close()
     return code if code >= 0 else 128 - code
 
 
-def _read(rank, stream, lines):
-    for line in stream:
-        lines.put(f"[{rank}] {line.rstrip()}")
+def _environment(processes, more):
+    """What all children share; the paths lead to this cnnbook, also when it is not installed or another one is near."""
+    job = dict(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free_port()), WORLD_SIZE=str(processes))
+    path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), HERE]))
+    shared = {"KERAS_BACKEND": "jax", **os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    return {**shared, **more, **job}
+
+
+def _wait(children, lines, say):
+    """The exit code of the first that fails, 0 when all have ended well; what they print is passed on meanwhile."""
+    running = list(children)
+    while running:
+        _pass_on(lines, say, wait=0.1)
+        for child in [child for child in running if child.process.poll() is not None]:
+            running.remove(child)
+            child.end()
+            if code := child.process.returncode:
+                _pass_on(lines, say)
+                say(f"[{child.rank}] {_failure(code)}; {len(running)} others are ended")
+                return code
+    return 0
+
+
+class _Child:
+    """One process of the job; what it prints goes to the queue `lines`."""
+
+    def __init__(self, command, environment, rank, lines):
+        self.rank = rank
+        start = f"import sys; sys.path[0] = {HERE!r}; from cnnbook.course.launcher import run_script; run_script()"
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", start, *command], text=True, encoding="utf-8", errors="replace",
+            env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **OWN_GROUP,
+        )  # fmt: skip
+        self.reader = threading.Thread(target=self._read, args=(lines,), daemon=True)
+        self.reader.start()
+
+    def _read(self, lines):
+        for line in self.process.stdout:
+            lines.put(f"[{self.rank}] {line.rstrip()}")
+
+    def end(self):
+        """End it and what it has started, once, and read what it still had to say."""
+        if self.process.stdin.closed:
+            return
+        end_tree(self.process)
+        self.process.wait()
+        self.reader.join(timeout=5)
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
+        if not self.reader.is_alive():
+            self.process.stdout.close()
 
 
 def _pass_on(lines, say, wait=None):
@@ -97,26 +114,20 @@ def _pass_on(lines, say, wait=None):
             say(lines.get_nowait())
 
 
-def _how(code):
+def _failure(code):
     return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"failed with exit code {code}"
-
-
-def _end(process):
-    """Ends a child and what it has started: it leads a group of its own."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL) if os.name == "posix" else process.kill()
 
 
 def free_port():
     """A port of this machine's loopback that nothing listens on now."""
-    with socket.socket() as asked:
-        asked.bind(("127.0.0.1", 0))
-        return asked.getsockname()[1]
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
 
 
 def run_script():
     """What runs in each process of `launch`: the script, until it or the launcher ends."""
-    threading.Thread(target=_end_with_the_launcher, daemon=True).start()
+    end_with_parent()
     sys.argv = sys.argv[1:]
     sys.path[0] = str(Path(sys.argv[0]).resolve().parent)
     with saying_plainly():
@@ -126,14 +137,6 @@ def run_script():
         sys.exit(
             f"{sys.argv[0]} ran by itself in every process: let it call cnnbook.distributed.initialise() first"
         )
-
-
-def _end_with_the_launcher():
-    while os.read(0, 1):  # the pipe ends when the launcher is gone, however it went
-        pass
-    if os.name == "posix":
-        os.killpg(0, signal.SIGKILL)
-    os._exit(1)
 
 
 def main(arguments=None):
@@ -147,10 +150,11 @@ def main(arguments=None):
     )
     parser.add_argument("script")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="the script's own")
-    asked = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that all are ended
+    given = parser.parse_args(arguments)
+    # An exception, so that all are ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        return launch(asked.script, *asked.arguments, processes=asked.processes, restarts=asked.restarts)
+        return launch(given.script, *given.arguments, processes=given.processes, restarts=given.restarts)
     except ValueError as error:
         parser.error(str(error))
 

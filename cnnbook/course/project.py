@@ -83,13 +83,12 @@ def choose(paths: list[Path], only: str | None, kind: str) -> list[Path]:
     words = [word.strip() for word in only.split(",") if word.strip()]
     for word in words:
         word = re.sub(r"\.(ipynb|md)$", "", word)
-        found = [p for p in paths if word in (p.stem, p.stem.split("-")[0])] or [
-            p for p in paths if word.casefold() in p.stem.casefold()
-        ]
-        if not found:
+        exact = [p for p in paths if word in (p.stem, p.stem.split("-")[0])]
+        matches = exact or [p for p in paths if word.casefold() in p.stem.casefold()]
+        if not matches:
             known = ", ".join(p.stem for p in paths) or "none at all"
             raise UserError(f"there is no {kind} {word!r}; there is: {known}")
-        chosen += found
+        chosen += matches
     if not words:
         raise UserError(f"--only names no {kind}; there is: {', '.join(p.stem for p in paths)}")
     return [p for p in paths if p in chosen]
@@ -142,7 +141,7 @@ def kernel_environment() -> dict[str, str]:
     """The environment that kernels start in: this Python's kernel, quiet TensorFlow, inline figures."""
     env = dict(os.environ)
     env.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # A kernel named python3 in the user's home must not win over the one of this environment.
+    # A kernel named python3 in the user's home must not win over this environment's.
     env["JUPYTER_PREFER_ENV_PATH"] = "1"
     for name in ("JUPYTER_PATH", "MPLBACKEND", "PYTEST_CURRENT_TEST"):
         env.pop(name, None)
@@ -168,11 +167,11 @@ def one_thread(env: dict[str, str]) -> dict[str, str]:
 
 def machine_path(text: str, *extra: Path) -> str | None:
     """The first path of this (or somebody's) machine in `text`: it has no place in a stored output."""
-    own = {str(Path.home()), tempfile.gettempdir(), *(str(path) for path in extra)}
-    own = {path for path in own if len(path.strip("/\\")) > 2}
+    local = {str(Path.home()), tempfile.gettempdir(), *(str(path) for path in extra)}
+    local = {path for path in local if len(path.strip("/\\")) > 2}
     somebody = r"/(?:home|root|tmp|Users|private|content)/[\w.-]+|[A-Z]:\\+Users\\+\w+"
-    # Not inside a longer path or an address: "https://x.org/home/page" is no machine's path.
-    found = re.search(
-        rf"(?<![\w.:/-])(?:{'|'.join(map(re.escape, sorted(own)))}|{somebody})[^\s'\"<>]*", text
+    # Not inside a longer path or an address: "https://x.org/home/page" is not a local path.
+    match = re.search(
+        rf"(?<![\w.:/-])(?:{'|'.join(map(re.escape, sorted(local)))}|{somebody})[^\s'\"<>]*", text
     )
-    return found[0] if found else None
+    return match[0] if match else None

@@ -1,8 +1,8 @@
 """`cnnbook sync`: notebooks/NN-name.ipynb from chapters/NN-name.md, and its stored outputs.
 
-Chapters are written and reviewed as text; the notebooks hold the same cells with the outputs. The direction
-is always said (jupytext's own `--sync` lets the newer file win, which in a fresh clone is an accident), and
-nothing that was edited on the other side is overwritten unasked.
+Chapters are written and reviewed as text; the notebooks hold the same cells with the outputs. The direction is always
+explicit: jupytext's own `--sync` lets the newer file win, which in a fresh clone is an accident. Edits on the other side
+are never overwritten without --force.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ import sys
 from pathlib import Path
 
 from cnnbook import files
-from cnnbook.course import project as _project
+from cnnbook.course import shown
 from cnnbook.course.board import RUNNING, Board
 from cnnbook.course.project import (
+    KERNEL_ARGUMENTS,
     KERNELSPEC,
     Project,
     UserError,
     code_digest,
     digest,
+    kernel_environment,
     machine_path,
     tags,
     without_imports,
@@ -74,19 +76,20 @@ def read_notebook(path: Path):
 
 def differences(chapter, notebook, limit=5) -> list[str]:
     """Where the two files of a pair differ, in words."""
-    ours, theirs = cells(chapter), cells(notebook)
-    found = []
-    for i, (a, b) in enumerate(zip(ours, theirs, strict=False), 1):
+    pair = cells(chapter), cells(notebook)
+    problems = []
+    for i, (a, b) in enumerate(zip(*pair, strict=False), 1):
         if a != b:
             what = next(w for w, x, y in zip(("type", "source", "tags"), a, b, strict=True) if x != y)
             index = ("type", "source", "tags").index(what)
-            found.append(
+            problems.append(
                 f"cell {i}: {what} differs: {_short(a[index])} in the chapter, "
                 f"{_short(b[index])} in the notebook"
             )
-    if len(ours) != len(theirs):
-        found.append(f"{len(ours)} cells in the chapter, {len(theirs)} in the notebook")
-    return found[:limit]
+    counts = [len(listed) for listed in pair]
+    if counts[0] != counts[1]:
+        problems.append(f"{counts[0]} cells in the chapter, {counts[1]} in the notebook")
+    return problems[:limit]
 
 
 def _short(value):
@@ -105,11 +108,13 @@ def sync(project: Project, only=None, *, execute=False, source="chapters", force
     paths = project.chapter_paths(only)
     if not paths:
         raise UserError(f"there is no chapter NN-name.md in {project.chapters}")
-    for path in paths:
-        print(f"  {path.stem}  {_to_notebook(project, path, force)}", flush=True)
-    return (
-        _execute(project, [project.notebooks / f"{p.stem}.ipynb" for p in paths], timeout) if execute else 0
-    )
+    pairs = {path.stem: _merged(project, path, force) for path in paths}
+    words = _refresh_shown_sources(project, pairs)
+    for stem, (_, notebook) in pairs.items():
+        print(f"  {stem}  {_write(project.notebooks / f'{stem}.ipynb', notebook)}")
+        for word in words[stem]:
+            print(f"    {word}")
+    return _execute([project.notebooks / f"{p.stem}.ipynb" for p in paths], timeout) if execute else 0
 
 
 def _to_chapter(path, chapter):
@@ -140,7 +145,8 @@ def _stamp(path, notebook):
     files.write(path, _text(notebook))
 
 
-def _to_notebook(project, path, force):
+def _merged(project, path, force):
+    """The notebook as it is stored (None where there is none), and with the chapter's cells."""
     _write_colab_cell(path, colab_source(project.repository))
     chapter = read_chapter(path)
     target = project.notebooks / f"{path.stem}.ipynb"
@@ -154,13 +160,81 @@ def _to_notebook(project, path, force):
                 + f"\nKeep the notebook's cells with `cnnbook sync --from notebooks --only {path.stem}`, "
                 "or the chapter's with --force"
             )
-    new = merge(chapter, old, path.stem)
-    text = _text(new)
-    if old is not None and target.read_text("utf-8") == text:
+    return old, merge(chapter, old, path.stem)
+
+
+def _write(target, notebook):
+    """Write the notebook where it differs from the file; says what was done."""
+    text = _text(notebook)
+    if target.exists() and target.read_text("utf-8") == text:
         return "equal"
     files.write(target, text)
-    kept = sum(bool(c.get("outputs")) for c in new.cells if c.cell_type == "code")
+    kept = sum(bool(c.get("outputs")) for c in notebook.cells if c.cell_type == "code")
     return f"notebook written from the chapter ({kept} cells with outputs)"
+
+
+def _refresh_shown_sources(project, pairs):
+    """Bring the sources that executed notebooks show up to date; returns what to say of each notebook."""
+    words = {stem: [] for stem in pairs}
+    shown_cells = {
+        stem: shown.shown_cells(new)
+        for stem, (old, new) in pairs.items()
+        if old is not None and "code" in old.metadata.get("cnnbook", {})
+    }
+    computed = shown.compute(shown_cells, project.notebooks)
+    for stem, sources in computed.items():
+        old, new = pairs[stem]
+        refreshed = {i for i, source in sources.items() if isinstance(source, list)}
+        changed = [i for i in sorted(refreshed) if shown.replace(new.cells[i], sources[i])]
+        words[stem] += [f"cell {i + 1}: the source shown is new" for i in changed]
+        failed = {i: why for i, why in sources.items() if i not in refreshed} | shown_cells[stem].skipped
+        words[stem] += [
+            f"cell {i + 1}: the source shown is left as it is: {why}" for i, why in failed.items()
+        ]
+        # Where nothing else changed, the other outputs are as fresh as they were.
+        others = _code(old, without=shown.shown_cells(old).code), _code(new, without=refreshed)
+        if old.metadata.cnnbook.code == code_digest(old) and others[0] == others[1]:
+            new.metadata.cnnbook.code = code_digest(new)
+            _number_cells(new, refreshed)
+    return words
+
+
+def stale_sources(project: Project, only=None) -> list[str]:
+    """Where a stored notebook shows another source than the code has now, in words."""
+    notebooks = {path.stem: read_notebook(path) for path in project.notebook_paths(only)}
+    shown_cells = {stem: shown.shown_cells(notebook) for stem, notebook in notebooks.items()}
+    problems = []
+    for stem, sources in shown.compute(shown_cells, project.notebooks).items():
+        for index, source in sources.items():
+            if isinstance(source, str):
+                problems.append(f"{stem}, cell {index + 1}: {source}")
+            elif shown.displayed(notebooks[stem].cells[index]) != source:
+                problems.append(
+                    f"{stem}, cell {index + 1}: not the code's source: cnnbook sync --only {stem}"
+                )
+    return problems
+
+
+def _code(notebook, without):
+    return [
+        without_imports(c.source)
+        for i, c in enumerate(notebook.cells)
+        if c.cell_type == "code" and i not in without
+    ]
+
+
+def _number_cells(notebook, refreshed):
+    """Count the executed cells from the top, for a refreshed one may be new, moved or gone."""
+    place = 0
+    for index, cell in enumerate(notebook.cells):
+        if cell.cell_type != "code" or not cell.source.strip():
+            continue
+        place += 1
+        if cell.execution_count is not None or index in refreshed:
+            cell.execution_count = place
+            for output in cell.outputs:
+                if "execution_count" in output:
+                    output.execution_count = place
 
 
 def _write_colab_cell(path, source):
@@ -169,8 +243,8 @@ def _write_colab_cell(path, source):
         r"(^```\{code-cell\}[^\n]*\n(?:(?::[^\n]*\n)+|---\n.*?^---\n)?\n*)(.*?)(^```[ \t]*$)", re.M | re.S
     )
 
-    def replace(found):
-        return found[1] + source + "\n" + found[3] if re.search(r"\bcolab\b", found[1]) else found[0]
+    def replace(match):
+        return match[1] + source + "\n" + match[3] if re.search(r"\bcolab\b", match[1]) else match[0]
 
     new = fence.sub(replace, text)
     if new != text:
@@ -190,13 +264,13 @@ def merge(chapter, old, stem):
             "cnnbook": {**stored, "cells": digest(cells(chapter))},
         }
     )
-    theirs = list(old.cells) if old is not None else []
+    stored_cells = list(old.cells) if old is not None else []
     match = difflib.SequenceMatcher(
-        a=[_decides_output(c) for c in theirs],
+        a=[_decides_output(c) for c in stored_cells],
         b=[_decides_output(c) for c in chapter.cells],
         autojunk=False,
     )
-    same = {b + i: theirs[a + i] for a, b, size in match.get_matching_blocks() for i in range(size)}
+    same = {b + i: stored_cells[a + i] for a, b, size in match.get_matching_blocks() for i in range(size)}
     used = {c.id for c in same.values()}
     for i, cell in enumerate(chapter.cells):
         cell = nbformat.from_dict(
@@ -234,7 +308,7 @@ def _text(notebook):
     return nbformat.writes(notebook).rstrip("\n") + "\n"
 
 
-def _execute(project, paths, timeout):
+def _execute(paths, timeout):
     refused = {}
     with Board([p.stem for p in paths]) as board:
         for path in paths:
@@ -257,10 +331,10 @@ def record(path: Path, timeout=None, note=lambda text: None) -> list[str]:
 
     notebook = read_notebook(path)
     code = [i for i, c in enumerate(notebook.cells) if c.cell_type == "code" and c.source.strip()]
-    here = {"cell": 0}
+    running = {"cell": 0}
 
     def started(cell, cell_index):
-        here["cell"] = cell_index + 1
+        running["cell"] = cell_index + 1
         place = code.index(cell_index) + 1 if cell_index in code else "?"
         note(f"code cell {place} of {len(code)}" + (f" [{', '.join(tags(cell))}]" if tags(cell) else ""))
 
@@ -272,22 +346,22 @@ def record(path: Path, timeout=None, note=lambda text: None) -> list[str]:
         store_widget_state=False,
         coalesce_streams=True,
         on_cell_start=started,
-        extra_arguments=_project.KERNEL_ARGUMENTS,
+        extra_arguments=KERNEL_ARGUMENTS,
         resources={"metadata": {"path": str(path.parent)}},
     )
     # Stored outputs are those of the default backend.
-    env = {**_project.kernel_environment(), "KERAS_BACKEND": "tensorflow"}
+    env = {**kernel_environment(), "KERAS_BACKEND": "tensorflow"}
     saved = dict(os.environ)
     try:
         os.environ.clear()
         os.environ.update(env)  # the kernel spec is looked up in this process, by this environment
         client.execute(env=env)
     except CellExecutionError as error:
-        return [f"cell {here['cell']}: {error.ename}: {error.evalue}"]
+        return [f"cell {running['cell']}: {error.ename}: {error.evalue}"]
     except TimeoutError:
-        return [f"cell {here['cell']}: not done within {timeout} s"]
+        return [f"cell {running['cell']}: not done within {timeout} s"]
     except DeadKernelError:
-        return [f"cell {here['cell']}: the kernel died (out of memory?)"]
+        return [f"cell {running['cell']}: the kernel died (out of memory?)"]
     finally:
         os.environ.clear()
         os.environ.update(saved)

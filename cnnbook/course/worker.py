@@ -10,12 +10,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import sys
-import threading
 import traceback
 from pathlib import Path
 
+from cnnbook.course.processes import children, end_with_parent
 from cnnbook.course.project import quick_nbformat
 
 
@@ -25,10 +24,10 @@ def main() -> int:
     wire = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
     quick_nbformat()
-    # Unbuffered: a thread that waits in a buffered read cannot be left behind at the end.
-    pipe = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115
-    task = json.loads(pipe.readline())
-    threading.Thread(target=_end_with_the_runner, args=(pipe,), daemon=True).start()
+    # Unbuffered: what follows the task's line is left in the pipe.
+    with open(0, "rb", buffering=0, closefd=False) as pipe:
+        task = json.loads(pipe.readline())
+    end_with_parent()
 
     def tell(**message):
         wire.write(json.dumps(message) + "\n")
@@ -42,43 +41,17 @@ def main() -> int:
         return 1
 
 
-def _end_with_the_runner(pipe):
-    while pipe.read(1):
-        pass
-    end_tree(os.getpid(), self_too=False)
-    os._exit(1)
-
-
 def execute(task, tell) -> dict:
-    """Run one notebook by papermill; returns its status, and for a failure the cell and the error."""
+    """Run one notebook by papermill; returns its status, and for a failure the cell and the error.
+
+    tell: called with the keywords `cell`, `of`, `tags` and `kernels` before each code cell.
+    """
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
-    from papermill.engines import NBClientEngine, papermill_engines
+    from papermill.engines import papermill_engines
 
     place = {"index": None}
-
-    class Engine(NBClientEngine):
-        """papermill's engine, which tells where it is and keeps the first error."""
-
-        @classmethod
-        def execute_managed_notebook(cls, nb_man, kernel_name, **options):
-            start, fail = nb_man.cell_start, nb_man.cell_exception
-            code = [i for i, cell in enumerate(nb_man.nb.cells) if cell.cell_type == "code"]
-
-            def cell_start(cell, index, **more):
-                if cell.cell_type == "code" and cell.source.strip():
-                    place["index"] = index
-                    tell(cell=code.index(index) + 1, of=len(code), tags=_shown_tags(cell), kernels=_kernels())
-                return start(cell, index, **more)
-
-            def cell_exception(cell, cell_index=None, exception=None, **more):
-                place["error"] = f"{exception.ename}: {exception.evalue}"
-                return fail(cell, cell_index=cell_index, exception=exception, **more)
-
-            nb_man.cell_start, nb_man.cell_exception = cell_start, cell_exception
-            return super().execute_managed_notebook(nb_man, kernel_name, **options)
-
-    papermill_engines.register("cnnbook", Engine)
+    papermill_engines.register("cnnbook", _engine(place, tell))
     partial = Path(task["partial"])
     try:
         papermill.execute_notebook(
@@ -104,6 +77,33 @@ def execute(task, tell) -> dict:
     result.update(_used())
     _render(partial)
     return result
+
+
+def _engine(place, tell):
+    """papermill's engine, which keeps the `index` of the running cell and the first `error` in `place`."""
+    from papermill.engines import NBClientEngine
+
+    class Engine(NBClientEngine):
+        @classmethod
+        def execute_managed_notebook(cls, nb_man, kernel_name, **options):
+            start, fail = nb_man.cell_start, nb_man.cell_exception
+            code = [i for i, cell in enumerate(nb_man.nb.cells) if cell.cell_type == "code"]
+
+            def cell_start(cell, index, **more):
+                if cell.cell_type == "code" and cell.source.strip():
+                    place["index"] = index
+                    number = code.index(index) + 1
+                    tell(cell=number, of=len(code), tags=_shown_tags(cell), kernels=children())
+                return start(cell, index, **more)
+
+            def cell_exception(cell, cell_index=None, exception=None, **more):
+                place["error"] = f"{exception.ename}: {exception.evalue}"
+                return fail(cell, cell_index=cell_index, exception=exception, **more)
+
+            nb_man.cell_start, nb_man.cell_exception = cell_start, cell_exception
+            return super().execute_managed_notebook(nb_man, kernel_name, **options)
+
+    return Engine
 
 
 def _used():
@@ -133,7 +133,7 @@ def _cell_in_words(partial, index):
     except (OSError, ValueError):
         return None if index is None else f"cell {index + 1}"
     # After an error papermill puts a marker on top and one above the failed cell.
-    own = [
+    originals = [
         c
         for c in cells
         if not {"papermill-error-cell-tag", "injected-parameters"} & set(c.metadata.get("tags", []))
@@ -147,9 +147,9 @@ def _cell_in_words(partial, index):
         if index == at:
             return "the cell of the profile's parameters"
         index -= index > at
-    cell = own[index]
+    cell = originals[index]
     named = f" [{', '.join(_shown_tags(cell))}]" if _shown_tags(cell) else ""
-    return f"cell {index + 1} of {len(own)}{named}"
+    return f"cell {index + 1} of {len(originals)}{named}"
 
 
 def _render(partial):
@@ -174,40 +174,6 @@ def _offline(page):
     page = re.sub(r'<script[^>]*\bsrc="https?://[^"]*"[^>]*>\s*</script>', "", page)
     page = re.sub(r'<script type="(text/x-mathjax-config|module)">.*?</script>', "", page, flags=re.S)
     return page.replace("</head>", f"{_MATHS}</head>", 1)
-
-
-def _kernels():
-    """The kernels' process ids with their birthdays, so that a reused id is not mistaken for one."""
-    import psutil
-
-    return [(p.pid, p.create_time()) for p in psutil.Process().children()]
-
-
-def end_tree(pid, self_too=True, kernels=()):
-    """End a process and all that descends from it, the groups of its kernels included."""
-    import psutil
-
-    doomed = []
-    try:
-        parent = psutil.Process(pid)
-        doomed = [*parent.children(recursive=True), *([parent] if self_too else [])]
-    except psutil.NoSuchProcess:
-        pass
-    for kernel, birthday in kernels:  # orphans, when the worker went before its kernel
-        try:
-            process = psutil.Process(kernel)
-            if process.create_time() == birthday:
-                doomed += [*process.children(recursive=True), process]
-        except psutil.NoSuchProcess:
-            pass
-    for process in doomed:
-        try:
-            # A kernel leads a group of its own, in which its helpers are.
-            if os.name == "posix" and process.pid != os.getpid() and os.getpgid(process.pid) == process.pid:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.kill()
-        except (psutil.NoSuchProcess, ProcessLookupError, PermissionError):
-            pass
 
 
 if __name__ == "__main__":

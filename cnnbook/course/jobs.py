@@ -1,0 +1,152 @@
+"""The processes of a run: some notebooks at a time, each in a worker of its own, and none that outlives the run."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+from cnnbook.course.board import RUNNING, Board
+from cnnbook.course.plan import FAILED, PASSED, Task
+from cnnbook.course.processes import OWN_GROUP, end_tree
+from cnnbook.course.project import KERNEL_ARGUMENTS, KERNELSPEC, kernel_environment, one_thread
+from cnnbook.course.records import Records
+
+
+def work(tasks: list[Task], jobs: int, timeout: float | None, records: Records, board: Board) -> None:
+    """Run the tasks, `jobs` at a time; each is kept as soon as it has ended. Ctrl-C, SIGTERM and SIGHUP end all."""
+    waiting, running = list(tasks), []
+    with _signals_interrupt():
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    running.append(Worker(waiting.pop(0), jobs > 1, timeout, records, board))
+                for worker in [w for w in running if w.has_ended() or w.is_late()]:
+                    worker.finish()
+                    running.remove(worker)
+                time.sleep(0.05)
+        finally:
+            # After an interruption nothing of ours stays behind.
+            for worker in running:
+                worker.end()
+
+
+@contextlib.contextmanager
+def _signals_interrupt():
+    """A closed terminal or a polite kill ends the run as Ctrl-C does."""
+
+    def interrupt(number, frame):
+        raise KeyboardInterrupt
+
+    saved = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):
+            if hasattr(signal, name):
+                saved[name] = signal.signal(getattr(signal, name), interrupt)
+    try:
+        yield
+    finally:
+        for name, handler in saved.items():
+            signal.signal(getattr(signal, name), handler)
+
+
+class Worker:
+    """The process that runs one notebook, seen from the runner; it is started here."""
+
+    def __init__(self, task, shares_the_cores, timeout, records, board):
+        self.task, self.records, self.board, self.timeout = task, records, board, timeout
+        self.partial = records.scratch / f"{task.name}.ipynb"
+        self.result, self.kernels = None, []
+        self.started = time.monotonic()
+        task.status = RUNNING
+        board.set(task.name, RUNNING, "starting")
+        env = kernel_environment()
+        with open(records.folder / "logs" / f"{task.name}.log", "wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "cnnbook.course.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=one_thread(env) if shares_the_cores else env,
+                **OWN_GROUP,
+            )
+        job = {
+            "source": str(task.path),
+            "partial": str(self.partial),
+            "parameters": task.parameters,
+            "cwd": str(task.path.parent),
+            "kernel": KERNELSPEC["name"],
+            "kernel_arguments": KERNEL_ARGUMENTS,
+        }
+        # If it died at once, `finish` says so.
+        with contextlib.suppress(OSError):
+            self.process.stdin.write(json.dumps(job).encode() + b"\n")
+            self.process.stdin.flush()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            try:
+                message = json.loads(line)
+            except ValueError:
+                continue
+            if "result" in message:
+                self.result = message["result"]
+                return
+            self.kernels = message["kernels"]
+            tags = f" [{', '.join(message['tags'])}]" if message["tags"] else ""
+            self.task.cell = f"code cell {message['cell']} of {message['of']}{tags}"
+            self.board.note(self.task.name, self.task.cell)
+
+    def has_ended(self) -> bool:
+        """Whether the process is gone, by itself or killed."""
+        return self.process.poll() is not None
+
+    def is_late(self) -> bool:
+        """Whether it has run for longer than it may."""
+        return self.timeout is not None and time.monotonic() > self.started + self.timeout
+
+    def finish(self) -> None:
+        """End what is left of the process, and keep how the task went."""
+        late = not self.has_ended()
+        if not late:
+            # The last line may still be on its way.
+            self.reader.join(5)
+        self.end()
+        self.task.seconds = time.monotonic() - self.started
+        self._tell_the_task(late)
+        self.records.keep(self.task, self.partial)
+        why = f"{self.task.cell or ''}: {(self.task.error or '').strip().partition(chr(10))[0]}"
+        note = in_words(self.task.used) if self.task.status == PASSED else why
+        self.board.set(self.task.name, self.task.status, note)
+
+    def end(self) -> None:
+        """End the process, its kernel and what that has started."""
+        end_tree(self.process, grandchildren=self.kernels)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(10)
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
+
+    def _tell_the_task(self, late):
+        task, code = self.task, self.process.returncode
+        if late:
+            task.status, task.error = FAILED, f"not done within {self.timeout:.0f} s (--timeout)"
+        elif self.result is None:
+            ended = f"by signal {-code}" if code is not None and code < 0 else f"with status {code}"
+            task.status, task.error = FAILED, f"its process ended {ended}; logs/{task.name}.log may say why"
+        else:
+            task.status, task.error = self.result["status"], self.result.get("error")
+            task.cell = self.result.get("cell") if task.status == FAILED else None
+            task.used = {key: self.result[key] for key in ("cpu", "memory") if key in self.result}
+
+
+def in_words(used: dict) -> str:
+    """ "38 s of CPU, 1,240 MB", as far as it is known."""
+    words = [f"{used['cpu']:.0f} s of CPU"] if "cpu" in used else []
+    return ", ".join(words + ([f"{used['memory']:,} MB"] if "memory" in used else []))

@@ -1,0 +1,82 @@
+"""Processes that leave nothing behind: each child leads a group, watches a pipe to its parent, and is ended with its tree.
+
+The parent keeps the child's standard input open. When the parent is gone, however it went, that pipe ends, and the child
+ends what it has started and itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+
+# Arguments of Popen: Ctrl-C in the terminal reaches the parent alone, which then ends its children.
+OWN_GROUP = {
+    "start_new_session": os.name == "posix",
+    "creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+}
+
+
+def end_with_parent() -> None:
+    """In a child started with OWN_GROUP and a pipe as standard input: from now on it does not outlive its parent."""
+    threading.Thread(target=_wait_for_the_end_of_the_parent, daemon=True).start()
+
+
+def _wait_for_the_end_of_the_parent():
+    while os.read(0, 1):
+        pass
+    for process in _descendants(os.getpid()):
+        _kill(process)
+    if os.name == "posix":
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
+def end_tree(child: subprocess.Popen, grandchildren=()) -> None:
+    """End a child that was started with OWN_GROUP, its group and all that descends from it.
+
+    grandchildren: (process id, time of creation) of those that may have outlived the child, see `children`.
+    """
+    doomed = _descendants(child.pid) if child.poll() is None else []
+    for pid, created in grandchildren:
+        doomed += _descendants(pid, created)
+    for process in doomed:
+        _kill(process)
+    if os.name == "posix":
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)
+    child.kill()
+
+
+def children() -> list[tuple[int, float]]:
+    """This process' children by process id and time of creation, so that a reused id is not mistaken for one."""
+    import psutil
+
+    return [(p.pid, p.create_time()) for p in psutil.Process().children()]
+
+
+def _descendants(pid, created=None):
+    """All that descends from a process, and itself where `created` says which one it is. Without psutil: nothing."""
+    try:
+        import psutil
+    except ImportError:
+        return []
+    try:
+        process = psutil.Process(pid)
+        if created is None:
+            return process.children(recursive=True)
+        return [*process.children(recursive=True), process] if process.create_time() == created else []
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _kill(process):
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError, PermissionError):
+        # A kernel leads a group of its own, in which its helpers are.
+        if os.name == "posix" and os.getpgid(process.pid) == process.pid:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()

@@ -1,0 +1,144 @@
+"""What a run leaves in its folder: executed notebooks, their pages, logs, and one record per notebook.
+
+A result counts only with its record, which is written last, and a record only with the notebook whose digest it holds. So
+whatever interrupts a run, the next one repeats what is not complete, and no more than that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+from cnnbook import files
+from cnnbook.course.plan import FAILED, PASSED, STOPPED, Task
+from cnnbook.course.project import UserError
+
+# Where a notebook's files are; the record first, for without it the others do not count.
+PLACES = (
+    ("results", ".json"),
+    ("notebooks", ".ipynb"),
+    ("html", ".html"),
+    ("failed", ".ipynb"),
+    ("failed", ".html"),
+    ("logs", ".log"),
+)
+
+
+class Records:
+    """The folder of a run's results."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.scratch = folder / "partial"
+        self.summary = folder / "summary.html"
+
+    @contextlib.contextmanager
+    def locked(self):
+        """Two runs into one folder would mix their results: the second one is refused."""
+        import filelock
+
+        process = self.folder / "run.pid"
+        lock = files.lock(self.folder / "run.lock", timeout=0)
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            with contextlib.suppress(OSError):
+                process = process.read_text()
+            raise UserError(
+                f"process {process} is already running notebooks into {self.folder}: "
+                "wait for it, or give another --out"
+            ) from None
+        try:
+            files.write(process, str(os.getpid()))
+            yield
+        finally:
+            process.unlink(missing_ok=True)
+            lock.release()
+
+    def prepare(self, stems: set[str]) -> None:
+        """Make the folders; remove what an interrupted run left, and the results of notebooks that are gone."""
+        self.clean()
+        for folder in ("partial", *(folder for folder, _ in PLACES)):
+            (self.folder / folder).mkdir(parents=True, exist_ok=True)
+        for path in (self.folder / "results").glob("*.json"):
+            if path.stem not in stems:
+                self.forget(path.stem)
+
+    def clean(self) -> None:
+        """Remove what was only needed during a run."""
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def read(self, name: str) -> dict:
+        """A notebook's record; an empty one where there is none that can be read."""
+        try:
+            record = json.loads((self.folder / "results" / f"{name}.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return record if isinstance(record, dict) else {}
+
+    def still_holds(self, task: Task) -> bool:
+        """Whether this very task passed in an earlier run, and its executed notebook is as it was then."""
+        record = self.read(task.name)
+        if record.get("status") != PASSED or record.get("key") != task.key:
+            return False
+        try:
+            return _sha256(self.folder / "notebooks" / f"{task.name}.ipynb") == record["sha256"]
+        except (OSError, KeyError):
+            return False
+
+    def forget(self, name: str) -> None:
+        """Remove a notebook's results, the record first: what is left when this is interrupted does not count."""
+        for folder, suffix in PLACES:
+            (self.folder / folder / f"{name}{suffix}").unlink(missing_ok=True)
+
+    def keep(self, task: Task, partial: Path) -> None:
+        """Move a finished task's notebook and page to their place, and write its record."""
+        record = {
+            "status": task.status,
+            "key": task.key,
+            "seconds": round(task.seconds, 1),
+            "used": task.used,
+            "parameters": task.parameters,
+            "cell": task.cell,
+            "error": task.error,
+        }
+        page = partial.with_suffix(".html")
+        if page.exists():
+            os.replace(page, self.folder / ("html" if task.status == PASSED else "failed") / page.name)
+        if partial.exists():
+            record["sha256"] = _sha256(partial)
+            folder = "notebooks" if task.status == PASSED else "failed"
+            os.replace(partial, self.folder / folder / partial.name)
+        # Last, for only with it does the rest count.
+        text = json.dumps(record, indent=1, ensure_ascii=False)
+        files.write(self.folder / "results" / f"{task.name}.json", text)
+
+    def earlier(self, paths: list[Path]) -> list[Task]:
+        """The results that earlier runs left for these notebooks, as tasks."""
+        tasks = []
+        for path in paths:
+            if record := self.read(path.stem):
+                status = f"{record['status']} in an earlier run"
+                seen = {key: record[key] for key in ("seconds", "cell", "error")}
+                tasks.append(Task(path, {}, status=status, used=record.get("used", {}), **seen))
+        return tasks
+
+    def page(self, task: Task) -> Path:
+        """What shows best how a task went: its page, else its notebook, else its log, which may not exist."""
+        folder = "failed" if task.status.startswith((FAILED, STOPPED)) else "html"
+        for name in (
+            f"{folder}/{task.name}.html",
+            f"notebooks/{task.name}.ipynb",
+            f"failed/{task.name}.ipynb",
+        ):
+            if (self.folder / name).exists():
+                return self.folder / name
+        return self.folder / "logs" / f"{task.name}.log"
+
+
+def _sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
