@@ -17,7 +17,7 @@ from functools import partial
 from keras import layers as L
 
 from ..parts import blocks
-from .mobilenet_v2 import inverted_residual
+from ..parts.blocks import inverted_residual
 
 # a description and not an initialiser: one object would give layers of one shape the same numbers
 fan_out = {

@@ -13,7 +13,7 @@ from functools import partial
 from keras import layers as L
 
 from ..parts import blocks
-from .mobilenet_v2 import inverted_residual
+from ..parts.blocks import inverted_residual
 
 NAMES = ("{}", "{}_bn", "{}_activation")  # convolution, batch normalisation, activation
 conv_bn = partial(blocks.conv_bn, momentum=0.999, parts=NAMES)

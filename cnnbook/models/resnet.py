@@ -4,7 +4,6 @@ New: layers learn the residual F(x) = H(x) - x, and a shortcut adds x back.
 As in the paper: stride in the first convolution of a block, no convolution biases, He's initialisation, ReLU after the
 addition. Keras' ResNets keep biases; a bias before batch norm only shifts its mean, so their weights still load here.
 The stem pools with symmetric padding, as Keras and torch do (the Caffe original pools past the edge: the same shapes).
-Option A holds a layer of cnnbook: import cnnbook.layers to load it.
 Change first: shortcut="A", or the numbers of blocks in Table 1 below.
 """
 
@@ -14,6 +13,8 @@ from keras import layers as L
 
 from ..parts import blocks
 from ..parts.layers import PadChannels
+from ..weights import KerasApplication
+from .network import network, variant
 
 # epsilon as in keras.applications, so that their weights give the same numbers (Caffe: 1e-5); momentum as in torch
 conv_bn = partial(blocks.conv_bn, epsilon=1.001e-5, momentum=0.9, kernel_initializer="he_normal")
@@ -80,69 +81,45 @@ def stages(x, block, repeats, widths, option):
     return x
 
 
-def ResNet(
-    block,
-    repeats,
-    *,
-    shortcut="B",
-    widths=(64, 128, 256, 512),
-    input_shape=(224, 224, 3),
-    classes=1000,
-    include_top=True,
-    pooling=None,
-    weights=None,
-    classifier_activation="softmax",
-    name="resnet",
-):
+@network(smallest=32)
+def ResNet(x, block, repeats, *, shortcut="B", widths=(64, 128, 256, 512)):
     """The ImageNet nets of Table 1: a 7x7 stem, `repeats` blocks in conv2_x to conv5_x, one dense layer.
 
     shortcut: "A" pads with zero channels, "B" projects where the shape changes, "C" projects everywhere, None leaves
-    the shortcuts out (the plain nets). The smallest side is 32.
+    the shortcuts out (the plain nets).
     """
-    x = inputs = blocks.image(input_shape, smallest=32)
     x = stem(x, widths[0])
-    x = stages(x, block, repeats, widths, shortcut)
-    top = dict(classes=classes, include_top=include_top, classifier_activation=classifier_activation)
-    return blocks.pooled_classifier(inputs, x, **top, pooling=pooling, weights=weights, name=name)
+    return stages(x, block, repeats, widths, shortcut)
 
+
+KERAS = KerasApplication("caffe")
 
 # Table 1: blocks in conv2_x to conv5_x
 # fmt: off
-Plain18   = blocks.variant("Plain18",   ResNet, basic,      (2, 2,  2, 2), shortcut=None)
-Plain34   = blocks.variant("Plain34",   ResNet, basic,      (3, 4,  6, 3), shortcut=None)
-ResNet18  = blocks.variant("ResNet18",  ResNet, basic,      (2, 2,  2, 2))
-ResNet34  = blocks.variant("ResNet34",  ResNet, basic,      (3, 4,  6, 3))
-ResNet50  = blocks.variant("ResNet50",  ResNet, bottleneck, (3, 4,  6, 3))
-ResNet101 = blocks.variant("ResNet101", ResNet, bottleneck, (3, 4, 23, 3))
-ResNet152 = blocks.variant("ResNet152", ResNet, bottleneck, (3, 8, 36, 3))
+Plain18   = variant("Plain18",   ResNet, basic,      (2, 2,  2, 2), shortcut=None)
+Plain34   = variant("Plain34",   ResNet, basic,      (3, 4,  6, 3), shortcut=None)
+ResNet18  = variant("ResNet18",  ResNet, basic,      (2, 2,  2, 2))
+ResNet34  = variant("ResNet34",  ResNet, basic,      (3, 4,  6, 3))
+ResNet50  = variant("ResNet50",  ResNet, bottleneck, (3, 4,  6, 3), imagenet=KERAS)
+ResNet101 = variant("ResNet101", ResNet, bottleneck, (3, 4, 23, 3), imagenet=KERAS)
+ResNet152 = variant("ResNet152", ResNet, bottleneck, (3, 8, 36, 3), imagenet=KERAS)
 # fmt: on
 
 
-def ResNetCIFAR(
-    depth,
-    *,
-    shortcut="A",
-    widths=(16, 32, 64),
-    input_shape=(32, 32, 3),
-    classes=10,
-    include_top=True,
-    pooling=None,
-    weights=None,
-    classifier_activation="softmax",
-    name=None,
-):
+def cifar_name(depth, shortcut):
+    return f"{'resnet' if shortcut else 'plain'}{depth}_cifar"
+
+
+@network((32, 32, 3), smallest=3, classes=10, name=cifar_name)
+def ResNetCIFAR(x, depth, *, shortcut="A", widths=(16, 32, 64)):
     """The CIFAR-10 nets of section 4.2: `depth` = 6n + 2 layers (20, 32, 44, 56, 110, 1202), n basic blocks a stage.
 
-    shortcut as in `ResNet`; the paper uses A in all cases. The smallest side is 3.
+    shortcut as in `ResNet`; the paper uses A in all cases.
     """
     if not isinstance(depth, int) or depth < 8 or (depth - 2) % 6:
         raise ValueError(f"depth is 6n + 2: 8, 14, 20, 26, 32, 44, 56, 110, 1202 ...; got {depth!r}")
-    x = inputs = blocks.image(input_shape, smallest=3)
     x = conv_bn(x, widths[0], 3, name="conv1")
-    x = stages(x, basic, [(depth - 2) // 6] * 3, widths, shortcut)
-    name = name or f"{'resnet' if shortcut else 'plain'}{depth}_cifar"
-    top = dict(classes=classes, include_top=include_top, classifier_activation=classifier_activation)
-    return blocks.pooled_classifier(inputs, x, **top, pooling=pooling, weights=weights, name=name)
+    return stages(x, basic, [(depth - 2) // 6] * 3, widths, shortcut)
 
 
-PlainCIFAR = blocks.variant("PlainCIFAR", ResNetCIFAR, shortcut=None, name=None)  # Fig. 6, left
+PlainCIFAR = variant("PlainCIFAR", ResNetCIFAR, shortcut=None)  # Fig. 6, left

@@ -5,7 +5,7 @@ New: a decoder as wide as the encoder, with each of the encoder's maps copied, c
 place of things reaches the output.
 As in the paper: valid convolutions (572 pixels in, 388 out), He's initialisation, dropout at the end of the contracting
 path. `padding="same"`, what most people call a U-Net, keeps the size, takes any size and any backbone; `batch_norm=True`
-is later practice too. Nets whose maps do not halve evenly hold a layer of cnnbook: import cnnbook.layers to load them.
+is later practice too.
 Change first: padding, or leave the skips out of `expand`.
 """
 
@@ -14,6 +14,7 @@ from functools import partial
 from keras import layers as L
 
 from ..parts import blocks, decoders
+from .network import per_pixel
 
 WIDTHS = (64, 128, 256, 512, 1024)  # Fig. 1, from the top down
 # of the decoder on a backbone, at strides 1, 2, 4, 8, 16: a common choice, not the paper's
@@ -71,73 +72,48 @@ def lost(levels):
     return crops
 
 
+def smallest(padding, widths):
+    """The smallest side: the deepest map has a pixel, with padding="valid" the output and the pools fit too."""
+    levels = len(widths or WIDTHS)
+    if padding != "valid":
+        return 2 ** (levels - 1)
+    step, rest, border = *grid(levels), lost(levels)[-1] + 4
+    side = 2 * border + 1
+    return side + (rest - side) % step
+
+
+def grid(levels):
+    """(step, rest): valid sides are step * b + rest, so that every pool meets an even map; 16 b + 60 with five levels."""
+    step = 2 ** (levels - 1)
+    return step, 4 * (step - 1) % step
+
+
 def check_valid(input_shape, levels):
-    """Refuses sides at which a pool would meet an odd map, naming the nearest that fit: 16 b + 60 with five levels."""
-    step, border = 2 ** (levels - 1), lost(levels)[-1] + 4
-    rest = 4 * (step - 1) % step
-    smallest = 2 * border + 1
-    smallest += (rest - smallest) % step
-    inputs = blocks.image(input_shape, smallest=smallest)
+    """Refuses sides at which a pool would meet an odd map, naming the nearest that fit."""
+    step, rest = grid(levels)
     for side in input_shape[:2]:
         if side is not None and (side - rest) % step:
             low = side - (side - rest) % step
             raise ValueError(
                 f'input_shape {tuple(input_shape)}: with padding="valid" every pooled map must be even, so sides are '
-                f'{smallest} and every {step} more; the nearest are {low} and {low + step}; padding="same" takes any'
+                f"{smallest('valid', (0,) * levels)} and every {step} more; the nearest are {low} and {low + step}; "
+                'padding="same" takes any'
             )
-    return inputs
 
 
-def UNet(
-    *,
-    padding="valid",
-    widths=None,
-    dropout=0.5,
-    batch_norm=False,
-    input_shape=None,
-    classes=2,
-    backbone=None,
-    weights=None,
-    classifier_activation="softmax",
-    name="unet",
-):
-    """Fig. 1 of the paper, or its form with "same" padding, on any backbone.
-
-    padding: "valid", where the output is 184 pixels smaller than the image and sides are 16 b + 60, at least 188; or
-    "same", where the output has the image's size and sides are at least 16. widths: filters of the levels from the top
-    down, (64, 128, 256, 512, 1024); on a backbone those of the decoder at strides 1, 2, 4, ...: (16, 32, 64, 128, 256).
-    dropout: of the two lowest levels. batch_norm: normalise before every ReLU. backbone: None, or, with padding="same", a
-    keras.Model or a builder's name, see cnnbook.decoders. input_shape defaults to (572, 572, 1), with a builder's name to
-    (224, 224, 3); sides may be None.
-    """
-    decoders.check_classes(classes, classifier_activation)
+def check_arguments(padding, widths):
     if padding not in ("valid", "same"):
         raise ValueError(f'padding is "valid" (the paper) or "same", got {padding!r}')
     if widths is not None and len(widths) < 2:
         raise ValueError(f"widths needs at least two levels, got {widths!r}")
-    how = dict(padding=padding, batch_norm=batch_norm)
-    if backbone is not None:
-        if padding == "valid":
-            raise ValueError('the paper\'s net, padding="valid", takes no backbone; padding="same" takes any')
-        inputs, x = on_backbone(backbone, input_shape, widths or BACKBONE_WIDTHS, name, **how)
-    else:
-        widths, shape = widths or WIDTHS, input_shape or (572, 572, 1)
-        if padding == "valid":
-            inputs = check_valid(shape, len(widths))
-        else:
-            inputs = blocks.image(shape, smallest=2 ** (len(widths) - 1))
-        *skips, x = contract(inputs, widths, dropout, **how)
-        for i, crop in zip(range(len(skips), 0, -1), lost(len(widths)), strict=True):
-            crop = crop if padding == "valid" else None
-            x = expand(x, skips[i - 1], widths[i - 1], 2, f"up{i}", crop=crop, **how)
-    x = decoders.per_pixel(x, classes, classifier_activation)
-    return blocks.finish(inputs, x, weights=weights, name=name)
 
 
-def on_backbone(backbone, input_shape, widths, name, **how):
-    """The right side on a backbone's maps, down to stride 1: (inputs, the last map)."""
-    maps = decoders.encoder(backbone, input_shape, name=name)
-    inputs = maps.model.input
+def on_backbone(maps, *, padding, widths, batch_norm, name):
+    """The right side on a backbone's maps, down to stride 1."""
+    check_arguments(padding, widths)
+    if padding == "valid":
+        raise ValueError('the paper\'s net, padding="valid", takes no backbone; padding="same" takes any')
+    widths = widths or BACKBONE_WIDTHS
     before = max(maps)
     decoders.report(name, maps, [2**i for i in range(before.bit_length())])
     x = maps[before].tensor
@@ -145,6 +121,28 @@ def on_backbone(backbone, input_shape, widths, name, **how):
         skip = maps[stride].tensor if stride in maps else None
         filters = widths[min(stride.bit_length(), len(widths)) - 1]
         times = decoders.factor(before, stride, name)
-        x = expand(x, skip, filters, times, f"decoder{stride}", like=inputs, **how)
+        how = dict(like=maps.model.input, padding=padding, batch_norm=batch_norm)
+        x = expand(x, skip, filters, times, f"decoder{stride}", **how)
         before = stride
-    return inputs, x
+    return x
+
+
+@per_pixel((572, 572, 1), smallest=smallest, classes=2, on_backbone=on_backbone)
+def UNet(x, *, padding="valid", widths=None, dropout=0.5, batch_norm=False):
+    """Fig. 1 of the paper, or its form with "same" padding, on any backbone.
+
+    padding: "valid", where the output is 184 pixels smaller than the image and sides are 16 b + 60, at least 188; or
+    "same", where the output has the image's size and sides are at least 16. widths: filters of the levels from the top
+    down, (64, 128, 256, 512, 1024); on a backbone those of the decoder at strides 1, 2, 4, ...: (16, 32, 64, 128, 256).
+    dropout: of the two lowest levels. batch_norm: normalise before every ReLU. A backbone takes padding="same".
+    """
+    check_arguments(padding, widths)
+    widths, how = widths or WIDTHS, dict(padding=padding, batch_norm=batch_norm)
+    if padding == "valid":
+        check_valid(x.shape[1:], len(widths))
+    *skips, x = contract(x, widths, dropout, **how)
+    for i, crop in zip(range(len(skips), 0, -1), lost(len(widths)), strict=True):
+        x = expand(
+            x, skips[i - 1], widths[i - 1], 2, f"up{i}", crop=crop if padding == "valid" else None, **how
+        )
+    return x

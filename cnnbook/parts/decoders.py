@@ -1,8 +1,8 @@
 """What nets with a class per pixel share: backbones, enlarging, bringing maps to one size, the class of every pixel.
 
-A backbone is any keras.Model of images, or the name of a builder; `graph.features` finds its maps. Its layers are used,
-not copied: training the dense net trains the backbone, and two nets on one backbone share it (keras.models.clone_model
-copies). Whatever follows the backbone's last map, a classifier for one, is left out.
+A backbone is any keras.Model of images; `graph.features` finds its maps. Its layers are used, not copied: training the
+dense net trains the backbone, and two nets on one backbone share it (keras.models.clone_model copies). Whatever follows
+the backbone's last map, a classifier for one, is left out.
 """
 
 import keras
@@ -15,16 +15,10 @@ from .layers import MatchSize
 def encoder(backbone, input_shape, *, name):
     """`graph.features` of a backbone: {stride: Endpoint}, `.model` the net they belong to.
 
-    backbone: a keras.Model, whose input counts (input_shape is then None or the same), or a builder's name, built without
-    its top for input_shape, (224, 224, 3) by default. Raises ValueError for another thing, for another input_shape, and
-    for a net without maps of at least two strides.
+    backbone: a keras.Model, whose input counts: input_shape is None or the same. Raises ValueError for another thing, for
+    another input_shape, and for a net without maps of at least two strides.
     """
-    if isinstance(backbone, str):
-        from ..models import builder
-
-        shape = (224, 224, 3) if input_shape is None else tuple(input_shape)
-        backbone = builder(backbone)(include_top=False, input_shape=shape)
-    elif not isinstance(backbone, keras.Model):
+    if not isinstance(backbone, keras.Model):
         raise ValueError(
             f"{name}: backbone is a keras.Model or a builder's name such as 'ResNet50', got {backbone!r}"
         )
