@@ -151,8 +151,8 @@ def test_names_survive_other_models_being_built_first():
 
 def test_dense_layers_run_as_convolutions():
     small = dict(widths=(4, 4, 8, 8, 8), hidden=16, classes=5)
-    net = models.vgg.VGG((1, 1, 1, 1, 1), input_shape=(64, 64, 3), **small)
-    slides = weights.port(net, models.vgg.VGG((1, 1, 1, 1, 1), window=2, **small))
+    net = models.vgg.VGG(((3,),) * 5, input_shape=(64, 64, 3), **small)
+    slides = weights.port(net, models.vgg.VGG(((3,),) * 5, window=2, **small))
     x = images(64, 64)
     np.testing.assert_allclose(outputs(slides, x), outputs(net, x), rtol=1e-5)
     scores = keras.Model(slides.inputs, slides.get_layer("predictions").output)
@@ -163,7 +163,7 @@ def test_all_or_nothing():
     small = dict(input_shape=(32, 32, 3), classes=5)
     reference = apps.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3))
     ours = models.VGG16(include_top=False, input_shape=(32, 32, 3))
-    ours_wider = models.vgg.VGG((2, 2, 3, 3, 3), widths=(64, 128, 256, 512, 513), include_top=False, **small)
+    ours_wider = models.vgg.VGG(models.vgg.D, widths=(64, 128, 256, 512, 513), include_top=False, **small)
     before = ours_wider.get_weights()
     with pytest.raises(ValueError, match="block5_conv1"):
         weights.port(reference, ours_wider)

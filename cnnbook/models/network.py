@@ -88,16 +88,17 @@ def per_pixel(
     smallest,
     classes,
     activation="softmax",
+    step=1,
     head=decoders.per_pixel,
     on_backbone=None,
     norm=True,
 ):
     """Makes a builder of an architecture with a class for every pixel: a function (x, ...) -> the last map.
 
-    input_shape, classes, activation, smallest, norm: as in `network`. head: a function (x, classes, activation) of that
-    map; None if the architecture ends with the classes itself. on_backbone: a function (maps, ...) -> the last map, of
-    the `graph.features` of another encoder; with one the builder has the argument `backbone`, and input_shape is then
-    the backbone's.
+    input_shape, classes, activation, smallest, norm: as in `network`. step: sides are `smallest` and every `step` more.
+    head: a function (x, classes, activation) of that map; None if the architecture ends with the classes itself.
+    on_backbone: a function (maps, ...) -> the last map, of the `graph.features` of another encoder; with one the builder
+    has the argument `backbone`, and input_shape is then the backbone's.
     """
     shared = dict(input_shape=input_shape, classes=classes, backbone=None, weights=None)
     shared |= dict(classifier_activation=activation, norm=None, name=None)
@@ -109,7 +110,7 @@ def per_pixel(
         del shared["norm"]
 
     def decorate(architecture):
-        frame = PerPixel(architecture, shared, smallest, False, head, on_backbone)
+        frame = PerPixel(architecture, shared, smallest, False, head, step, on_backbone)
         return frame.builder(architecture.__name__)
 
     return decorate
@@ -184,7 +185,8 @@ class Frame:
         """The input, and what the architecture begins with: the same."""
         fixed_size = setting(self.fixed_size, arguments)
         smallest = setting(self.smallest, arguments)
-        inputs = image(arguments["input_shape"], smallest=smallest, flexible=not fixed_size)
+        step = setting(getattr(self, "step", 1), arguments)
+        inputs = image(arguments["input_shape"], smallest=smallest, step=step, flexible=not fixed_size)
         return inputs, inputs
 
     def _defaults(self, title):
@@ -235,6 +237,7 @@ class Classifier(Frame):
 
 @dataclass(frozen=True)
 class PerPixel(Frame):
+    step: int | Callable
     on_backbone: Callable | None
 
     @property
@@ -279,10 +282,11 @@ def _with_top(include_top):
     return include_top
 
 
-def image(input_shape, *, smallest=1, flexible=True):
+def image(input_shape, *, smallest=1, step=1, flexible=True):
     """The input of a network, its shape checked: (height, width, channels), sides of at least `smallest` pixels.
 
-    Sides may be None (any size) if `flexible`; a head that flattens needs fixed ones.
+    Sides are `smallest` and every `step` more; they may be None (any size) if `flexible`: a head that flattens needs
+    fixed ones.
     """
     shape = tuple(input_shape) if isinstance(input_shape, (tuple, list)) else input_shape
     if not isinstance(shape, tuple) or len(shape) != 3:
@@ -298,6 +302,12 @@ def image(input_shape, *, smallest=1, flexible=True):
             )
         if side is not None and (not isinstance(side, int) or side < smallest):
             raise ValueError(f"input_shape {input_shape!r}: each side must be at least {smallest} pixels")
+        if side is not None and (side - smallest) % step:
+            low = side - (side - smallest) % step
+            raise ValueError(
+                f"input_shape {input_shape!r}: sides are {smallest} pixels and every {step} more, so that every pool "
+                f"divides its map evenly; the nearest are {low} and {low + step}; for other images resize or pad"
+            )
     return keras.Input(shape, name="image")
 
 

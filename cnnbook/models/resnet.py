@@ -39,32 +39,22 @@ def basic(x, filters, strides, option, name):  # Fig. 5, left
     return L.Activation("relu", name=f"{name}_out")(y)
 
 
-def bottleneck(
-    x, filters, strides, option, name, *, width=None, between=None, gate=None, shortcut=None
-):  # Fig. 5, right
-    """1x1, 3x3 and 1x1 convolutions. What later papers change is an argument, a function of theirs:
-
-    width: channels of the first convolution. between(y, strides, name): in place of the 3x3 convolution; it takes the
-    stride over. gate(y, name): weighs the residual before the sum. shortcut(x, channels, strides, name): brings x to
-    the size of the residual; `connect` projects only what then still differs.
-    """
-    y = conv_bn(x, width or filters, 1, 1 if between else strides, name=f"{name}_1")
-    y = between(y, strides, f"{name}_2") if between else conv_bn(y, filters, 3, name=f"{name}_2")
+def bottleneck(x, filters, strides, option, name):
+    """Fig. 5, right."""
+    y = conv_bn(x, filters, 1, strides, name=f"{name}_1")
+    y = conv_bn(y, filters, 3, name=f"{name}_2")
     y = conv_bn(y, 4 * filters, 1, activation=None, name=f"{name}_3")
-    y = gate(y, name) if gate else y
-    x, strides = (shortcut(x, 4 * filters, strides, name), 1) if shortcut else (x, strides)
     y = connect(x, y, strides, option, name) if option else y
     return L.Activation("relu", name=f"{name}_out")(y)
 
 
 def stem(x, filters):
-    """conv1 and the pool of conv2_x, stride 2 each. filters: those of the 7x7 convolution, or three numbers for the
-    three 3x3 convolutions that later nets have instead."""
-    if isinstance(filters, int):
-        x = conv_bn(x, filters, 7, 2, name="conv1")
-    else:
-        for i, n in enumerate(filters, 1):
-            x = conv_bn(x, n, 3, 2 if i == 1 else 1, name=f"conv1_{i}")
+    """conv1 and the pool of conv2_x, stride 2 each."""
+    x = conv_bn(x, filters, 7, 2, name="conv1")
+    return pool(x)
+
+
+def pool(x):
     x = L.ZeroPadding2D(1, name="pool1_pad")(x)
     return L.MaxPooling2D(3, 2, name="pool1_pool")(x)
 
@@ -106,11 +96,12 @@ ResNet152 = variant("ResNet152", ResNet, bottleneck, (3, 8, 36, 3), imagenet=KER
 # fmt: on
 
 
-def cifar_name(depth, shortcut):
-    return f"{'resnet' if shortcut else 'plain'}{depth}_cifar"
-
-
-@network((32, 32, 3), smallest=3, classes=10, name=cifar_name)
+@network(
+    (32, 32, 3),
+    smallest=3,
+    classes=10,
+    name=lambda depth, shortcut: f"{'resnet' if shortcut else 'plain'}{depth}_cifar",
+)
 def ResNetCIFAR(x, depth, *, shortcut="A", widths=(16, 32, 64)):
     """The CIFAR-10 nets of section 4.2: `depth` = 6n + 2 layers (20, 32, 44, 56, 110, 1202), n basic blocks a stage.
 

@@ -5,6 +5,8 @@ dense net trains the backbone, and two nets on one backbone share it (keras.mode
 the backbone's last map, a classifier for one, is left out.
 """
 
+import itertools
+
 import keras
 from keras import layers as L
 
@@ -46,6 +48,17 @@ def factor(coarse, fine, name):
     if coarse % fine:
         raise ValueError(f"{name}: stride {coarse} of the backbone is no multiple of its stride {fine}")
     return coarse // fine
+
+
+def steps_up(maps, name):
+    """A backbone's coarsest map, and the steps from it to stride 1: (stride, the map there or None, times larger)."""
+    strides = sorted({1, *maps}, reverse=True)
+    report(name, maps, [2**i for i in range(strides[0].bit_length())])
+    steps = [
+        (fine, maps[fine].tensor if fine in maps else None, factor(coarse, fine, name))
+        for coarse, fine in itertools.pairwise(strides)
+    ]
+    return maps[strides[0]].tensor, steps
 
 
 def match(x, like, *, name, offset=None):
