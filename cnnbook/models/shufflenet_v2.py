@@ -6,7 +6,6 @@ convolved, and a shuffle mixes the two.
 As in the authors' release: a unit that halves the map keeps the input's channels in its shortcut branch and makes all new
 ones in the other (torchvision makes half of them in each); dropout before the classes only at scale 2. Only the classes'
 biases are ours (1,000 numbers more than the release).
-ShuffleNetV2 holds layers of cnnbook: import cnnbook.layers to load it.
 Change first: scale.
 """
 
@@ -16,6 +15,7 @@ from keras import layers as L
 
 from ..parts import blocks
 from ..parts.layers import ShuffleChannels, TakeChannels
+from .network import network, pooled_dropout
 
 conv_bn = partial(blocks.conv_bn, epsilon=1e-5, momentum=0.9)  # as in torch
 
@@ -56,22 +56,16 @@ def join(left, right, name):
     return ShuffleChannels(2, name=f"{name}_out")(x)
 
 
-def ShuffleNetV2(
-    *,
-    scale=1.0,
-    input_shape=(224, 224, 3),
-    classes=1000,
-    include_top=True,
-    pooling=None,
-    weights=None,
-    classifier_activation="softmax",
-    name="shufflenetv2",
-):
-    """ShuffleNetV2; `scale` is 0.5, 1, 1.5 or 2 (the columns of Table 5). The smallest side is 17."""
+def head(x, classes, activation, *, scale):
+    return pooled_dropout(x, classes, activation, dropout=0.2 if scale == 2 else 0)
+
+
+@network(smallest=17, head=head)
+def ShuffleNetV2(x, *, scale=1.0):
+    """ShuffleNetV2; `scale` is 0.5, 1, 1.5 or 2 (the columns of Table 5)."""
     if scale not in WIDTHS:
         raise ValueError(f"scale is {', '.join(map(str, WIDTHS))} (Table 5), got {scale!r}")
     *widths, last = WIDTHS[scale]
-    x = inputs = blocks.image(input_shape, smallest=17)
     x = conv_bn(x, 24, 3, 2, name="conv1")
     x = L.ZeroPadding2D(1, name="pool1_pad")(x)
     x = L.MaxPooling2D(3, 2, name="pool1_pool")(x)
@@ -79,9 +73,4 @@ def ShuffleNetV2(
         x = halving_unit(x, filters, f"stage{stage}_block1")
         for b in range(2, repeats + 1):
             x = unit(x, filters, f"stage{stage}_block{b}")
-    x = conv_bn(x, last, 1, name="conv5")
-    top = dict(classes=classes, include_top=include_top, classifier_activation=classifier_activation)
-    dropout = 0.2 if scale == 2 else 0
-    return blocks.pooled_classifier(
-        inputs, x, **top, dropout=dropout, pooling=pooling, weights=weights, name=name
-    )
+    return conv_bn(x, last, 1, name="conv5")
