@@ -298,13 +298,13 @@ def test_split_attention_by_its_formula():
 def test_projections_of_resnest_see_means_of_four_pixels():
     x = noise(1, 5, 6, 4)
     image = keras.Input((5, 6, 4))
-    net = keras.Model(image, resnest.shortcut(image, 2, "b"))
-    means = outputs(net, x)
+    net = keras.Model(image, resnest.split_bottleneck(image, 8, 2, "B", "b", radix=2, fast=False))
+    means = outputs(keras.Model(image, net.get_layer("b_0_pool").output), x)
     np.testing.assert_allclose(means[0, 0, 0], x[0, :2, :2].mean((0, 1)), rtol=1e-5)
     np.testing.assert_allclose(
         means[0, 2, 2], x[0, 4, 4:].mean(0), rtol=1e-5
     )  # the edge: two pixels, not four
-    assert resnest.shortcut(image, 1, "b") is image
+    assert net.get_layer("b_0_conv").strides == (1, 1)
 
 
 def test_bottleneck_takes_its_stride_in_the_first_convolution():

@@ -60,7 +60,8 @@ def network(
 ):
     """Makes a builder of an architecture that classifies images: a function (x, ...) -> the last map.
 
-    input_shape, classes, activation, name: defaults of the builder's arguments; name is the function's in lower case.
+    input_shape, classes, activation, name: defaults of the builder's arguments; name is the function's in lower case, or
+    made of arguments, as "resnext{depth}".
     smallest: the smallest side in pixels.
     head: a function (x, classes, activation, ...) -> the classes' probabilities; further parameters are arguments of the
     builder by name. fixed_size: whether sides must be numbers, not None; True is a head that flattens the map.
@@ -169,7 +170,7 @@ class Frame:
     def model(self, title, imagenet, arguments):
         """The model that a builder makes of its arguments, those that were left out included."""
         for name, default in self.shared.items():
-            if callable(default) and arguments[name] is None:
+            if depends(default) and arguments[name] is None:
                 arguments[name] = setting(default, arguments)
         self.check(arguments)
         inputs, start = self.start(arguments)
@@ -190,8 +191,8 @@ class Frame:
         return inputs, inputs
 
     def _defaults(self, title):
-        defaults = {name: None if callable(value) else value for name, value in self.shared.items()}
-        if not callable(self.shared["name"]):
+        defaults = {name: None if depends(value) else value for name, value in self.shared.items()}
+        if not depends(self.shared["name"]):
             defaults["name"] = self.shared["name"] or title.lower()
         return defaults
 
@@ -274,8 +275,15 @@ def call(function, arguments, *leading):
 
 
 def setting(value, arguments):
-    """A setting of the decorator: a value, or a function of the builder's arguments."""
+    """A setting of the decorator: a value, a function of the builder's arguments, or a name with some in braces."""
+    if isinstance(value, str):
+        return value.format(**arguments)
     return call(value, arguments) if callable(value) else value
+
+
+def depends(value):
+    """Whether a setting is made of the builder's arguments."""
+    return callable(value) or (isinstance(value, str) and "{" in value)
 
 
 def _with_top(include_top):

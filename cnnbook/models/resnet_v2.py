@@ -77,7 +77,7 @@ ResNet152V2 = variant("ResNet152V2", ResNetV2, (3, 8, 36, 3), imagenet=KERAS)
 # fmt: on
 
 
-@network((32, 32, 3), smallest=3, classes=10, name=lambda depth: f"preact_resnet{depth}_cifar")
+@network((32, 32, 3), smallest=3, classes=10, name="preact_resnet{depth}_cifar")
 def PreActResNetCIFAR(x, depth, *, bottleneck=None, shortcut=None, widths=(16, 32, 64)):
     """The CIFAR nets of Table 3: `depth` = 6n + 2 layers (110), with bottlenecks 9n + 2 (164, 1001), n units a stage.
 

@@ -3,7 +3,7 @@
 New: a block sums `cardinality` narrow paths of equal form; all of them together are one grouped 3x3 convolution.
 As in the paper and its authors' code: ResNet's stem, stages and shortcut B, the stride in the 3x3 convolution. 32x4d has
 32 paths of 4 channels in stage conv2, of 8 in conv3, and so on.
-Keras trains grouped convolutions slowly on a CPU; `training.fit` splits them (cnnbook.fast).
+Keras trains grouped convolutions slowly on a CPU; `training.fit` splits them.
 Change first: `cardinality` and `width`; 1 and 64 give ResNet-50 with the stride in its 3x3 convolutions.
 """
 
@@ -19,9 +19,7 @@ def inner_width(filters, cardinality, width):
     """Channels of the grouped convolution: `cardinality` paths of `width` channels at 64 filters."""
     channels = cardinality * (filters * width // 64)
     if channels < 1:
-        raise ValueError(
-            f"{filters} filters with width {width} leave a path no channel: width * filters must be at least 64"
-        )
+        raise ValueError(f"{filters} filters of width {width} leave a path no channel (product below 64)")
     return channels
 
 
@@ -41,8 +39,8 @@ def ResNeXt(x, repeats, *, cardinality=32, width=4, widths=(64, 128, 256, 512)):
 
     The paper has 32x4d (the defaults) and 64x4d (cardinality=64).
     """
-    x = stem(x, widths[0])
-    return stages(x, partial(block, cardinality=cardinality, width=width), repeats, widths, "B")
+    paths = partial(block, cardinality=cardinality, width=width)
+    return stages(stem(x, widths[0]), paths, repeats, widths, "B")
 
 
 # Table 1: blocks in conv2 to conv5
@@ -52,17 +50,9 @@ ResNeXt101 = variant("ResNeXt101", ResNeXt, (3, 4, 23, 3))
 # fmt: on
 
 
-@network(
-    (32, 32, 3),
-    smallest=3,
-    classes=10,
-    name=lambda depth, cardinality, width: f"resnext{depth}_{cardinality}x{width}d_cifar",
-)
+@network((32, 32, 3), smallest=3, classes=10, name="resnext{depth}_{cardinality}x{width}d_cifar")
 def ResNeXtCIFAR(x, depth=29, *, cardinality=8, width=64, widths=(64, 128, 256)):
-    """The CIFAR nets of section 5.3: `depth` = 9n + 2 layers, n blocks in each of three stages.
-
-    The paper has depth 29 with 8x64d (the defaults) and 16x64d.
-    """
+    """The CIFAR nets of section 5.3: `depth` = 9n + 2 layers; the paper has 29, of 8x64d (the defaults) and 16x64d."""
     if not isinstance(depth, int) or depth < 11 or (depth - 2) % 9:
         raise ValueError(f"depth is 9n + 2: 11, 20, 29, 38, 47 ...; got {depth!r}")
     x = conv_bn(x, widths[0], 3, name="conv1")

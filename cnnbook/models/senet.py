@@ -55,15 +55,20 @@ def senet_block(x, filters, strides, option, name, *, ratio, cardinality):
     return L.Activation("relu", name=f"{name}_out")(y)
 
 
+def deep_stem(x, filters):
+    """Three 3x3 convolutions in place of the 7x7, the last with twice the channels."""
+    x = conv_bn(x, filters, 3, 2, name="conv1_1")
+    x = conv_bn(x, filters, 3, name="conv1_2")
+    return pool(conv_bn(x, 2 * filters, 3, name="conv1_3"))
+
+
 @network(smallest=32, head=pooled_dropout)
 def SENet(x, repeats, *, ratio=16, cardinality=64, dropout=0.2, widths=(64, 128, 256, 512)):
     """The net of the challenge of 2017: a ResNeXt of `cardinality` groups with the changes that the file's head names.
 
     ratio: as in SEResNet. dropout: before the classes.
     """
-    x = conv_bn(x, widths[0], 3, 2, name="conv1_1")
-    x = conv_bn(x, widths[0], 3, name="conv1_2")
-    x = pool(conv_bn(x, 2 * widths[0], 3, name="conv1_3"))
+    x = deep_stem(x, widths[0])
     return stages(x, partial(senet_block, ratio=ratio, cardinality=cardinality), repeats, widths, "B")
 
 
