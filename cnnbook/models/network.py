@@ -123,8 +123,6 @@ def variant(title, network, *leading, imagenet=None, module=None, **defaults):
     The builder's signature and help show the remaining arguments with their defaults. Its models are named like it, in
     lower case. imagenet: the source of its weights. module: the file of the builder, if it is not the network's.
     """
-    if not hasattr(network, "frame"):
-        return blocks.variant(title, network, *leading, **defaults)
     return network.frame.builder(title, leading, defaults, imagenet=imagenet, module=module)
 
 
