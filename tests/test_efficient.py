@@ -154,7 +154,7 @@ def test_shufflenet_groups_all_but_the_first_pointwise_convolution():
 
 def test_half_of_a_shufflenet_v2_unit_passes_untouched():
     inputs = keras.Input((4, 4, 8))
-    net = keras.Model(inputs, models.shufflenet_v2.unit(inputs, 8, "unit"))
+    net = keras.Model(inputs, models.shufflenet_v2.unit(inputs, 8, 1, "unit"))
     x = np.random.default_rng(0).normal(size=(1, 4, 4, 8)).astype("float32")
     np.testing.assert_array_equal(read(net(x))[..., ::2], x[..., :4])
 

@@ -12,7 +12,16 @@ from cnnbook import models
 ROOT = Path(cnnbook.__file__).parent
 PAPERS = {name: ROOT / f"models/{name}.py" for name in sorted(set(models.BUILDERS.values()))}
 LONG = {"nasnet", "mobilenet_v3"}  # two cells of thirteen operations; two tables of fifteen rows
-SHARED = {"keras", "functools", "math", "..parts", "..parts.layers", "..weights", ".network"}
+SHARED = {
+    "keras",
+    "functools",
+    "math",
+    "..parts",
+    "..parts.blocks",
+    "..parts.layers",
+    "..weights",
+    ".network",
+}
 
 
 def functions(path):

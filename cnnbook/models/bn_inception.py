@@ -13,8 +13,7 @@ from keras import layers as L
 from ..parts import blocks
 from .network import network
 
-# "same" of TensorFlow, where the paper's authors trained it
-conv_bn = partial(blocks.conv_bn, padding="same")
+conv_bn = partial(blocks.conv_bn, padding="same")  # of TensorFlow, where the paper's authors trained it
 chain = partial(blocks.chain, conv=conv_bn)
 
 

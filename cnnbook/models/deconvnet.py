@@ -32,12 +32,8 @@ def deconv(x, filters, kernel, padding, name):
     return L.Activation("relu", name=f"{name}_relu")(x)
 
 
-def smallest(window):
-    return 32 * window
-
-
-# unpooling needs pools without a rest
-@per_pixel((224, 224, 3), smallest=smallest, step=32, classes=21)
+# step: unpooling needs pools without a rest
+@per_pixel((224, 224, 3), smallest=lambda window: 32 * window, step=32, classes=21)
 def DeconvNet(x, *, window=7, hidden=4096, thinner=1):
     """Encoder, two dense layers as convolutions, mirrored decoder.
 

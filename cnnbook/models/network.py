@@ -244,7 +244,12 @@ class PerPixel(Frame):
         return ", with a backbone the backbone's" if self.on_backbone else ""
 
     def check(self, arguments):
-        decoders.check_classes(arguments["classes"], arguments["classifier_activation"])
+        """Raises ValueError for a number of classes that is none, and for a softmax over one class."""
+        number_of_classes(arguments["classes"])
+        if arguments["classes"] == 1 and arguments["classifier_activation"] == "softmax":
+            raise ValueError(
+                'softmax over one class is always 1: classes=1 takes classifier_activation="sigmoid", or classes=2'
+            )
 
     def start(self, arguments):
         """The input, and what the architecture begins with: the image, or the maps of a backbone."""

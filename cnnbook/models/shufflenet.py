@@ -2,8 +2,8 @@
 
 New: the 1x1 convolutions are grouped too, and a channel shuffle between them lets the groups talk.
 As in the authors' release: the first 1x1 convolution reads the stem's few channels without groups, no ReLU after the
-depthwise convolution; the stem's 24 channels become 12 at scale 0.5, 24 at 1.5 and 48 at 2 (rounded up to a multiple of
-`groups`). Only the classes' biases are ours (1,000 numbers more than the release).
+depthwise convolution; the stem's 24 channels become 12 at scale 0.5, 24 at 1.5 and 48 at 2 (up to a multiple of `groups`).
+Only the classes' biases are ours (1,000 numbers more than the release).
 Change first: groups, from 1 to 8: more groups, more channels for the same cost.
 """
 
@@ -25,15 +25,13 @@ REPEATS = (4, 8, 4)
 
 def unit(x, filters, strides, groups, name, *, first=1):
     """Figure 2 (b) and (c): 1x1 in groups, shuffle, depthwise 3x3, 1x1 in groups; a pooled shortcut is concatenated."""
-    hidden = filters // 4
-    y = conv_bn(x, hidden, 1, groups=first, name=f"{name}_1")
+    y = conv_bn(x, filters // 4, 1, groups=first, name=f"{name}_1")
     y = ShuffleChannels(groups, name=f"{name}_shuffle")(y) if groups > 1 else y
     y = conv_bn(y, None, 3, strides, activation=None, name=f"{name}_2")
-    new = filters if strides == 1 else filters - x.shape[-1]
-    y = conv_bn(y, new, 1, groups=groups, activation=None, name=f"{name}_3")
+    pooled = x.shape[-1] if strides > 1 else 0
+    y = conv_bn(y, filters - pooled, 1, groups=groups, activation=None, name=f"{name}_3")
     if strides == 1:
-        y = L.Add(name=f"{name}_add")([x, y])
-        return L.Activation("relu", name=f"{name}_out")(y)
+        return L.Activation("relu", name=f"{name}_out")(L.Add(name=f"{name}_add")([x, y]))
     x = L.ZeroPadding2D(1, name=f"{name}_0_pad")(x)
     x = L.AveragePooling2D(3, 2, name=f"{name}_0_pool")(x)
     y = L.Activation("relu", name=f"{name}_3_relu")(y)
@@ -51,8 +49,8 @@ def ShuffleNet(x, *, groups=3, scale=1.0):
             f"scale multiplies {WIDTHS[groups]} channels; a quarter of them must make {groups} equal groups: "
             f"0.5, 1, 1.5 and 2 are the paper's, got {scale!r}"
         )
-    stem = 24 * (scale if scale < 1 else int(scale))
-    x = conv_bn(x, groups * math.ceil(stem / groups), 3, 2, name="conv1")
+    stem = groups * math.ceil(24 * (scale if scale < 1 else int(scale)) / groups)
+    x = conv_bn(x, stem, 3, 2, name="conv1")
     x = L.ZeroPadding2D(1, name="pool1_pad")(x)
     x = L.MaxPooling2D(3, 2, name="pool1_pool")(x)
     for stage, repeats in enumerate(REPEATS, 2):

@@ -9,15 +9,11 @@ biases are ours (1,000 numbers more than the release).
 Change first: scale.
 """
 
-from functools import partial
-
 from keras import layers as L
 
-from ..parts import blocks
 from ..parts.layers import ShuffleChannels, TakeChannels
 from .network import network, pooled_dropout
-
-conv_bn = partial(blocks.conv_bn, epsilon=1e-5, momentum=0.9)  # as in torch
+from .shufflenet import REPEATS, conv_bn
 
 # Table 5: channels of stages 2 to 4 and of conv5
 # fmt: off
@@ -26,32 +22,19 @@ WIDTHS = {0.5: ( 48,  96, 192, 1024),
           1.5: (176, 352, 704, 1024),
           2.0: (244, 488, 976, 2048)}
 # fmt: on
-REPEATS = (4, 8, 4)
 
 
-def unit(x, filters, name):
-    """Figure 3 (c): split, convolve one half, join, shuffle."""
-    half = filters // 2
-    left = TakeChannels(0, half, name=f"{name}_0_take")(x)
-    y = TakeChannels(half, filters, name=f"{name}_1_take")(x)
-    return join(left, convolve(y, half, half, 1, name), name)
-
-
-def halving_unit(x, filters, name):
-    """Figure 3 (d): no split, both branches convolve with stride 2."""
-    y = convolve(x, filters - x.shape[-1], filters // 2, 2, name)
-    left = conv_bn(x, None, 3, 2, activation=None, name=f"{name}_0_1")
-    left = conv_bn(left, x.shape[-1], 1, name=f"{name}_0_2")
-    return join(left, y, name)
-
-
-def convolve(x, filters, hidden, strides, name):
-    x = conv_bn(x, hidden, 1, name=f"{name}_1")
-    x = conv_bn(x, None, 3, strides, activation=None, name=f"{name}_2")
-    return conv_bn(x, filters, 1, name=f"{name}_3")
-
-
-def join(left, right, name):
+def unit(x, filters, strides, name):
+    """Figure 3: (c) splits the channels and convolves one half; (d), with stride 2, convolves all in both branches."""
+    if strides == 1:
+        left = TakeChannels(0, filters // 2, name=f"{name}_0_take")(x)
+        right = TakeChannels(filters // 2, filters, name=f"{name}_1_take")(x)
+    else:
+        left, right = conv_bn(x, None, 3, strides, activation=None, name=f"{name}_0_1"), x
+        left = conv_bn(left, x.shape[-1], 1, name=f"{name}_0_2")
+    right = conv_bn(right, filters // 2, 1, name=f"{name}_1")
+    right = conv_bn(right, None, 3, strides, activation=None, name=f"{name}_2")
+    right = conv_bn(right, filters - left.shape[-1], 1, name=f"{name}_3")
     x = L.Concatenate(name=f"{name}_join")([left, right])
     return ShuffleChannels(2, name=f"{name}_out")(x)
 
@@ -70,7 +53,6 @@ def ShuffleNetV2(x, *, scale=1.0):
     x = L.ZeroPadding2D(1, name="pool1_pad")(x)
     x = L.MaxPooling2D(3, 2, name="pool1_pool")(x)
     for stage, (repeats, filters) in enumerate(zip(REPEATS, widths, strict=True), 2):
-        x = halving_unit(x, filters, f"stage{stage}_block1")
-        for b in range(2, repeats + 1):
-            x = unit(x, filters, f"stage{stage}_block{b}")
+        for b in range(1, repeats + 1):
+            x = unit(x, filters, 2 if b == 1 else 1, f"stage{stage}_block{b}")
     return conv_bn(x, last, 1, name="conv5")

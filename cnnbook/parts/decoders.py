@@ -75,16 +75,6 @@ def match(x, like, *, name, offset=None):
     return MatchSize(offset, name=f"{name}_match")([x, like])
 
 
-def check_classes(classes, activation):
-    """Raises ValueError for a number of classes that is none, and for a softmax over one class."""
-    if not isinstance(classes, int) or classes < 1:
-        raise ValueError(f"classes is a whole number of at least 1, got {classes!r}")
-    if classes == 1 and activation == "softmax":
-        raise ValueError(
-            'softmax over one class is always 1: classes=1 takes classifier_activation="sigmoid", or classes=2'
-        )
-
-
 def per_pixel(x, classes, activation, *, name="predictions"):
     """The class of every pixel, by a 1x1 convolution."""
     return L.Conv2D(classes, 1, activation=activation, name=name)(x)
