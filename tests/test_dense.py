@@ -212,7 +212,7 @@ def test_fcn_of_any_size_equals_the_one_of_fixed_size():
 
 
 def test_vgg16s_weights_port_into_fcn():
-    vgg = models.vgg.VGG((2, 2, 3, 3, 3), widths=(4,) * 5, hidden=8, classes=5, name="vgg16")
+    vgg = models.vgg.VGG(models.vgg.D, widths=(4,) * 5, hidden=8, classes=5, name="vgg16")
     net = models.FCN32s(input_shape=(40, 40, 3), **SMALL_FCN)
     body = keras.Model(net.input, net.get_layer("fc2").output)
     weights.port(vgg, body, partial=True)
@@ -303,7 +303,7 @@ def test_valid_unet_of_any_depth():
 
 def _builds(widths, side):
     try:
-        return bool(models.unet.check_valid((side, side, 1), len(widths)) is not None)
+        return bool(graph.blueprint(models.UNet, widths=widths, input_shape=(side, side, 1)))
     except ValueError:
         return False
 

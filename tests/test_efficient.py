@@ -7,7 +7,7 @@ from keras import layers as L
 from test_weight_ports import images, outputs, randomised
 from zoo import plan
 
-from cnnbook import graph, models, weights
+from cnnbook import graph, models
 from cnnbook.parts import blocks
 from cnnbook.parts.layers import ShuffleChannels, TakeChannels
 
@@ -154,7 +154,7 @@ def test_shufflenet_groups_all_but_the_first_pointwise_convolution():
 
 def test_half_of_a_shufflenet_v2_unit_passes_untouched():
     inputs = keras.Input((4, 4, 8))
-    net = keras.Model(inputs, models.shufflenet_v2.unit(inputs, 8, "unit"))
+    net = keras.Model(inputs, models.shufflenet_v2.unit(inputs, 8, 1, "unit"))
     x = np.random.default_rng(0).normal(size=(1, 4, 4, 8)).astype("float32")
     np.testing.assert_array_equal(read(net(x))[..., ::2], x[..., :4])
 
@@ -315,4 +315,11 @@ def test_scalings():
             models.preprocess(name)(rgb), module.preprocess_input(rgb.copy()), atol=1e-6
         )
     np.testing.assert_allclose(models.preprocess(models.EfficientNetLite0)(rgb), (rgb - 127) / 128)
-    assert {weights.mode(name) for name in weights.IMAGENET | weights.PACKAGES} >= {"tf", "identity", "lite"}
+    assert {source.scaling for source in models.imagenet_sources().values()} == {
+        "caffe",
+        "tf",
+        "torch",
+        "identity",
+        "lite",
+    }
+    assert models.scaling("mobilenetv2") == "tf" and models.scaling("ResNet18") is None

@@ -14,6 +14,7 @@ from zoo import DENSE, ONE_PER_KIND, SILENT, SMALL
 
 import cnnbook
 from cnnbook import graph, models
+from cnnbook.parts import blocks
 from cnnbook.training import gradients
 
 JAX = keras.backend.backend() == "jax"
@@ -186,6 +187,59 @@ def test_help_shows_the_real_arguments():
     assert inspect.signature(models.ResNet18).parameters["shortcut"].default == "B"
     assert inspect.signature(models.PlainCIFAR).parameters["shortcut"].default is None
     assert "ResNet50 is ResNet(bottleneck, (3, 4, 6, 3))" in models.ResNet50.__doc__
+
+
+NORMALISED = [
+    ("ResNet50", {}),
+    ("DenseNet121", {}),
+    ("UNet", {"batch_norm": True, "padding": "same", "input_shape": (32, 32, 3)}),
+]
+
+
+@pytest.mark.parametrize("name, arguments", NORMALISED)
+def test_another_norm_is_one_argument_of_any_network(name, arguments):
+    group_norm = functools.partial(keras.layers.GroupNormalization, 8)
+    batch, group = (
+        graph.blueprint(getattr(models, name), **arguments, norm=norm) for norm in (None, group_norm)
+    )
+    assert [layer.name for layer in batch.layers] == [layer.name for layer in group.layers]
+    changed = {
+        (type(a), type(b)) for a, b in zip(batch.layers, group.layers, strict=True) if type(a) is not type(b)
+    }
+    assert changed == {(keras.layers.BatchNormalization, keras.layers.GroupNormalization)}
+    assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in group.layers)
+    assert {layer.groups for layer in group.layers if isinstance(layer, keras.layers.GroupNormalization)} == {
+        8
+    }
+    assert graph.totals(group)["params"] == graph.totals(batch)["params"]
+    assert graph.totals(group)["state"] == 0  # no moving statistics
+
+
+def test_what_norm_refuses():
+    with pytest.raises(ValueError, match="norm is None .* or a function of a name"):
+        models.ResNet18(norm="group")
+    with pytest.raises(ValueError, match="UNet: with these arguments no layer normalises"):
+        graph.blueprint(models.UNet, norm=functools.partial(keras.layers.GroupNormalization, 8))
+    with pytest.raises(TypeError, match="LeNet5: .*'norm'; its arguments are activation"):
+        models.LeNet5(norm=None)
+
+
+def test_a_normalising_block_takes_norm_and_activation():
+    x = keras.Input((8, 8, 16))
+    norm = functools.partial(keras.layers.GroupNormalization, 4)
+    net = keras.Model(x, blocks.conv(x, 8, 3, 2, norm=norm, activation="swish", use_bias=False, name="a"))
+    assert [layer.name for layer in net.layers[1:]] == ["a_pad", "a_conv", "a_bn", "a_swish"]
+    assert net.get_layer("a_bn").groups == 4 and net.output_shape == (None, 4, 4, 8)
+
+
+def test_the_smallest_side_is_said_once():
+    """The decorator has it: help says it, the published table agrees (see test_one_pixel_less...)."""
+    for name in ("ResNet50", "DenseNetCIFAR", "MobileNetV2", "AlexNet"):
+        frame = getattr(models, name).frame
+        assert frame.smallest == SMALLEST[name]
+        assert getattr(models, name).__doc__.endswith(f"The smallest side is {SMALLEST[name]}.")
+    source = inspect.getsource(inspect.unwrap(models.ResNet50))
+    assert source.startswith("@network(smallest=32)\ndef ResNet(x, block, repeats,")
 
 
 def test_option_a_pads_with_zeros_and_takes_every_second_pixel():

@@ -298,16 +298,16 @@ def test_split_attention_by_its_formula():
 def test_projections_of_resnest_see_means_of_four_pixels():
     x = noise(1, 5, 6, 4)
     image = keras.Input((5, 6, 4))
-    net = keras.Model(image, resnest.shortcut(image, 8, 2, "b"))
-    means = outputs(net, x)
+    net = keras.Model(image, resnest.split_bottleneck(image, 8, 2, "B", "b", radix=2, fast=False))
+    means = outputs(keras.Model(image, net.get_layer("b_0_pool").output), x)
     np.testing.assert_allclose(means[0, 0, 0], x[0, :2, :2].mean((0, 1)), rtol=1e-5)
     np.testing.assert_allclose(
         means[0, 2, 2], x[0, 4, 4:].mean(0), rtol=1e-5
     )  # the edge: two pixels, not four
-    assert resnest.shortcut(image, 8, 1, "b") is image
+    assert net.get_layer("b_0_conv").strides == (1, 1)
 
 
-def test_hooks_leave_resnet_as_it_was():
+def test_bottleneck_takes_its_stride_in_the_first_convolution():
     plain = graph.blueprint(lambda: one_shape(resnet.bottleneck))
     assert [layer.name for layer in plain.layers if layer.name.startswith("b_0")] == ["b_0_conv", "b_0_bn"]
     assert plain.get_layer("b_1_conv").strides == (2, 2) and plain.get_layer("b_2_conv").strides == (1, 1)

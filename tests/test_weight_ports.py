@@ -10,9 +10,10 @@ from keras import layers as L
 from zoo import LONG_PORTS, PORTS, PORTS_ON_JAX
 
 from cnnbook import graph, models, weights
-from cnnbook.weights.imagenet import _file
 
 apps = keras.applications
+SOURCES = models.imagenet_sources()
+TWINS = {name: source for name, source in SOURCES.items() if isinstance(source, weights.KerasApplication)}
 JAX = keras.backend.backend() == "jax"
 PORTED = {models.BUILDERS[case[0]] for case in PORTS} | {"nasnet"}  # files that the quick suite ports from
 LARGE = [
@@ -72,10 +73,10 @@ def test_port_gives_the_same_outputs(case):
     if not arguments.get("include_top", True) or "input_shape" in arguments:
         arguments = {"input_shape": (*shape, 3), **arguments}
     # ResNets: a bias before batch norm is folded, which rounds; without it nothing does.
-    twin = getattr(apps, weights.IMAGENET[name][0])
-    reference = randomised(twin(weights=None, **arguments), conv_bias=not name.startswith("ResNet"))
-    ours = weights.port_twin(name, reference, getattr(models, name)(**arguments))
-    x = images(*shape) * (64 if weights.IMAGENET[name][1] == "identity" else 1)  # these want 0 to 255
+    reference = getattr(apps, name)(weights=None, **arguments)
+    reference = randomised(reference, conv_bias=not name.startswith("ResNet"))
+    ours = TWINS[name].port(reference, getattr(models, name)(**arguments))
+    x = images(*shape) * (64 if TWINS[name].scaling == "identity" else 1)  # these want 0 to 255
     theirs, same = outputs(reference, x), outputs(ours, x)
     assert theirs.std() > 0 and np.abs(theirs - same).max() <= sum(tolerance) * np.abs(theirs).max()
     if name == "ResNet50" and arguments == {}:
@@ -90,7 +91,7 @@ def test_port_of_a_small_nasnet_gives_the_same_outputs():
     mobile = dict(penultimate_filters=96, num_blocks=1, stem_block_filters=8, skip_reduction=False)
     reference = randomised(source.NASNet(weights=None, **mobile, **size))
     ours = models.nasnet.NASNet(cells=1, penultimate=96, stem=8, **size)
-    weights.port_twin("NASNetMobile", reference, ours)
+    TWINS["NASNetMobile"].port(reference, ours)
     assert difference(reference, ours, (97, 66)) == 0
 
 
@@ -108,8 +109,8 @@ def test_large_members_have_the_twins_weights(name):
         graph.blueprint(getattr(m, name), weights=None, include_top=False, input_shape=(*shape, 3))
         for m in (apps, models)
     ]
-    twin_names = getattr(_file(name), "twin_names", None)  # where the twin's say nothing (conv2d_94)
-    known = {theirs: ours for ours, theirs in twin_names(*nets).items()} if twin_names else {}
+    twin_names = TWINS[name].names  # where the twin's say nothing (conv2d_94)
+    known = {theirs: ours for ours, theirs in ((twin_names and twin_names(*nets)) or {}).items()}
     theirs, ours = (
         {x.name: [tuple(w.shape) for w in x.weights] for x in net.layers if x.weights} for net in nets
     )
@@ -123,7 +124,7 @@ def test_large_members_have_the_twins_weights(name):
         assert shapes == theirs[layer][: len(shapes)] and bias in ((0, 1) if len(shapes[0]) == 4 else (0,))
 
 
-@pytest.mark.parametrize("name", weights.IMAGENET)
+@pytest.mark.parametrize("name", TWINS)
 def test_every_source_of_weights_is_ported_in_a_test(name):
     assert name in {case[0] for case in PORTS + LONG_PORTS}
 
@@ -150,8 +151,8 @@ def test_names_survive_other_models_being_built_first():
 
 def test_dense_layers_run_as_convolutions():
     small = dict(widths=(4, 4, 8, 8, 8), hidden=16, classes=5)
-    net = models.vgg.VGG((1, 1, 1, 1, 1), input_shape=(64, 64, 3), **small)
-    slides = weights.port(net, models.vgg.VGG((1, 1, 1, 1, 1), window=2, **small))
+    net = models.vgg.VGG(((3,),) * 5, input_shape=(64, 64, 3), **small)
+    slides = weights.port(net, models.vgg.VGG(((3,),) * 5, window=2, **small))
     x = images(64, 64)
     np.testing.assert_allclose(outputs(slides, x), outputs(net, x), rtol=1e-5)
     scores = keras.Model(slides.inputs, slides.get_layer("predictions").output)
@@ -162,7 +163,7 @@ def test_all_or_nothing():
     small = dict(input_shape=(32, 32, 3), classes=5)
     reference = apps.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3))
     ours = models.VGG16(include_top=False, input_shape=(32, 32, 3))
-    ours_wider = models.vgg.VGG((2, 2, 3, 3, 3), widths=(64, 128, 256, 512, 513), include_top=False, **small)
+    ours_wider = models.vgg.VGG(models.vgg.D, widths=(64, 128, 256, 512, 513), include_top=False, **small)
     before = ours_wider.get_weights()
     with pytest.raises(ValueError, match="block5_conv1"):
         weights.port(reference, ours_wider)

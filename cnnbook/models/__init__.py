@@ -8,28 +8,41 @@ include_top            False leaves the classifier out: the model ends with its 
 pooling                with include_top=False: None (the map), "avg" or "max" (a vector)
 weights                None (new), "imagenet" where a source exists, or the path of a .weights.h5 file
 classifier_activation  "softmax", or None for logits
+norm                   nets that normalise: None (batch normalisation with the paper's constants), or a function of a name
+                       that makes a layer in its place, such as functools.partial(keras.layers.GroupNormalization, 8)
 name                   the model's name
 
 and the arguments of its paper, which its own help explains. Nets with a class per pixel (FCN32s, UNet, ...) have no top
 to leave out, so neither include_top nor pooling; most take instead
 
-backbone               None (the paper's encoder), a keras.Model, or the name of a builder: see cnnbook.decoders
+backbone               None (the paper's encoder), a keras.Model, or the name of a builder: see cnnbook.parts.decoders;
+                       input_shape is then that of the Model, or (224, 224, 3) by default
 
+Some nets hold layers that Keras lacks (local response normalisation, channel shuffles, maxout ...). A saved one opens by
+`cnnbook.load(path)`, or by keras.models.load_model after `import cnnbook.layers`.
+
+A new network is one file, its architecture under `@network` (see cnnbook.models.network), and its lines of figures.csv.
 A wrong argument raises ValueError (TypeError for a name that does not exist) and says what is possible.
 """
 
-import csv
 import functools
 import importlib
 import json
 from pathlib import Path
 
-with open(Path(__file__).with_name("figures.csv"), encoding="utf-8", newline="") as _file:
-    _TABLE = list(csv.DictReader(_file))
+from .registry import BUILDERS, TABLE, builder, imagenet_sources
 
-# builder -> the file of its paper: a new architecture is that file and its lines in figures.csv
-BUILDERS = {row["builder"]: row["file"] for row in _TABLE}
-__all__ = [*BUILDERS, "BUILDERS", "decode", "figures", "preprocess", "table"]
+__all__ = [
+    *BUILDERS,
+    "BUILDERS",
+    "builder",
+    "decode",
+    "figures",
+    "imagenet_sources",
+    "preprocess",
+    "scaling",
+    "table",
+]
 
 
 def __getattr__(name):
@@ -44,12 +57,16 @@ def __dir__():
     return sorted([*globals(), *BUILDERS, *BUILDERS.values()])
 
 
-def builder(name):
-    """The builder of that name, in any spelling of upper and lower case. Raises ValueError if there is none."""
-    found = {b.lower(): b for b in BUILDERS}.get(str(name).lower())
-    if found is None:
-        raise ValueError(f"no builder is called {name!r}; there are {', '.join(BUILDERS)}")
-    return __getattr__(found)
+def scaling(model):
+    """The name of a net's input scaling, such as "tf" (see weights.scaling); None if it has no ImageNet weights.
+
+    `model` is one of our models, a builder or a builder's name, in any case.
+    """
+    name = model if isinstance(model, str) else getattr(model, "__name__", None) or model.name
+    if name.lower() not in map(str.lower, BUILDERS):
+        return None
+    source = getattr(builder(name), "imagenet", None)
+    return source.scaling if source else None
 
 
 def preprocess(model):
@@ -60,12 +77,12 @@ def preprocess(model):
     """
     from .. import weights
 
-    name = model if isinstance(model, str) else getattr(model, "__name__", None) or model.name
-    mode = weights.mode(name)
+    mode = scaling(model)
     if mode is None:
-        known = ", ".join(weights.IMAGENET | weights.PACKAGES)
+        name = model if isinstance(model, str) else getattr(model, "__name__", None) or model.name
         raise ValueError(
-            f"{name} has no ImageNet weights, so no input scaling of its own; these have: {known}"
+            f"{name} has no ImageNet weights, so no input scaling of its own; "
+            f"these have: {', '.join(imagenet_sources())}"
         )
     return weights.scaling(mode)
 
@@ -91,7 +108,7 @@ def figures():
     dense layers for one image, receptive_field and stride those of the last feature map, errors in per cent. smallest, on
     a builder's first line, is the smallest side in pixels that it takes.
     """
-    rows = [dict(row) for row in _TABLE]
+    rows = [dict(row) for row in TABLE]
     for row in rows:
         row["arguments"] = json.loads(row["arguments"] or "{}")
         for key in ("smallest", "params", "macs", "receptive_field", "stride"):

@@ -3,31 +3,30 @@
 New: ReLU, dropout and two GPUs took a deep convolutional network to ImageNet.
 The two towers of the paper are convolutions in two groups; only conv3 and the dense layers read both. The input is
 227 x 227 (the paper's 224 does not give 55 x 55 without padding). Local response normalisation comes before the pool,
-as in the paper (CaffeNet swaps them), with its constants; it is a layer of cnnbook, so import cnnbook.layers to load.
+as in the paper (CaffeNet swaps them), with its constants.
 Change first: towers=1, and count what the groups saved.
 """
 
 from keras import layers as L
 
-from ..parts import blocks
 from ..parts.layers import LocalResponseNormalization
+from .network import network, predictions
 
 
-def AlexNet(
-    *,
-    towers=2,
-    input_shape=(227, 227, 3),
-    classes=1000,
-    include_top=True,
-    pooling=None,
-    weights=None,
-    classifier_activation="softmax",
-    name="alexnet",
-):
+def dense_head(x, classes, activation):
+    """Two dense layers of 4096 and the classes."""
+    x = L.Flatten(name="flatten")(x)
+    for layer in ("fc6", "fc7"):
+        x = L.Dense(4096, activation="relu", name=layer)(x)
+        x = L.Dropout(0.5, name=f"{layer}_dropout")(x)
+    return predictions(x, classes, activation)
+
+
+@network((227, 227, 3), smallest=67, head=dense_head, fixed_size=True, norm=False)
+def AlexNet(x, *, towers=2):
     """AlexNet; `towers` is 2 (the paper: conv2, conv4 and conv5 in two groups) or 1 (no groups)."""
     if towers not in (1, 2):
         raise ValueError(f"towers is 2 (the paper) or 1 (one tower, no groups), got {towers!r}")
-    x = inputs = blocks.image(input_shape, smallest=67, flexible=not include_top)
     x = L.Conv2D(96, 11, strides=4, activation="relu", name="conv1")(x)  # 55 x 55
     x = LocalResponseNormalization(name="norm1")(x)
     x = L.MaxPooling2D(3, 2, name="pool1")(x)  # 27 x 27
@@ -37,11 +36,4 @@ def AlexNet(
     x = L.Conv2D(384, 3, padding="same", activation="relu", name="conv3")(x)
     x = L.Conv2D(384, 3, padding="same", groups=towers, activation="relu", name="conv4")(x)
     x = L.Conv2D(256, 3, padding="same", groups=towers, activation="relu", name="conv5")(x)
-    x = L.MaxPooling2D(3, 2, name="pool5")(x)  # 6 x 6
-    if include_top:
-        x, pooling = L.Flatten(name="flatten")(x), None
-        for layer in ("fc6", "fc7"):
-            x = L.Dense(4096, activation="relu", name=layer)(x)
-            x = L.Dropout(0.5, name=f"{layer}_dropout")(x)
-        x = blocks.classifier(x, classes, classifier_activation)
-    return blocks.finish(inputs, x, pooling=pooling, weights=weights, name=name)
+    return L.MaxPooling2D(3, 2, name="pool5")(x)  # 6 x 6

@@ -11,10 +11,9 @@ from functools import partial
 from keras import layers as L
 
 from ..parts import blocks
+from .network import network
 
-conv_bn = partial(
-    blocks.conv_bn, padding="same"
-)  # "same" of TensorFlow, where the paper's authors trained it
+conv_bn = partial(blocks.conv_bn, padding="same")  # of TensorFlow, where the paper's authors trained it
 chain = partial(blocks.chain, conv=conv_bn)
 
 
@@ -29,26 +28,15 @@ def module(x, n1, n3r, n3, ndr, nd, pool, projection, name):
     return L.Concatenate(name=f"{name}_out")(paths)
 
 
-def BNInception(
-    *,
-    separable=True,
-    projection=96,
-    input_shape=(224, 224, 3),
-    classes=1000,
-    include_top=True,
-    pooling=None,
-    weights=None,
-    classifier_activation="softmax",
-    name="bninception",
-):
+@network(smallest=17)
+def BNInception(x, *, separable=True, projection=96):
     """Ten modules. separable: the 7x7 convolution in a depthwise (8 maps a channel) and a 1x1 part, or in one.
 
-    projection: maps behind the pools of 4c and 4d, 96 (the paper) or 128 (the Caffe form). The smallest side is 17.
+    projection: maps behind the pools of 4c and 4d, 96 (the paper) or 128 (the Caffe form).
     """
-    x = inputs = blocks.image(input_shape, smallest=17)
     if separable:
         x = L.SeparableConv2D(64, 7, 2, "same", depth_multiplier=8, use_bias=False, name="conv1_conv")(x)
-        x = L.BatchNormalization(name="conv1_bn")(x)
+        x = blocks.batch_norm(name="conv1_bn")(x)
         x = L.Activation("relu", name="conv1_relu")(x)
     else:
         x = conv_bn(x, 64, 7, 2, name="conv1")  # 112 x 112
@@ -69,5 +57,4 @@ def BNInception(
     x = module(x,   352, 192, 320, 160, 224, mean,     128, name="inception5a")
     x = module(x,   352, 192, 320, 192, 224, largest,  128, name="inception5b")
     # fmt: on
-    top = dict(classes=classes, include_top=include_top, classifier_activation=classifier_activation)
-    return blocks.pooled_classifier(inputs, x, **top, pooling=pooling, weights=weights, name=name)
+    return x

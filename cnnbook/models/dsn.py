@@ -9,36 +9,46 @@ Change first: auxiliary=False gives network in network, so the two differ in the
 from keras import layers as L
 
 from ..parts import blocks
-from .nin import NiN
+from .network import network, predictions
+from .nin import class_maps, pool
 
 
 def companion(x, classes, activation, name):
     """A dense classifier on a hidden map."""
     x = L.Flatten(name=f"{name}_flatten")(x)
-    return blocks.classifier(x, classes, activation, name=f"{name}_predictions")
+    return predictions(x, classes, activation, name=f"{name}_predictions")
 
 
-def DSN(
-    *,
-    auxiliary=True,
-    input_shape=(32, 32, 3),
+def mlpconv(x, kernel, widths, name):
+    """`nin.mlpconv`, and the map of its first convolution before the ReLU."""
+    hidden = L.Conv2D(widths[0], kernel, padding="same", name=f"{name}_conv")(x)
+    x = L.Activation("relu", name=f"{name}_relu")(hidden)
+    for i, filters in enumerate(widths[1:], 1):
+        x = blocks.conv(x, filters, 1, padding="same", name=f"{name}_mlp{i}")
+    return x, hidden
+
+
+def _with_companions(auxiliary, include_top):
+    return auxiliary and include_top
+
+
+@network(
+    (32, 32, 3),
+    smallest=3,
     classes=10,
-    include_top=True,
-    pooling=None,
-    weights=None,
-    classifier_activation="softmax",
-    name="dsn",
-):
+    head=class_maps,
+    auxiliary_head=companion,
+    fixed_size=_with_companions,
+    norm=False,
+)
+def DSN(x, *, auxiliary=True):
     """Outputs: the classes, then those of the three companions (`auxiliary`), which leave with the top.
 
-    The paper lets the companions' losses fade during training. Their dense layers need a fixed size; smallest side: 3.
+    The paper lets the companions' losses fade during training. Their dense layers need a fixed size.
     """
-    auxiliary = auxiliary and include_top
-    blocks.image(input_shape, smallest=3, flexible=not auxiliary)
-    head = dict(include_top=include_top, pooling=pooling, classifier_activation=classifier_activation)
-    net = NiN(input_shape=input_shape, classes=classes, **head)
-    outputs = [net.output]
-    for i in (1, 2, 3) if auxiliary else ():
-        hidden = net.get_layer(f"mlpconv{i}_conv").output
-        outputs.append(companion(hidden, classes, classifier_activation, f"aux{i}"))
-    return blocks.finish(net.input, outputs if auxiliary else net.output, weights=weights, name=name)
+    x, aux1 = mlpconv(x, 5, (192, 160, 96), "mlpconv1")
+    x = pool(x, "mlpconv1")
+    x, aux2 = mlpconv(x, 5, (192, 192, 192), "mlpconv2")
+    x = pool(x, "mlpconv2")
+    x, aux3 = mlpconv(x, 3, (192, 192), "mlpconv3")
+    return (x, {"aux1": aux1, "aux2": aux2, "aux3": aux3}) if auxiliary else x

@@ -12,19 +12,18 @@ Change first: the width and the depth of a line at the end.
 """
 
 import math
-from functools import partial
 
 from keras import layers as L
 
 from ..parts import blocks
-from .mobilenet_v2 import inverted_residual
+from ..weights import KerasApplication
+from .network import network, pooled_dropout, variant
 
 # a description and not an initialiser: one object would give layers of one shape the same numbers
 fan_out = {
     "class_name": "VarianceScaling",
     "config": dict(scale=2.0, mode="fan_out", distribution="truncated_normal"),
 }
-NAMES = ("{}_expand", "{}_dwconv_pad", "{}", "{}_project")  # of a block's layers
 
 # Table 1: repeats, kernel, stride of the first, expansion, channels
 # fmt: off
@@ -39,67 +38,47 @@ TABLE_1 = [(1, 3, 1, 1,  16),
 
 
 def conv_bn(x, filters, kernel, strides=1, **options):
-    conv = "{}_conv" if filters else "{}_dwconv"
-    options = dict(kernel_initializer=fan_out, parts=(conv, "{}_bn", "{}_activation"), **options)
-    return blocks.conv_bn(x, filters, kernel, strides, **options)
+    names = ("{}_conv" if filters else "{}_dwconv", "{}_bn", "{}_activation")
+    return blocks.conv_bn(x, filters, kernel, strides, kernel_initializer=fan_out, parts=names, **options)
 
 
-def EfficientNet(
-    width,
-    depth,
-    *,
-    squeeze=0.25,
-    activation="swish",
-    normalise=True,
-    dropout=0.2,
-    drop=0.2,
-    input_shape=(224, 224, 3),
-    classes=1000,
-    include_top=True,
-    pooling=None,
-    weights=None,
-    classifier_activation="softmax",
-    name="efficientnet",
-):
+def block(x, filters, kernel, strides, expansion, *, squeeze, activation, drop, name):
+    """MobileNetV2's block, with squeeze-and-excitation on the widened map, skipped at the rate `drop` while training."""
+    into, act = x.shape[-1], dict(activation=activation)
+    y = conv_bn(x, expansion * into, 1, **act, name=f"{name}_expand") if expansion > 1 else x
+    y = blocks.pad_as_tensorflow(y, kernel, name=f"{name}_dwconv_pad") if strides == 2 else y
+    y = conv_bn(y, None, kernel, strides, padding="valid" if strides == 2 else "same", **act, name=name)
+    if squeeze:
+        hidden = max(1, int(squeeze * into))
+        y = blocks.squeeze_excite(y, hidden, **act, kernel_initializer=fan_out, name=f"{name}_se")
+    y = conv_bn(y, filters, 1, activation=None, name=f"{name}_project")
+    if strides > 1 or into != filters:
+        return y
+    y = L.Dropout(drop, noise_shape=(None, 1, 1, 1), name=f"{name}_drop")(y) if drop else y
+    return L.Add(name=f"{name}_add")([x, y])
+
+
+@network(smallest=32, head=pooled_dropout)
+def EfficientNet(x, width, depth, *, squeeze=0.25, activation="swish", normalise=True, dropout=0.2, drop=0.2):
     """B0 with its channels times `width` (rounded to multiples of 8) and its repeats times `depth` (rounded up).
 
     squeeze: a block's squeezed width as a part of its input's, or 0 for none. normalise: scale the pixels inside. dropout:
     before the classes. drop: the chance that an image skips the last block while training; of the others, less by their
-    depth. The smallest side is 32.
+    depth.
     """
-
-    def squeezed(x, name, channels):
-        options = dict(activation=activation, kernel_initializer=fan_out)
-        return blocks.squeeze_excite(x, max(1, int(squeeze * channels)), name=f"{name}_se", **options)
-
-    conv = partial(conv_bn, activation=activation)
-    x = inputs = blocks.image(input_shape, smallest=32)
     if normalise:
         x = L.Rescaling(1 / 255, name="input_rescaling")(x)
         x = L.Normalization(name="input_normalization")(x)
     x = blocks.pad_as_tensorflow(x, 3, name="stem_conv_pad")
-    x = conv(x, blocks.divisible(32 * width), 3, 2, padding="valid", name="stem")
+    x = conv_bn(x, blocks.divisible(32 * width), 3, 2, padding="valid", activation=activation, name="stem")
     total, done = sum(math.ceil(depth * row[0]) for row in TABLE_1), 0
     for stage, (repeats, kernel, strides, expansion, channels) in enumerate(TABLE_1, 1):
         for b in range(math.ceil(depth * repeats)):
-            x = inverted_residual(
-                x,
-                blocks.divisible(channels * width),
-                kernel,
-                strides if b == 0 else 1,
-                expansion * x.shape[-1],
-                name=f"block{stage}{chr(ord('a') + b)}",
-                conv=conv,
-                squeeze=partial(squeezed, channels=x.shape[-1]) if squeeze else None,
-                drop=drop * done / total,
-                parts=NAMES,
-            )
+            filters, name = blocks.divisible(channels * width), f"block{stage}{chr(ord('a') + b)}"
+            options = dict(squeeze=squeeze, activation=activation, drop=drop * done / total, name=name)
+            x = block(x, filters, kernel, strides if b == 0 else 1, expansion, **options)
             done += 1
-    x = conv(x, blocks.divisible(1280 * width), 1, name="top")
-    top = dict(classes=classes, include_top=include_top, classifier_activation=classifier_activation)
-    return blocks.pooled_classifier(
-        inputs, x, **top, dropout=dropout, pooling=pooling, weights=weights, name=name
-    )
+    return conv_bn(x, blocks.divisible(1280 * width), 1, activation=activation, name="top")
 
 
 def twin_names(reference, model):
@@ -108,7 +87,9 @@ def twin_names(reference, model):
 
 
 def member(title, width, depth, side, dropout):
-    return blocks.variant(title, EfficientNet, width, depth, dropout=dropout, input_shape=(side, side, 3))
+    source = KerasApplication("identity", names=twin_names)
+    shape = (side, side, 3)
+    return variant(title, EfficientNet, width, depth, dropout=dropout, input_shape=shape, imagenet=source)
 
 
 # Section 3.3 and the authors' code: width, depth, resolution, dropout

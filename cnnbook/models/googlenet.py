@@ -4,36 +4,20 @@ New: a module looks at several scales side by side, and 1x1 convolutions in fron
 Geometry and normalisation are those of the released Caffe model: symmetric padding of the 7x7, pools that may leave the map
 at its end ("same"), local response normalisation with bias 1. The stem's 7x7 is a plain convolution of 9,408 weights,
 where Table 1 says 2.7 K (a separable one, as its followers used).
-Local response normalisation is a layer of cnnbook: import cnnbook.layers to load the net.
 Change first: a row of the table below, or auxiliary=True.
 """
 
+from functools import partial
+
 from keras import layers as L
 
-from ..parts import blocks
 from ..parts.blocks import conv
 from ..parts.layers import LocalResponseNormalization
-
-# fmt: off
-MODULES = {  # Table 1:    1x1 3x3r  3x3 5x5r  5x5 pool
-    "inception3a":        ( 64,  96, 128,  16,  32,  32),
-    "inception3b":        (128, 128, 192,  32,  96,  64),
-    "pool3":              None,
-    "inception4a":        (192,  96, 208,  16,  48,  64),
-    "inception4b":        (160, 112, 224,  24,  64,  64),
-    "inception4c":        (128, 128, 256,  24,  64,  64),
-    "inception4d":        (112, 144, 288,  32,  64,  64),
-    "inception4e":        (256, 160, 320,  32, 128, 128),
-    "pool4":              None,
-    "inception5a":        (256, 160, 320,  32, 128, 128),
-    "inception5b":        (384, 192, 384,  48, 128, 128),
-}
-# fmt: on
+from .network import network, pooled_dropout, predictions
 
 
-def naive(
-    x, n1, n3, n5, name
-):  # Fig. 2(a): all of the input's maps, at every scale and once more behind the pool
+def naive(x, n1, n3, n5, name):
+    """Fig. 2(a): all of the input's maps, at every scale and once more behind the pool."""
     a = conv(x, n1, 1, name=f"{name}_1x1")
     b = conv(x, n3, 3, name=f"{name}_3x3")
     c = conv(x, n5, 5, name=f"{name}_5x5")
@@ -41,7 +25,8 @@ def naive(
     return L.Concatenate(name=f"{name}_out")([a, b, c, d])
 
 
-def module(x, n1, n3r, n3, n5r, n5, pool, name):  # Fig. 2(b): 1x1 convolutions first, and after the pool
+def module(x, n1, n3r, n3, n5r, n5, pool, name):
+    """Fig. 2(b): 1x1 convolutions first, and after the pool."""
     a = conv(x, n1, 1, name=f"{name}_1x1")
     b = conv(x, n3r, 1, name=f"{name}_3x3_reduce")
     b = conv(b, n3, 3, name=f"{name}_3x3")
@@ -56,7 +41,8 @@ def halve(x, name):
     return L.MaxPooling2D(3, 2, padding="same", name=name)(x)
 
 
-def normalise(x, name):  # Caffe's constants: alpha 1e-4 is divided by the five neighbours
+def normalise(x, name):
+    """Local response normalisation with Caffe's constants: alpha 1e-4 is divided by the five neighbours."""
     return LocalResponseNormalization(bias=1.0, alpha=2e-5, name=name)(x)
 
 
@@ -67,36 +53,45 @@ def auxiliary_head(x, classes, activation, name):
     x = L.Flatten(name=f"{name}_flatten")(x)
     x = L.Dense(1024, activation="relu", name=f"{name}_fc")(x)
     x = L.Dropout(0.7, name=f"{name}_dropout")(x)
-    return blocks.classifier(x, classes, activation, name=f"{name}_predictions")
+    return predictions(x, classes, activation, name=f"{name}_predictions")
 
 
-def GoogLeNet(
-    *,
-    auxiliary=False,
-    input_shape=(224, 224, 3),
-    classes=1000,
-    include_top=True,
-    pooling=None,
-    weights=None,
-    classifier_activation="softmax",
-    name="googlenet",
-):
+def smallest(auxiliary, include_top):
+    return 65 if auxiliary and include_top else 17
+
+
+def fixed_size(auxiliary, include_top):
+    return auxiliary and include_top
+
+
+HEAD = partial(pooled_dropout, dropout=0.4)
+
+
+@network(smallest=smallest, fixed_size=fixed_size, head=HEAD, auxiliary_head=auxiliary_head, norm=False)
+def GoogLeNet(x, *, auxiliary=False):
     """Nine modules. auxiliary: two more outputs, behind 4a and 4d, which leave with the top.
 
     The smallest side is 17; with the auxiliary heads, which need a fixed size, 65.
     """
-    auxiliary = auxiliary and include_top
-    x = inputs = blocks.image(input_shape, smallest=65 if auxiliary else 17, flexible=not auxiliary)
     x = conv(x, 64, 7, 2, name="conv1")  # 112 x 112
     x = normalise(halve(x, "pool1"), "norm1")  # 56 x 56
     x = conv(x, 64, 1, name="conv2_reduce")
     x = conv(x, 192, 3, name="conv2")
     x = halve(normalise(x, "norm2"), "pool2")  # 28 x 28
-    heads = []
-    for layer, widths in MODULES.items():
-        x = module(x, *widths, name=layer) if widths else halve(x, layer)
-        if auxiliary and layer in ("inception4a", "inception4d"):
-            heads.append(auxiliary_head(x, classes, classifier_activation, f"aux{len(heads) + 1}"))
-    top = dict(classes=classes, include_top=include_top, classifier_activation=classifier_activation)
-    top.update(dropout=0.4, auxiliary=heads)
-    return blocks.pooled_classifier(inputs, x, **top, pooling=pooling, weights=weights, name=name)
+    # fmt: off
+    # Table 1:      1x1 3x3r  3x3 5x5r  5x5 pool
+    x = module(x,    64,  96, 128,  16,  32,  32, name="inception3a")
+    x = module(x,   128, 128, 192,  32,  96,  64, name="inception3b")
+    x = halve(x, "pool3")  # 14 x 14
+    x = module(x,   192,  96, 208,  16,  48,  64, name="inception4a")
+    hidden = {"aux1": x}
+    x = module(x,   160, 112, 224,  24,  64,  64, name="inception4b")
+    x = module(x,   128, 128, 256,  24,  64,  64, name="inception4c")
+    x = module(x,   112, 144, 288,  32,  64,  64, name="inception4d")
+    hidden["aux2"] = x
+    x = module(x,   256, 160, 320,  32, 128, 128, name="inception4e")
+    x = halve(x, "pool4")  # 7 x 7
+    x = module(x,   256, 160, 320,  32, 128, 128, name="inception5a")
+    x = module(x,   384, 192, 384,  48, 128, 128, name="inception5b")
+    # fmt: on
+    return (x, hidden) if auxiliary else x

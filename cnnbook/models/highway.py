@@ -6,10 +6,13 @@ a carrier of its input. Highway32 (1.25 M) is not here: its widths are published
 Change first: `gate`, the bias that the gates start with.
 """
 
+from functools import partial
+
 from keras import initializers
 from keras import layers as L
 
 from ..parts import blocks
+from .network import network, pooled_dropout
 
 
 def highway(x, gate, name):
@@ -23,31 +26,16 @@ def highway(x, gate, name):
     return L.Add(name=f"{name}_out")([x, h])
 
 
-def Highway19(
-    *,
-    gate=-2.0,
-    input_shape=(32, 32, 3),
-    classes=10,
-    include_top=True,
-    pooling=None,
-    weights=None,
-    classifier_activation="softmax",
-    name="highway19",
-):
+@network((32, 32, 3), smallest=4, classes=10, head=partial(pooled_dropout, dropout=0.2), norm=False)
+def Highway19(x, *, gate=-2.0):
     """Three stages of a plain convolution and 4 or 5 highway layers, one 1x1 convolution, one dense layer.
 
-    gate: the bias of the transform gates at the start; sigmoid(-2) = 0.12 lets an eighth of H through. The smallest
-    side is 4.
+    gate: the bias of the transform gates at the start; sigmoid(-2) = 0.12 lets an eighth of H through.
     """
-    x = inputs = blocks.image(input_shape, smallest=4)
     for stage, (layers, filters) in enumerate(((4, 32), (5, 80), (5, 128)), 1):
         x = L.MaxPooling2D(2, name=f"pool{stage - 1}")(x) if stage > 1 else x
         x = L.Dropout(0.2, name=f"conv{stage}_dropout")(x)
         x = blocks.conv(x, filters, 3, name=f"conv{stage}")
         for b in range(1, layers + 1):
             x = highway(x, gate, f"conv{stage}_block{b}")
-    x = blocks.conv(x, 100, 1, name="conv4")
-    top = dict(classes=classes, include_top=include_top, classifier_activation=classifier_activation)
-    return blocks.pooled_classifier(
-        inputs, x, **top, pooling=pooling, weights=weights, name=name, dropout=0.2
-    )
+    return blocks.conv(x, 100, 1, name="conv4")

@@ -9,29 +9,21 @@ Change first: activation="relu", or AveragePooling2D to MaxPooling2D.
 
 from keras import layers as L
 
-from ..parts import blocks
+from .network import network, predictions
 
 
-def LeNet5(
-    *,
-    activation="tanh",
-    input_shape=(32, 32, 1),
-    classes=10,
-    include_top=True,
-    pooling=None,
-    weights=None,
-    classifier_activation="softmax",
-    name="lenet5",
-):
+def f6(x, classes, activation_of_classes, *, activation):
+    """F6 and the classes."""
+    x = L.Flatten(name="flatten")(x)
+    x = L.Dense(84, activation=activation, name="f6")(x)
+    return predictions(x, classes, activation_of_classes)
+
+
+@network((32, 32, 1), smallest=32, classes=10, head=f6, fixed_size=True, norm=False)
+def LeNet5(x, *, activation="tanh"):
     """LeNet-5 in today's form. Layers are named as in Fig. 2; without the top the net ends with the map of C5."""
-    x = inputs = blocks.image(input_shape, smallest=32, flexible=not include_top)
     x = L.Conv2D(6, 5, activation=activation, name="c1")(x)  # 28 x 28
     x = L.AveragePooling2D(2, name="s2")(x)  # 14 x 14
     x = L.Conv2D(16, 5, activation=activation, name="c3")(x)  # 10 x 10
     x = L.AveragePooling2D(2, name="s4")(x)  # 5 x 5
-    x = L.Conv2D(120, 5, activation=activation, name="c5")(x)  # 1 x 1
-    if include_top:
-        x, pooling = L.Flatten(name="flatten")(x), None
-        x = L.Dense(84, activation=activation, name="f6")(x)
-        x = blocks.classifier(x, classes, classifier_activation)
-    return blocks.finish(inputs, x, pooling=pooling, weights=weights, name=name)
+    return L.Conv2D(120, 5, activation=activation, name="c5")(x)  # 1 x 1

@@ -15,6 +15,8 @@ from functools import partial
 from keras import layers as L
 
 from ..parts import blocks
+from ..weights import KerasApplication
+from .network import network, pooled_dropout
 
 conv_bn = partial(blocks.conv_bn, activation="relu6", parts=("{}", "{}_bn", "{}_relu"))
 
@@ -34,33 +36,21 @@ def separable(x, filters, strides, b):
     return conv_bn(x, filters, 1, name=f"conv_pw_{b}")
 
 
-@blocks.pretrained
-def MobileNet(
-    *,
-    alpha=1.0,
-    dropout=0.001,
-    input_shape=(224, 224, 3),
-    classes=1000,
-    include_top=True,
-    pooling=None,
-    weights=None,
-    classifier_activation="softmax",
-    name="mobilenet",
-):
+def twin_names(reference, model):
+    return {"predictions": "conv_preds"}
+
+
+KERAS = KerasApplication("tf", options=("alpha",), sides=(224, 192, 160, 128), names=twin_names)
+
+
+@network(smallest=32, head=pooled_dropout, imagenet=KERAS)
+def MobileNet(x, *, alpha=1.0, dropout=0.001):
     """MobileNet; `alpha` multiplies every number of channels (section 3.3; the paper has 0.25, 0.5, 0.75 and 1).
 
-    dropout: before the classes, as in keras.applications. The smallest side is 32.
+    dropout: before the classes, as in keras.applications.
     """
     blocks.width_multiplier(alpha)
-    x = inputs = blocks.image(input_shape, smallest=32)
     x = conv_bn(x, int(32 * alpha), 3, 2, padding="same", name="conv1")
     for b, (filters, strides) in enumerate(BLOCKS, 1):
         x = separable(x, int(filters * alpha), strides, b)
-    top = dict(classes=classes, include_top=include_top, classifier_activation=classifier_activation)
-    return blocks.pooled_classifier(
-        inputs, x, **top, dropout=dropout, pooling=pooling, weights=weights, name=name
-    )
-
-
-def twin_names(reference, model):
-    return {"predictions": "conv_preds"}
+    return x

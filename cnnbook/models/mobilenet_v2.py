@@ -13,6 +13,8 @@ from functools import partial
 from keras import layers as L
 
 from ..parts import blocks
+from ..weights import KerasApplication
+from .network import network
 
 conv_bn = partial(blocks.conv_bn, activation="relu6", momentum=0.999, parts=("{}", "{}_BN", "{}_relu"))
 STEM, HEAD = ("{}", "bn_{}", "{}_relu"), ("{}", "{}_bn", "out_relu")
@@ -29,59 +31,22 @@ TABLE_2 = [(1,  16, 1, 1),
 # fmt: on
 
 
-def inverted_residual(
-    x,
-    filters,
-    kernel,
-    strides,
-    expanded,
-    *,
-    name,
-    conv=conv_bn,
-    squeeze=None,
-    drop=0,
-    parts=("{}_expand", "{}_pad", "{}_depthwise", "{}_project"),
-):
-    """Figure 4 (d): 1x1 to `expanded` channels, depthwise, 1x1 without ReLU to `filters`; a shortcut where shapes agree.
-
-    The later mobile nets add to it: squeeze, a function of the depthwise map and a name; drop, the chance that an image
-    skips the block while training (stochastic depth). parts: the names around `name`, as in `blocks.conv_bn`.
-    """
-    expand, pad, depthwise, project = (part.format(name) for part in parts)
-    y = conv(x, expanded, 1, name=expand) if expanded != x.shape[-1] else x
-    y = blocks.pad_as_tensorflow(y, kernel, name=pad) if strides == 2 else y
-    y = conv(y, None, kernel, strides, padding="valid" if strides == 2 else "same", name=depthwise)
-    y = squeeze(y, name) if squeeze else y
-    y = conv(y, filters, 1, activation=None, name=project)
-    if strides > 1 or x.shape[-1] != filters:
-        return y
-    y = L.Dropout(drop, noise_shape=(None, 1, 1, 1), name=f"{name}_drop")(y) if drop else y
-    return L.Add(name=f"{name}_add")([x, y])
+def inverted_residual(x, filters, strides, expanded, name):
+    """Figure 4 (d): 1x1 to `expanded` channels, depthwise, 1x1 without ReLU to `filters`; a shortcut where shapes agree."""
+    y = conv_bn(x, expanded, 1, name=f"{name}_expand") if expanded != x.shape[-1] else x
+    y = blocks.pad_as_tensorflow(y, 3, name=f"{name}_pad") if strides == 2 else y
+    y = conv_bn(y, None, 3, strides, padding="valid" if strides == 2 else "same", name=f"{name}_depthwise")
+    y = conv_bn(y, filters, 1, activation=None, name=f"{name}_project")
+    return y if strides > 1 or x.shape[-1] != filters else L.Add(name=f"{name}_add")([x, y])
 
 
-@blocks.pretrained
-def MobileNetV2(
-    *,
-    alpha=1.0,
-    input_shape=(224, 224, 3),
-    classes=1000,
-    include_top=True,
-    pooling=None,
-    weights=None,
-    classifier_activation="softmax",
-    name="mobilenetv2",
-):
-    """MobileNetV2; `alpha` multiplies the numbers of channels, of the last convolution only if it is above 1.
-
-    The smallest side is 32.
-    """
+@network(smallest=32, imagenet=KerasApplication("tf", options=("alpha",), sides=(224, 192, 160, 128, 96)))
+def MobileNetV2(x, *, alpha=1.0):
+    """MobileNetV2; `alpha` multiplies the numbers of channels, of the last convolution only if it is above 1."""
     blocks.width_multiplier(alpha)
-    x = inputs = blocks.image(input_shape, smallest=32)
     x = conv_bn(x, blocks.divisible(32 * alpha), 3, 2, padding="same", name="Conv1", parts=STEM)
     rows = [(t, c, s if i == 0 else 1) for t, c, n, s in TABLE_2 for i in range(n)]
     for b, (expansion, channels, strides) in enumerate(rows):
         filters, expanded = blocks.divisible(int(channels * alpha)), expansion * x.shape[-1]
-        x = inverted_residual(x, filters, 3, strides, expanded, name=f"block_{b}" if b else "expanded_conv")
-    x = conv_bn(x, blocks.divisible(1280 * max(1, alpha)), 1, name="Conv_1", parts=HEAD)
-    top = dict(classes=classes, include_top=include_top, classifier_activation=classifier_activation)
-    return blocks.pooled_classifier(inputs, x, **top, pooling=pooling, weights=weights, name=name)
+        x = inverted_residual(x, filters, strides, expanded, f"block_{b}" if b else "expanded_conv")
+    return conv_bn(x, blocks.divisible(1280 * max(1, alpha)), 1, name="Conv_1", parts=HEAD)

@@ -13,7 +13,8 @@ from functools import partial
 from keras import layers as L
 
 from ..parts import blocks
-from .mobilenet_v2 import inverted_residual
+from ..weights import KerasApplication
+from .network import network, variant
 
 NAMES = ("{}", "{}_bn", "{}_activation")  # convolution, batch normalisation, activation
 conv_bn = partial(blocks.conv_bn, momentum=0.999, parts=NAMES)
@@ -52,29 +53,38 @@ SMALL = [(3,  16,  16, 1, "relu",       2),  # Table 2
 # fmt: on
 
 
-def MobileNetV3(
-    table,
-    last,
-    *,
-    alpha=1.0,
-    minimalistic=False,
-    dropout=0.2,
-    input_shape=(224, 224, 3),
-    classes=1000,
-    include_top=True,
-    pooling=None,
-    weights=None,
-    classifier_activation="softmax",
-    name="mobilenetv3",
-):
+def block(x, filters, kernel, strides, widened, squeeze, activation, name):
+    """Figure 4: MobileNetV2's block, with squeeze-and-excitation on the widened map."""
+    y = conv_bn(x, widened, 1, activation=activation, name=f"{name}_expand") if widened != x.shape[-1] else x
+    y = blocks.pad_as_tensorflow(y, kernel, name=f"{name}_depthwise_pad") if strides == 2 else y
+    padding = "valid" if strides == 2 else "same"
+    y = conv_bn(y, None, kernel, strides, padding=padding, activation=activation, name=f"{name}_depthwise")
+    if squeeze:
+        y = squeeze_excite(y, blocks.divisible(y.shape[-1] / 4), name=f"{name}_squeeze_excite")
+    y = conv_bn(y, filters, 1, activation=None, name=f"{name}_project")
+    return y if strides > 1 or x.shape[-1] != filters else L.Add(name=f"{name}_add")([x, y])
+
+
+def head(x, classes, activation, *, last, alpha, minimalistic, dropout):
+    """Section 5.1: the pool first, so that the last wide convolution works on one pixel."""
+    x = L.GlobalAveragePooling2D(keepdims=True, name="avg_pool")(x)
+    x = L.Conv2D(blocks.divisible(last * max(1, alpha)), 1, name="conv_2")(x)
+    x = L.Activation("relu" if minimalistic else "hard_swish", name="conv_2_activation")(x)
+    x = L.Dropout(dropout, name="dropout")(x)
+    x = L.Conv2D(classes, 1, name="logits")(x)
+    x = L.Flatten(name="flatten")(x)
+    return L.Activation(activation, name="predictions")(x)
+
+
+@network(smallest=32, head=head)
+def MobileNetV3(x, table, last, *, alpha=1.0, minimalistic=False, dropout=0.2):
     """The blocks of `table`, then `last` channels behind the pool.
 
     alpha multiplies the numbers of channels, `last` only if it is above 1. minimalistic: no squeeze-and-excitation,
-    no hard-swish, no 5x5 (not in the paper; released with it for hardware that is slow at these). The smallest side is 32.
+    no hard-swish, no 5x5 (not in the paper; released with it for hardware that is slow at these).
     """
     blocks.width_multiplier(alpha)
     swish = "relu" if minimalistic else "hard_swish"
-    x = inputs = blocks.image(input_shape, smallest=32)
     x = L.Rescaling(1 / 127.5, offset=-1.0, name="input_rescaling")(x)
     x = conv_bn(x, 16, 3, 2, padding="same", activation=swish, name="conv")
     before = 16
@@ -82,39 +92,11 @@ def MobileNetV3(
         if minimalistic:
             kernel, squeeze, activation = 3, 0, "relu"
         widened, before = blocks.divisible(x.shape[-1] * (widened / before)), channels
-        x = inverted_residual(
-            x,
-            blocks.divisible(channels * alpha),
-            kernel,
-            strides,
-            widened,
-            name=f"expanded_conv_{b}" if b else "expanded_conv",
-            conv=partial(conv_bn, activation=activation),
-            squeeze=squeezed if squeeze else None,
-            parts=("{}_expand", "{}_depthwise_pad", "{}_depthwise", "{}_project"),
-        )
-    x = conv_bn(x, blocks.divisible(6 * x.shape[-1]), 1, activation=swish, name="conv_1")
-    if include_top:
-        x, pooling = head(x, blocks.divisible(last * max(1, alpha)), swish, dropout, classes), None
-        x = L.Activation(classifier_activation, name="predictions")(x)
-    return blocks.finish(inputs, x, pooling=pooling, weights=weights, name=name)
+        filters, name = blocks.divisible(channels * alpha), f"expanded_conv_{b}" if b else "expanded_conv"
+        x = block(x, filters, kernel, strides, widened, squeeze, activation, name)
+    return conv_bn(x, blocks.divisible(6 * x.shape[-1]), 1, activation=swish, name="conv_1")
 
 
-def squeezed(x, name):
-    return squeeze_excite(x, blocks.divisible(x.shape[-1] / 4), name=f"{name}_squeeze_excite")
-
-
-def head(x, filters, activation, dropout, classes):
-    """Section 5.1: the pool first, so that the last wide convolution works on one pixel."""
-    x = L.GlobalAveragePooling2D(keepdims=True, name="avg_pool")(x)
-    x = L.Conv2D(filters, 1, name="conv_2")(x)
-    x = L.Activation(activation, name="conv_2_activation")(x)
-    x = L.Dropout(dropout, name="dropout")(x)
-    x = L.Conv2D(blocks.number_of_classes(classes), 1, name="logits")(x)
-    return L.Flatten(name="flatten")(x)
-
-
-# fmt: off
-MobileNetV3Large = blocks.variant("MobileNetV3Large", MobileNetV3, LARGE, 1280)  # Table 1
-MobileNetV3Small = blocks.variant("MobileNetV3Small", MobileNetV3, SMALL, 1024)  # Table 2
-# fmt: on
+KERAS = KerasApplication("identity", options=("alpha", "minimalistic"), sides=(224,))
+MobileNetV3Large = variant("MobileNetV3Large", MobileNetV3, LARGE, 1280, imagenet=KERAS)
+MobileNetV3Small = variant("MobileNetV3Small", MobileNetV3, SMALL, 1024, imagenet=KERAS)

@@ -12,20 +12,22 @@ Change first: the number of cells, or a line of a cell.
 from keras import layers as L
 
 from ..parts import blocks
+from ..weights import KerasApplication
+from .network import network, pooled_dropout, variant
 
 
-def norm(x, name):
-    return L.BatchNormalization(momentum=0.9997, name=name)(x)
+def normalise(x, name):
+    return blocks.batch_norm(momentum=0.9997, name=name)(x)
 
 
 def pointwise(x, filters, name):
     return L.Conv2D(filters, 1, use_bias=False, kernel_initializer="he_normal", name=name)(x)
 
 
-def squeeze(x, filters, conv, bn):
+def squeeze(x, filters, conv_name, bn_name):
     """ReLU, 1x1 convolution, batch normalisation: what comes in, brought to the cell's number of channels."""
-    x = L.Activation("relu", name=f"{conv}_relu")(x)
-    return norm(pointwise(x, filters, conv), bn)
+    x = L.Activation("relu", name=f"{conv_name}_relu")(x)
+    return normalise(pointwise(x, filters, conv_name), bn_name)
 
 
 def adjust(p, x, filters, cell):
@@ -43,7 +45,7 @@ def adjust(p, x, filters, cell):
     for i, y in enumerate((p, shifted), 1):
         y = L.AveragePooling2D(1, 2, name=f"adjust_avg_pool_{i}_{cell}")(y)
         halves.append(pointwise(y, filters // 2, f"adjust_conv_{i}_{cell}"))
-    return norm(L.Concatenate(name=f"adjust_concat_{cell}")(halves), f"adjust_bn_{cell}")
+    return normalise(L.Concatenate(name=f"adjust_concat_{cell}")(halves), f"adjust_bn_{cell}")
 
 
 def separable(x, filters, kernel, strides, name):
@@ -51,11 +53,9 @@ def separable(x, filters, kernel, strides, name):
     for i, step in enumerate((strides, 1), 1):
         x = L.Activation("relu", name=f"separable_conv_{i}_relu_{name}")(x)
         x = blocks.pad_as_tensorflow(x, kernel, name=f"separable_conv_{i}_pad_{name}") if step == 2 else x
-        conv = dict(
-            padding="same" if step == 1 else "valid", use_bias=False, name=f"separable_conv_{i}_{name}"
-        )
-        x = L.SeparableConv2D(filters, kernel, step, **conv)(x)
-        x = norm(x, f"separable_conv_{i}_bn_{name}")
+        padding, layer = "same" if step == 1 else "valid", f"separable_conv_{i}_{name}"
+        x = L.SeparableConv2D(filters, kernel, step, padding, use_bias=False, name=layer)(x)
+        x = normalise(x, f"separable_conv_{i}_bn_{name}")
     return x
 
 
@@ -104,37 +104,23 @@ def reduction_cell(x, p, filters, cell):
     return L.Concatenate(name=f"reduction_concat_{cell}")([y2, y3, y4, y5])
 
 
-def NASNet(
-    *,
-    cells=4,
-    penultimate=1056,
-    stem=32,
-    skip_reduction=False,
-    dropout=0.5,
-    input_shape=(224, 224, 3),
-    classes=1000,
-    include_top=True,
-    pooling=None,
-    weights=None,
-    classifier_activation="softmax",
-    name="nasnet",
-):
+@network(smallest=32, head=pooled_dropout)
+def NASNet(x, *, cells=4, penultimate=1056, stem=32, skip_reduction=False, dropout=0.5):
     """NASNet-A, cells @ penultimate: so many normal cells in each of three stages, so many channels in the last map.
 
     stem: channels of the first convolution. skip_reduction: the cell behind a reduction reads, beside the reduction's
     output, what the reduction's second input was (Large), instead of its first (Mobile). The sizes are fixed, since maps
-    are padded by them; the smallest side is 32.
+    are padded by them.
     """
     if penultimate % 24:
         raise ValueError(
             f"penultimate is 6 channels times 4 for each filter: a multiple of 24, got {penultimate}"
         )
-    x = inputs = blocks.image(input_shape, smallest=32)
-    if None in inputs.shape[1:3]:
-        raise ValueError(f"input_shape {input_shape!r}: NASNet pads its maps by their sizes; give both")
+    if None in x.shape[1:3]:
+        raise ValueError(f"input_shape {x.shape[1:]}: NASNet pads its maps by their sizes; give both")
     filters = penultimate // 24
     x = L.Conv2D(stem, 3, 2, use_bias=False, kernel_initializer="he_normal", name="stem_conv1")(x)
-    x = p = norm(x, "stem_bn1")
+    x = p = normalise(x, "stem_bn1")
     x, p = reduction_cell(x, p, filters // 4, "stem_1"), x
     x, p = reduction_cell(x, p, filters // 2, "stem_2"), x
     for stage in range(3):
@@ -144,15 +130,13 @@ def NASNet(
         first = stage * cells + (stage > 0)  # Keras' numbers of the cells
         for cell in range(first, first + cells):
             x, p = normal_cell(x, p, 2**stage * filters, cell), x
-    x = L.Activation("relu", name="relu")(x)
-    top = dict(classes=classes, include_top=include_top, classifier_activation=classifier_activation)
-    return blocks.pooled_classifier(
-        inputs, x, **top, dropout=dropout, pooling=pooling, weights=weights, name=name
-    )
+    return L.Activation("relu", name="relu")(x)
 
 
+KERAS = KerasApplication("tf")
+# Table 3 and Table 2
 # fmt: off
-NASNetMobile = blocks.variant("NASNetMobile", NASNet, cells=4, penultimate=1056)  # Table 3
-NASNetLarge  = blocks.variant("NASNetLarge",  NASNet, cells=6, penultimate=4032,  # Table 2
-                              stem=96, skip_reduction=True, input_shape=(331, 331, 3))
+NASNetMobile = variant("NASNetMobile", NASNet, cells=4, penultimate=1056, imagenet=KERAS)
+NASNetLarge  = variant("NASNetLarge",  NASNet, cells=6, penultimate=4032, imagenet=KERAS,
+                       stem=96, skip_reduction=True, input_shape=(331, 331, 3))
 # fmt: on

@@ -9,6 +9,7 @@ Change first: the widths of an mlpconv, or classifier_activation=None to see the
 from keras import layers as L
 
 from ..parts import blocks
+from .network import network
 
 
 def mlpconv(x, kernel, widths, name, strides=1, padding="same"):
@@ -25,54 +26,32 @@ def pool(x, name, padding="same", dropout=0.5):
     return L.Dropout(dropout, name=f"{name}_dropout")(x) if dropout else x
 
 
-def class_maps(inputs, x, *, classes, include_top, pooling, weights, classifier_activation, name):
+def class_maps(x, classes, activation):
     """The last 1x1 convolution has a map for each class; their means are the scores."""
-    if include_top:
-        x = blocks.conv(x, blocks.number_of_classes(classes), 1, name="classes")
-        x, pooling = L.GlobalAveragePooling2D(name="avg_pool")(x), None
-        x = L.Activation(classifier_activation, name="predictions")(x)
-    return blocks.finish(inputs, x, pooling=pooling, weights=weights, name=name)
+    x = blocks.conv(x, classes, 1, name="classes")
+    x = L.GlobalAveragePooling2D(name="avg_pool")(x)
+    return L.Activation(activation, name="predictions")(x)
 
 
-def NiN(
-    *,
-    input_shape=(32, 32, 3),
-    classes=10,
-    include_top=True,
-    pooling=None,
-    weights=None,
-    classifier_activation="softmax",
-    name="nin",
-):
-    """The CIFAR net. Without the top it ends before the 1x1 convolution of the classes. The smallest side is 3."""
-    x = inputs = blocks.image(input_shape, smallest=3)
+@network((32, 32, 3), smallest=3, classes=10, head=class_maps, norm=False)
+def NiN(x):
+    """The CIFAR net. Without the top it ends before the 1x1 convolution of the classes."""
     x = mlpconv(x, 5, (192, 160, 96), "mlpconv1")  # 32 x 32
     x = pool(x, "mlpconv1")
     x = mlpconv(x, 5, (192, 192, 192), "mlpconv2")  # 16 x 16
     x = pool(x, "mlpconv2")
-    x = mlpconv(x, 3, (192, 192), "mlpconv3")  # 8 x 8, the classes are its third
-    top = dict(classes=classes, include_top=include_top, classifier_activation=classifier_activation)
-    return class_maps(inputs, x, **top, pooling=pooling, weights=weights, name=name)
+    # 8 x 8, the classes are its third
+    return mlpconv(x, 3, (192, 192), "mlpconv3")
 
 
-def NiNImageNet(
-    *,
-    input_shape=(224, 224, 3),
-    classes=1000,
-    include_top=True,
-    pooling=None,
-    weights=None,
-    classifier_activation="softmax",
-    name="ninimagenet",
-):
-    """The ImageNet net. Without the top it ends before the 1x1 convolution of the classes. The smallest side is 59."""
-    x = inputs = blocks.image(input_shape, smallest=59)
+@network(smallest=59, head=class_maps, norm=False)
+def NiNImageNet(x):
+    """The ImageNet net. Without the top it ends before the 1x1 convolution of the classes."""
     x = mlpconv(x, 11, (96, 96, 96), "mlpconv1", strides=4, padding="valid")  # 54 x 54
     x = pool(x, "mlpconv1", dropout=0)
     x = mlpconv(x, 5, (256, 256, 256), "mlpconv2")  # 27 x 27
     x = pool(x, "mlpconv2", padding="valid", dropout=0)
     x = mlpconv(x, 3, (384, 384, 384), "mlpconv3")  # 13 x 13
     x = pool(x, "mlpconv3", padding="valid")
-    x = mlpconv(x, 3, (1024, 1024), "mlpconv4")  # 6 x 6, the classes are its third
-    top = dict(classes=classes, include_top=include_top, classifier_activation=classifier_activation)
-    return class_maps(inputs, x, **top, pooling=pooling, weights=weights, name=name)
+    # 6 x 6, the classes are its third
+    return mlpconv(x, 3, (1024, 1024), "mlpconv4")

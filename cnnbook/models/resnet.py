@@ -4,7 +4,6 @@ New: layers learn the residual F(x) = H(x) - x, and a shortcut adds x back.
 As in the paper: stride in the first convolution of a block, no convolution biases, He's initialisation, ReLU after the
 addition. Keras' ResNets keep biases; a bias before batch norm only shifts its mean, so their weights still load here.
 The stem pools with symmetric padding, as Keras and torch do (the Caffe original pools past the edge: the same shapes).
-Option A holds a layer of cnnbook: import cnnbook.layers to load it.
 Change first: shortcut="A", or the numbers of blocks in Table 1 below.
 """
 
@@ -14,6 +13,8 @@ from keras import layers as L
 
 from ..parts import blocks
 from ..parts.layers import PadChannels
+from ..weights import KerasApplication
+from .network import network, variant
 
 # epsilon as in keras.applications, so that their weights give the same numbers (Caffe: 1e-5); momentum as in torch
 conv_bn = partial(blocks.conv_bn, epsilon=1.001e-5, momentum=0.9, kernel_initializer="he_normal")
@@ -38,32 +39,22 @@ def basic(x, filters, strides, option, name):  # Fig. 5, left
     return L.Activation("relu", name=f"{name}_out")(y)
 
 
-def bottleneck(
-    x, filters, strides, option, name, *, width=None, between=None, gate=None, shortcut=None
-):  # Fig. 5, right
-    """1x1, 3x3 and 1x1 convolutions. What later papers change is an argument, a function of theirs:
-
-    width: channels of the first convolution. between(y, strides, name): in place of the 3x3 convolution; it takes the
-    stride over. gate(y, name): weighs the residual before the sum. shortcut(x, channels, strides, name): brings x to
-    the size of the residual; `connect` projects only what then still differs.
-    """
-    y = conv_bn(x, width or filters, 1, 1 if between else strides, name=f"{name}_1")
-    y = between(y, strides, f"{name}_2") if between else conv_bn(y, filters, 3, name=f"{name}_2")
+def bottleneck(x, filters, strides, option, name):
+    """Fig. 5, right."""
+    y = conv_bn(x, filters, 1, strides, name=f"{name}_1")
+    y = conv_bn(y, filters, 3, name=f"{name}_2")
     y = conv_bn(y, 4 * filters, 1, activation=None, name=f"{name}_3")
-    y = gate(y, name) if gate else y
-    x, strides = (shortcut(x, 4 * filters, strides, name), 1) if shortcut else (x, strides)
     y = connect(x, y, strides, option, name) if option else y
     return L.Activation("relu", name=f"{name}_out")(y)
 
 
 def stem(x, filters):
-    """conv1 and the pool of conv2_x, stride 2 each. filters: those of the 7x7 convolution, or three numbers for the
-    three 3x3 convolutions that later nets have instead."""
-    if isinstance(filters, int):
-        x = conv_bn(x, filters, 7, 2, name="conv1")
-    else:
-        for i, n in enumerate(filters, 1):
-            x = conv_bn(x, n, 3, 2 if i == 1 else 1, name=f"conv1_{i}")
+    """conv1 and the pool of conv2_x, stride 2 each."""
+    x = conv_bn(x, filters, 7, 2, name="conv1")
+    return pool(x)
+
+
+def pool(x):
     x = L.ZeroPadding2D(1, name="pool1_pad")(x)
     return L.MaxPooling2D(3, 2, name="pool1_pool")(x)
 
@@ -80,69 +71,46 @@ def stages(x, block, repeats, widths, option):
     return x
 
 
-def ResNet(
-    block,
-    repeats,
-    *,
-    shortcut="B",
-    widths=(64, 128, 256, 512),
-    input_shape=(224, 224, 3),
-    classes=1000,
-    include_top=True,
-    pooling=None,
-    weights=None,
-    classifier_activation="softmax",
-    name="resnet",
-):
+@network(smallest=32)
+def ResNet(x, block, repeats, *, shortcut="B", widths=(64, 128, 256, 512)):
     """The ImageNet nets of Table 1: a 7x7 stem, `repeats` blocks in conv2_x to conv5_x, one dense layer.
 
     shortcut: "A" pads with zero channels, "B" projects where the shape changes, "C" projects everywhere, None leaves
-    the shortcuts out (the plain nets). The smallest side is 32.
+    the shortcuts out (the plain nets).
     """
-    x = inputs = blocks.image(input_shape, smallest=32)
     x = stem(x, widths[0])
-    x = stages(x, block, repeats, widths, shortcut)
-    top = dict(classes=classes, include_top=include_top, classifier_activation=classifier_activation)
-    return blocks.pooled_classifier(inputs, x, **top, pooling=pooling, weights=weights, name=name)
+    return stages(x, block, repeats, widths, shortcut)
 
+
+KERAS = KerasApplication("caffe")
 
 # Table 1: blocks in conv2_x to conv5_x
 # fmt: off
-Plain18   = blocks.variant("Plain18",   ResNet, basic,      (2, 2,  2, 2), shortcut=None)
-Plain34   = blocks.variant("Plain34",   ResNet, basic,      (3, 4,  6, 3), shortcut=None)
-ResNet18  = blocks.variant("ResNet18",  ResNet, basic,      (2, 2,  2, 2))
-ResNet34  = blocks.variant("ResNet34",  ResNet, basic,      (3, 4,  6, 3))
-ResNet50  = blocks.variant("ResNet50",  ResNet, bottleneck, (3, 4,  6, 3))
-ResNet101 = blocks.variant("ResNet101", ResNet, bottleneck, (3, 4, 23, 3))
-ResNet152 = blocks.variant("ResNet152", ResNet, bottleneck, (3, 8, 36, 3))
+Plain18   = variant("Plain18",   ResNet, basic,      (2, 2,  2, 2), shortcut=None)
+Plain34   = variant("Plain34",   ResNet, basic,      (3, 4,  6, 3), shortcut=None)
+ResNet18  = variant("ResNet18",  ResNet, basic,      (2, 2,  2, 2))
+ResNet34  = variant("ResNet34",  ResNet, basic,      (3, 4,  6, 3))
+ResNet50  = variant("ResNet50",  ResNet, bottleneck, (3, 4,  6, 3), imagenet=KERAS)
+ResNet101 = variant("ResNet101", ResNet, bottleneck, (3, 4, 23, 3), imagenet=KERAS)
+ResNet152 = variant("ResNet152", ResNet, bottleneck, (3, 8, 36, 3), imagenet=KERAS)
 # fmt: on
 
 
-def ResNetCIFAR(
-    depth,
-    *,
-    shortcut="A",
-    widths=(16, 32, 64),
-    input_shape=(32, 32, 3),
+@network(
+    (32, 32, 3),
+    smallest=3,
     classes=10,
-    include_top=True,
-    pooling=None,
-    weights=None,
-    classifier_activation="softmax",
-    name=None,
-):
+    name=lambda depth, shortcut: f"{'resnet' if shortcut else 'plain'}{depth}_cifar",
+)
+def ResNetCIFAR(x, depth, *, shortcut="A", widths=(16, 32, 64)):
     """The CIFAR-10 nets of section 4.2: `depth` = 6n + 2 layers (20, 32, 44, 56, 110, 1202), n basic blocks a stage.
 
-    shortcut as in `ResNet`; the paper uses A in all cases. The smallest side is 3.
+    shortcut as in `ResNet`; the paper uses A in all cases.
     """
     if not isinstance(depth, int) or depth < 8 or (depth - 2) % 6:
         raise ValueError(f"depth is 6n + 2: 8, 14, 20, 26, 32, 44, 56, 110, 1202 ...; got {depth!r}")
-    x = inputs = blocks.image(input_shape, smallest=3)
     x = conv_bn(x, widths[0], 3, name="conv1")
-    x = stages(x, basic, [(depth - 2) // 6] * 3, widths, shortcut)
-    name = name or f"{'resnet' if shortcut else 'plain'}{depth}_cifar"
-    top = dict(classes=classes, include_top=include_top, classifier_activation=classifier_activation)
-    return blocks.pooled_classifier(inputs, x, **top, pooling=pooling, weights=weights, name=name)
+    return stages(x, basic, [(depth - 2) // 6] * 3, widths, shortcut)
 
 
-PlainCIFAR = blocks.variant("PlainCIFAR", ResNetCIFAR, shortcut=None, name=None)  # Fig. 6, left
+PlainCIFAR = variant("PlainCIFAR", ResNetCIFAR, shortcut=None)  # Fig. 6, left

@@ -10,8 +10,11 @@ Change first: `ratio`.
 
 from functools import partial
 
+from keras import layers as L
+
 from ..parts import blocks
-from . import resnet
+from .network import network, pooled_dropout, variant
+from .resnet import connect, conv_bn, pool, stages, stem
 
 
 def squeeze_excite(x, name, *, ratio=16):
@@ -23,76 +26,56 @@ def squeeze_excite(x, name, *, ratio=16):
     return blocks.squeeze_excite(x, channels // ratio, name=f"{name}_se", parts=parts)
 
 
-def SEResNet(
-    repeats,
-    *,
-    ratio=16,
-    widths=(64, 128, 256, 512),
-    input_shape=(224, 224, 3),
-    classes=1000,
-    include_top=True,
-    pooling=None,
-    weights=None,
-    classifier_activation="softmax",
-    name="seresnet",
-):
-    """ResNet with bottlenecks, squeeze-and-excitation in each. ratio: the dense layers narrow the channels by it.
-
-    The smallest side is 32.
-    """
-    x = inputs = blocks.image(input_shape, smallest=32)
-    x = resnet.stem(x, widths[0])
-    block = partial(resnet.bottleneck, gate=partial(squeeze_excite, ratio=ratio))
-    x = resnet.stages(x, block, repeats, widths, "B")
-    top = dict(classes=classes, include_top=include_top, classifier_activation=classifier_activation)
-    return blocks.pooled_classifier(inputs, x, **top, pooling=pooling, weights=weights, name=name)
+def weighed_bottleneck(x, filters, strides, option, name, *, ratio=16):
+    """ResNet's bottleneck, the residual weighed before the sum (Fig. 3)."""
+    y = conv_bn(x, filters, 1, strides, name=f"{name}_1")
+    y = conv_bn(y, filters, 3, name=f"{name}_2")
+    y = conv_bn(y, 4 * filters, 1, activation=None, name=f"{name}_3")
+    y = squeeze_excite(y, name, ratio=ratio)
+    y = connect(x, y, strides, option, name)
+    return L.Activation("relu", name=f"{name}_out")(y)
 
 
-def SENet(
-    repeats,
-    *,
-    ratio=16,
-    cardinality=64,
-    dropout=0.2,
-    widths=(64, 128, 256, 512),
-    input_shape=(224, 224, 3),
-    classes=1000,
-    include_top=True,
-    pooling=None,
-    weights=None,
-    classifier_activation="softmax",
-    name="senet",
-):
+@network(smallest=32)
+def SEResNet(x, repeats, *, ratio=16, widths=(64, 128, 256, 512)):
+    """ResNet with bottlenecks, squeeze-and-excitation in each. ratio: the dense layers narrow the channels by it."""
+    x = stem(x, widths[0])
+    return stages(x, partial(weighed_bottleneck, ratio=ratio), repeats, widths, "B")
+
+
+def senet_block(x, filters, strides, option, name, *, ratio, cardinality):
+    """The block of SENet154: half the width in front, groups, and a 3x3 projection where the map is halved."""
+    y = conv_bn(x, 2 * filters, 1, name=f"{name}_1")
+    y = conv_bn(y, 4 * filters, 3, strides, groups=cardinality, name=f"{name}_2")
+    y = conv_bn(y, 4 * filters, 1, activation=None, name=f"{name}_3")
+    y = squeeze_excite(y, name, ratio=ratio)
+    if strides > 1:
+        x = conv_bn(x, 4 * filters, 3, strides, activation=None, name=f"{name}_0")
+    y = connect(x, y, 1, option, name)
+    return L.Activation("relu", name=f"{name}_out")(y)
+
+
+def deep_stem(x, filters):
+    """Three 3x3 convolutions in place of the 7x7, the last with twice the channels."""
+    x = conv_bn(x, filters, 3, 2, name="conv1_1")
+    x = conv_bn(x, filters, 3, name="conv1_2")
+    return pool(conv_bn(x, 2 * filters, 3, name="conv1_3"))
+
+
+@network(smallest=32, head=pooled_dropout)
+def SENet(x, repeats, *, ratio=16, cardinality=64, dropout=0.2, widths=(64, 128, 256, 512)):
     """The net of the challenge of 2017: a ResNeXt of `cardinality` groups with the changes that the file's head names.
 
-    ratio: as in SEResNet. dropout: before the classes. The smallest side is 32.
+    ratio: as in SEResNet. dropout: before the classes.
     """
-
-    def between(y, strides, name):  # doubles the channels
-        return resnet.conv_bn(y, 2 * y.shape[-1], 3, strides, groups=cardinality, name=name)
-
-    def project(x, channels, strides, name):
-        if strides == 1:
-            return x
-        return resnet.conv_bn(x, channels, 3, strides, activation=None, name=f"{name}_0")
-
-    def block(x, filters, strides, option, name):
-        own = dict(between=between, gate=partial(squeeze_excite, ratio=ratio), shortcut=project)
-        return resnet.bottleneck(x, filters, strides, option, name, width=2 * filters, **own)
-
-    x = inputs = blocks.image(input_shape, smallest=32)
-    x = resnet.stem(x, (widths[0], widths[0], 2 * widths[0]))
-    x = resnet.stages(x, block, repeats, widths, "B")
-    top = dict(classes=classes, include_top=include_top, classifier_activation=classifier_activation)
-    return blocks.pooled_classifier(
-        inputs, x, **top, pooling=pooling, weights=weights, name=name, dropout=dropout
-    )
+    x = deep_stem(x, widths[0])
+    return stages(x, partial(senet_block, ratio=ratio, cardinality=cardinality), repeats, widths, "B")
 
 
 # blocks in conv2 to conv5
 # fmt: off
-SEResNet50  = blocks.variant("SEResNet50",  SEResNet, (3, 4,  6, 3))
-SEResNet101 = blocks.variant("SEResNet101", SEResNet, (3, 4, 23, 3))
-SEResNet152 = blocks.variant("SEResNet152", SEResNet, (3, 8, 36, 3))
-SENet154    = blocks.variant("SENet154",    SENet,    (3, 8, 36, 3))
+SEResNet50  = variant("SEResNet50",  SEResNet, (3, 4,  6, 3))
+SEResNet101 = variant("SEResNet101", SEResNet, (3, 4, 23, 3))
+SEResNet152 = variant("SEResNet152", SEResNet, (3, 8, 36, 3))
+SENet154    = variant("SENet154",    SENet,    (3, 8, 36, 3))
 # fmt: on

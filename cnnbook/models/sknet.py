@@ -5,7 +5,6 @@ SKNet-50 is ResNeXt-50 (32x4d) with selective kernels in place of its 3x3 convol
 r = 16. As in the paper, the 5x5 kernel is a 3x3 of dilation 2. Where it has stride 2 as well, which Keras refuses, it
 only reads every second pixel: there it is a plain 3x3 convolution on every second pixel, the same numbers.
 The stem pools with symmetric padding (Caffe's pools past the edge: the same shapes).
-The nets hold layers of cnnbook: import cnnbook.layers to load one.
 Change first: `dilations`: (1, 2, 4) has a third kernel, (1,) leaves none to choose from.
 """
 
@@ -15,7 +14,9 @@ from keras import layers as L
 
 from ..parts import blocks
 from ..parts.layers import SoftmaxSplits, SumSplits
-from . import resnet, resnext
+from .network import network, variant
+from .resnet import connect, conv_bn, stages, stem
+from .resnext import inner_width
 
 
 def dilated(x, strides, dilation, groups, name):
@@ -23,8 +24,7 @@ def dilated(x, strides, dilation, groups, name):
     if strides > 1 and dilation % strides == 0:
         x = L.MaxPooling2D(1, strides, name=f"{name}_pool")(x)
         strides, dilation = 1, dilation // strides
-    options = dict(groups=groups, dilation_rate=dilation, name=name)
-    return resnet.conv_bn(x, x.shape[-1], 3, strides, **options)
+    return conv_bn(x, x.shape[-1], 3, strides, groups=groups, dilation_rate=dilation, name=name)
 
 
 def attend(x, splits, units, name, *, use_bias=False):
@@ -49,40 +49,30 @@ def selective(x, strides, name, *, dilations=(1, 2), groups=32, ratio=16, least=
     return attend(maps, len(dilations), max(x.shape[-1] // ratio, least), name)
 
 
-def SKNet(
-    repeats,
-    *,
-    dilations=(1, 2),
-    ratio=16,
-    cardinality=32,
-    width=4,
-    widths=(64, 128, 256, 512),
-    input_shape=(224, 224, 3),
-    classes=1000,
-    include_top=True,
-    pooling=None,
-    weights=None,
-    classifier_activation="softmax",
-    name="sknet",
-):
+def block(x, filters, strides, option, name, *, dilations, ratio, cardinality, width):
+    """ResNeXt's block with a choice of kernels in its middle (Table 1)."""
+    y = conv_bn(x, inner_width(filters, cardinality, width), 1, name=f"{name}_1")
+    y = selective(y, strides, f"{name}_2", dilations=dilations, groups=cardinality, ratio=ratio)
+    y = conv_bn(y, 4 * filters, 1, activation=None, name=f"{name}_3")
+    y = connect(x, y, strides, option, name)
+    return L.Activation("relu", name=f"{name}_out")(y)
+
+
+@network(smallest=32)
+def SKNet(x, repeats, *, dilations=(1, 2), ratio=16, cardinality=32, width=4, widths=(64, 128, 256, 512)):
     """ResNeXt with selective kernels: `repeats` blocks in stages conv2 to conv5.
 
     dilations: one 3x3 kernel each; odd ones from 3 on cannot take stride 2. ratio: the choice narrows the channels by
-    it, to 32 at least. cardinality, width: as in ResNeXt. The smallest side is 32.
+    it, to 32 at least. cardinality, width: as in ResNeXt.
     """
     if not dilations or any(not isinstance(d, int) or d < 1 or (d > 1 and d % 2) for d in dilations):
         raise ValueError(f"dilations holds 1 or even numbers, as (1, 2) or (1, 2, 4); got {dilations!r}")
-    x = inputs = blocks.image(input_shape, smallest=32)
-    x = resnet.stem(x, widths[0])
-    between = partial(selective, dilations=dilations, groups=cardinality, ratio=ratio)
-    block = partial(resnext.block, cardinality=cardinality, width=width, between=between)
-    x = resnet.stages(x, block, repeats, widths, "B")
-    top = dict(classes=classes, include_top=include_top, classifier_activation=classifier_activation)
-    return blocks.pooled_classifier(inputs, x, **top, pooling=pooling, weights=weights, name=name)
+    choice = dict(dilations=dilations, ratio=ratio, cardinality=cardinality, width=width)
+    return stages(stem(x, widths[0]), partial(block, **choice), repeats, widths, "B")
 
 
 # blocks in conv2 to conv5: section 3.2 has 26, Table 1 has 50
 # fmt: off
-SKNet26 = blocks.variant("SKNet26", SKNet, (2, 2, 2, 2))
-SKNet50 = blocks.variant("SKNet50", SKNet, (3, 4, 6, 3))
+SKNet26 = variant("SKNet26", SKNet, (2, 2, 2, 2))
+SKNet50 = variant("SKNet50", SKNet, (3, 4, 6, 3))
 # fmt: on

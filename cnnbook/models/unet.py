@@ -1,11 +1,10 @@
-"""U-Net. Ronneberger, Fischer & Brox 2015, U-Net: convolutional networks for biomedical image segmentation,
-arXiv:1505.04597, Fig. 1.
+"""U-Net. Ronneberger, Fischer & Brox 2015, U-Net: biomedical image segmentation, arXiv:1505.04597, Fig. 1.
 
 New: a decoder as wide as the encoder, with each of the encoder's maps copied, cropped and concatenated, so that the exact
 place of things reaches the output.
 As in the paper: valid convolutions (572 pixels in, 388 out), He's initialisation, dropout at the end of the contracting
 path. `padding="same"`, what most people call a U-Net, keeps the size, takes any size and any backbone; `batch_norm=True`
-is later practice too. Nets whose maps do not halve evenly hold a layer of cnnbook: import cnnbook.layers to load them.
+is later practice too.
 Change first: padding, or leave the skips out of `expand`.
 """
 
@@ -14,25 +13,22 @@ from functools import partial
 from keras import layers as L
 
 from ..parts import blocks, decoders
+from .network import per_pixel
 
 WIDTHS = (64, 128, 256, 512, 1024)  # Fig. 1, from the top down
-# of the decoder on a backbone, at strides 1, 2, 4, 8, 16: a common choice, not the paper's
-BACKBONE_WIDTHS = (16, 32, 64, 128, 256)
-# momentum as in torch: with Keras' 0.99 the statistics of a run of 150 steps are those of its start
-conv_bn = partial(blocks.conv_bn, momentum=0.9, kernel_initializer="he_normal")
+BACKBONE_WIDTHS = (16, 32, 64, 128, 256)  # from stride 1 on; a common choice, not the paper's
 
 
-def conv(x, filters, name, *, padding, batch_norm):
-    """A 3x3 convolution and ReLU."""
-    if batch_norm:
-        return conv_bn(x, filters, 3, padding=padding, name=name)
-    x = L.Conv2D(filters, 3, padding=padding, kernel_initializer="he_normal", name=f"{name}_conv")(x)
-    return L.Activation("relu", name=f"{name}_relu")(x)
+def conv(x, filters, kernel, name, *, padding, batch_norm):
+    """A convolution and ReLU, batch normalisation between them if wanted."""
+    # momentum as in torch: with Keras' 0.99 the statistics of a run of 150 steps are those of its start
+    convolve = partial(blocks.conv_bn, momentum=0.9) if batch_norm else blocks.conv
+    return convolve(x, filters, kernel, padding=padding, kernel_initializer="he_normal", name=name)
 
 
 def level(x, filters, name, **how):
     """One level of Fig. 1: two convolutions."""
-    return conv(conv(x, filters, f"{name}_1", **how), filters, f"{name}_2", **how)
+    return conv(conv(x, filters, 3, f"{name}_1", **how), filters, 3, f"{name}_2", **how)
 
 
 def contract(x, widths, dropout, **how):
@@ -71,80 +67,50 @@ def lost(levels):
     return crops
 
 
-def check_valid(input_shape, levels):
-    """Refuses sides at which a pool would meet an odd map, naming the nearest that fit: 16 b + 60 with five levels."""
-    step, border = 2 ** (levels - 1), lost(levels)[-1] + 4
-    rest = 4 * (step - 1) % step
-    smallest = 2 * border + 1
-    smallest += (rest - smallest) % step
-    inputs = blocks.image(input_shape, smallest=smallest)
-    for side in input_shape[:2]:
-        if side is not None and (side - rest) % step:
-            low = side - (side - rest) % step
-            raise ValueError(
-                f'input_shape {tuple(input_shape)}: with padding="valid" every pooled map must be even, so sides are '
-                f'{smallest} and every {step} more; the nearest are {low} and {low + step}; padding="same" takes any'
-            )
-    return inputs
+def step(padding, widths):
+    """Valid convolutions take sides at which every pool meets an even map: every 16th with five levels."""
+    return 2 ** (len(widths or WIDTHS) - 1) if padding == "valid" else 1
 
 
-def UNet(
-    *,
-    padding="valid",
-    widths=None,
-    dropout=0.5,
-    batch_norm=False,
-    input_shape=None,
-    classes=2,
-    backbone=None,
-    weights=None,
-    classifier_activation="softmax",
-    name="unet",
-):
+def smallest(padding, widths):
+    """The smallest side: 188, or 16 with "same" padding. Raises ValueError for a padding or widths that make no net."""
+    if padding not in ("valid", "same"):
+        raise ValueError(f'padding is "valid" (the paper) or "same", got {padding!r}')
+    levels = len(widths or WIDTHS)
+    if levels < 2:
+        raise ValueError(f"widths needs at least two levels, got {widths!r}")
+    if padding == "same":
+        return 2 ** (levels - 1)
+    least = 2 * lost(levels)[-1] + 9
+    return least + (-4 - least) % 2 ** (levels - 1)
+
+
+def on_backbone(maps, *, padding, widths, batch_norm, name):
+    """The right side on a backbone's maps, down to stride 1."""
+    if padding != "same":
+        raise ValueError('the paper\'s net, padding="valid", takes no backbone; padding="same" takes any')
+    x, steps = decoders.steps_up(maps, name)
+    widths = widths or BACKBONE_WIDTHS
+    how = dict(like=maps.model.input, padding=padding, batch_norm=batch_norm)
+    for stride, skip, times in steps:
+        filters = widths[min(stride.bit_length(), len(widths)) - 1]
+        x = expand(x, skip, filters, times, f"decoder{stride}", **how)
+    return x
+
+
+@per_pixel((572, 572, 1), smallest=smallest, step=step, classes=2, on_backbone=on_backbone)
+def UNet(x, *, padding="valid", widths=None, dropout=0.5, batch_norm=False):
     """Fig. 1 of the paper, or its form with "same" padding, on any backbone.
 
     padding: "valid", where the output is 184 pixels smaller than the image and sides are 16 b + 60, at least 188; or
     "same", where the output has the image's size and sides are at least 16. widths: filters of the levels from the top
     down, (64, 128, 256, 512, 1024); on a backbone those of the decoder at strides 1, 2, 4, ...: (16, 32, 64, 128, 256).
-    dropout: of the two lowest levels. batch_norm: normalise before every ReLU. backbone: None, or, with padding="same", a
-    keras.Model or a builder's name, see cnnbook.decoders. input_shape defaults to (572, 572, 1), with a builder's name to
-    (224, 224, 3); sides may be None.
+    dropout: of the two lowest levels. batch_norm: normalise before every ReLU. A backbone takes padding="same".
     """
-    decoders.check_classes(classes, classifier_activation)
-    if padding not in ("valid", "same"):
-        raise ValueError(f'padding is "valid" (the paper) or "same", got {padding!r}')
-    if widths is not None and len(widths) < 2:
-        raise ValueError(f"widths needs at least two levels, got {widths!r}")
-    how = dict(padding=padding, batch_norm=batch_norm)
-    if backbone is not None:
-        if padding == "valid":
-            raise ValueError('the paper\'s net, padding="valid", takes no backbone; padding="same" takes any')
-        inputs, x = on_backbone(backbone, input_shape, widths or BACKBONE_WIDTHS, name, **how)
-    else:
-        widths, shape = widths or WIDTHS, input_shape or (572, 572, 1)
-        if padding == "valid":
-            inputs = check_valid(shape, len(widths))
-        else:
-            inputs = blocks.image(shape, smallest=2 ** (len(widths) - 1))
-        *skips, x = contract(inputs, widths, dropout, **how)
-        for i, crop in zip(range(len(skips), 0, -1), lost(len(widths)), strict=True):
-            crop = crop if padding == "valid" else None
-            x = expand(x, skips[i - 1], widths[i - 1], 2, f"up{i}", crop=crop, **how)
-    x = decoders.per_pixel(x, classes, classifier_activation)
-    return blocks.finish(inputs, x, weights=weights, name=name)
-
-
-def on_backbone(backbone, input_shape, widths, name, **how):
-    """The right side on a backbone's maps, down to stride 1: (inputs, the last map)."""
-    maps = decoders.encoder(backbone, input_shape, name=name)
-    inputs = maps.model.input
-    before = max(maps)
-    decoders.report(name, maps, [2**i for i in range(before.bit_length())])
-    x = maps[before].tensor
-    for stride in sorted({1, *maps} - {before}, reverse=True):
-        skip = maps[stride].tensor if stride in maps else None
-        filters = widths[min(stride.bit_length(), len(widths)) - 1]
-        times = decoders.factor(before, stride, name)
-        x = expand(x, skip, filters, times, f"decoder{stride}", like=inputs, **how)
-        before = stride
-    return inputs, x
+    widths, how = widths or WIDTHS, dict(padding=padding, batch_norm=batch_norm)
+    *skips, x = contract(x, widths, dropout, **how)
+    for i, crop in zip(range(len(skips), 0, -1), lost(len(widths)), strict=True):
+        x = expand(
+            x, skips[i - 1], widths[i - 1], 2, f"up{i}", crop=crop if padding == "valid" else None, **how
+        )
+    return x

