@@ -1,4 +1,7 @@
-"""Layers that Keras lacks. Importing this module lets `keras.models.load_model` open models that hold them."""
+"""Layers that Keras lacks, each with its `graph.register`: what tables and pictures say of it.
+
+Importing this module lets `keras.models.load_model` open models that hold them.
+"""
 
 import math
 from fractions import Fraction
@@ -6,6 +9,9 @@ from fractions import Fraction
 import keras
 import numpy as np
 from keras import ops
+
+from .. import graph
+from ..graph.rules import conv_words, fixed_words, lower_case_words
 
 __all__ = [
     "Bilinear",
@@ -24,6 +30,11 @@ __all__ = [
 ]
 
 
+def _words_and_channels(what):
+    """For a drawing: what a layer does, and how many channels it leaves."""
+    return lambda layer, shape: (what, str(shape[-1]), what)
+
+
 @keras.saving.register_keras_serializable(package="cnnbook")
 class LocalResponseNormalization(keras.layers.Layer):
     """Divides each value by a power of the energy of its neighbours in channel order.
@@ -31,11 +42,9 @@ class LocalResponseNormalization(keras.layers.Layer):
     b_i = a_i / (bias + alpha * sum_{|j - i| <= radius} a_j^2)^beta, channels last, shape unchanged, no parameters.
 
     The defaults are the paper's (Krizhevsky et al. 2012, section 3.3: k=2, n=5, alpha=1e-4, beta=0.75); its sum is not
-    divided by n. Caffe and torch divide alpha by n, and the released Caffe models keep bias=1: use alpha=2e-5, bias=1
-    to compute what they compute.
+    divided by n. Caffe and torch divide alpha by n, and the released Caffe models have bias=1: alpha=2e-5, bias=1 here
+    gives their numbers.
     """
-
-    pointwise = True  # along height and width: for cnnbook.graph
 
     def __init__(self, radius=2, bias=2.0, alpha=1e-4, beta=0.75, **options):
         super().__init__(**options)
@@ -55,15 +64,21 @@ class LocalResponseNormalization(keras.layers.Layer):
         return shape
 
     def get_config(self):
-        own = dict(radius=self.radius, bias=self.bias, alpha=self.alpha, beta=self.beta)
-        return {**super().get_config(), **own}
+        settings = dict(radius=self.radius, bias=self.bias, alpha=self.alpha, beta=self.beta)
+        return {**super().get_config(), **settings}
+
+
+graph.register(
+    LocalResponseNormalization,
+    group="norm",
+    box="norm",
+    words=fixed_words("local", "norm", "local response norm"),
+)
 
 
 @keras.saving.register_keras_serializable(package="cnnbook")
 class PadChannels(keras.layers.Layer):
     """Appends channels of zeros until there are `filters`: the parameter-free shortcut of He et al. 2016, option A."""
-
-    pointwise = True
 
     def __init__(self, filters, **options):
         super().__init__(**options)
@@ -85,6 +100,9 @@ class PadChannels(keras.layers.Layer):
         return {**super().get_config(), "filters": self.filters}
 
 
+graph.register(PadChannels, group="channels", words=lower_case_words)
+
+
 @keras.saving.register_keras_serializable(package="cnnbook")
 class Maxout(keras.layers.Layer):
     """The largest of every `pieces` neighbouring channels (Goodfellow et al. 2013, arXiv:1302.4389, equation in section 2).
@@ -92,8 +110,6 @@ class Maxout(keras.layers.Layer):
     h_i = max_j z_{ij}, channels last: (..., filters * pieces) to (..., filters), no parameters. Behind a convolution or
     a dense layer of filters * pieces outputs, an activation function of `pieces` straight lines that is learned.
     """
-
-    pointwise = True
 
     def __init__(self, pieces=2, **options):
         super().__init__(**options)
@@ -119,15 +135,16 @@ class Maxout(keras.layers.Layer):
         return {**super().get_config(), "pieces": self.pieces}
 
 
+graph.register(Maxout, group="channels", box="other")
+
+
 @keras.saving.register_keras_serializable(package="cnnbook")
 class SumSplits(keras.layers.Layer):
     """The sum of the `splits` equal parts that lie side by side along the channels: (..., splits * C) -> (..., C).
 
-    Selective kernels (Li et al. 2019) and split attention (Zhang et al. 2020) add their branches so. ValueError for
-    channels that `splits` does not divide.
+    Selective kernels (Li et al. 2019) and split attention (Zhang et al. 2020) add their branches this way. ValueError if
+    `splits` does not divide the channels.
     """
-
-    pointwise = True
 
     def __init__(self, splits=2, **options):
         super().__init__(**options)
@@ -137,7 +154,9 @@ class SumSplits(keras.layers.Layer):
 
     def build(self, shape):
         if shape[-1] % self.splits:
-            raise ValueError(f"{self.name}: {shape[-1]} channels do not part into {self.splits} equal splits")
+            raise ValueError(
+                f"{self.name}: {shape[-1]} channels cannot be divided into {self.splits} equal splits"
+            )
 
     def call(self, x):
         return sum(ops.split(x, self.splits, axis=-1))
@@ -147,6 +166,9 @@ class SumSplits(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "splits": self.splits}
+
+
+graph.register(SumSplits, group="channels", box="other", words=_words_and_channels("sum splits"))
 
 
 @keras.saving.register_keras_serializable(package="cnnbook")
@@ -164,15 +186,16 @@ class SoftmaxSplits(SumSplits):
         return shape
 
 
+graph.register(SoftmaxSplits, group="channels", box="other", words=_words_and_channels("softmax"))
+
+
 @keras.saving.register_keras_serializable(package="cnnbook")
 class ShuffleChannels(keras.layers.Layer):
-    """Deals the channels of `groups` equal groups out in turn: 1 2 3 | a b c becomes 1 a 2 b 3 c.
+    """Interleaves the channels of `groups` equal groups: 1 2 3 | a b c becomes 1 a 2 b 3 c.
 
     (..., channels) to the same shape, no parameters. After it every group of the next grouped convolution sees channels
     of all groups (Zhang et al. 2018, ShuffleNet, figure 1).
     """
-
-    pointwise = True
 
     def __init__(self, groups, **options):
         super().__init__(**options)
@@ -194,11 +217,12 @@ class ShuffleChannels(keras.layers.Layer):
         return {**super().get_config(), "groups": self.groups}
 
 
+graph.register(ShuffleChannels, group="channels", box="other", words=_words_and_channels("shuffle"))
+
+
 @keras.saving.register_keras_serializable(package="cnnbook")
 class TakeChannels(keras.layers.Layer):
     """Channels `start` to `stop`, the last not included: (..., channels) to (..., stop - start), no parameters."""
-
-    pointwise = True
 
     def __init__(self, start, stop, **options):
         super().__init__(**options)
@@ -220,13 +244,16 @@ class TakeChannels(keras.layers.Layer):
         return {**super().get_config(), "start": self.start, "stop": self.stop}
 
 
+graph.register(TakeChannels, group="channels", box="other", words=_words_and_channels("take"))
+
+
 @keras.saving.register_keras_serializable(package="cnnbook")
 class MaxPoolingWithSwitches(keras.layers.Layer):
     """Max pooling over windows of `size` x `size` that also says where each maximum stood (Noh et al. 2015, Fig. 3).
 
     (n, h, w, c) -> pooled (n, h // size, w // size, c), equal to MaxPooling2D(size), and switches of the same shape,
-    int32: the place of the maximum in its window, row by row from 0 to size * size - 1; the first one where several are
-    equal. No parameters.
+    int32: the place of the maximum in its window, row by row from 0 to size * size - 1; the first of several equal ones.
+    No parameters.
     """
 
     def __init__(self, size=2, **options):
@@ -251,20 +278,28 @@ class MaxPoolingWithSwitches(keras.layers.Layer):
         pooled, switches = self.compute_output_shape(x.shape)
         return keras.KerasTensor(pooled, x.dtype), keras.KerasTensor(switches, "int32")
 
-    def slide(self, shape):
-        """For cnnbook.graph: the window, its stride and the padding before, each (height, width)."""
-        return (self.size,) * 2, (self.size,) * 2, (0, 0)
-
     def get_config(self):
         return {**super().get_config(), "size": self.size}
+
+
+def _pooled_field(layer, field, inputs, outputs):
+    return field.slide((layer.size,) * 2, (layer.size,) * 2, (0, 0))
+
+
+def _pooled_words(layer, shape):
+    side = layer.size
+    return "max pool", f"{side}×{side}, /{side}", f"{side}x{side} max pool, /{side}"
+
+
+graph.register(MaxPoolingWithSwitches, group="pool", field=_pooled_field, box="pool", words=_pooled_words)
 
 
 @keras.saving.register_keras_serializable(package="cnnbook")
 class MaxUnpooling(keras.layers.Layer):
     """Puts each value back to where its switch says, zeros elsewhere: (n, h, w, c) -> (n, h * size, w * size, c).
 
-    Called on [values, switches], both of that shape; the switches are those of `MaxPoolingWithSwitches`, whose pooling
-    it undoes as far as that can be undone (Noh et al. 2015, Fig. 3). No parameters.
+    Called on [values, switches], both of that shape. It undoes the pooling of `MaxPoolingWithSwitches`, which returned
+    the switches, as far as possible (Noh et al. 2015, Fig. 3). No parameters.
     """
 
     def __init__(self, size=2, **options):
@@ -287,11 +322,19 @@ class MaxUnpooling(keras.layers.Layer):
         n, h, w, c = shapes[0]
         return n, h and h * self.size, w and w * self.size, c
 
-    def slide(self, *shapes):
-        return (1, 1), (Fraction(1, self.size),) * 2, (0, 0)
-
     def get_config(self):
         return {**super().get_config(), "size": self.size}
+
+
+def _unpooled_field(layer, field, inputs, outputs):
+    return field.slide((1, 1), (Fraction(1, layer.size),) * 2, (0, 0))
+
+
+def _unpooled_words(layer, shape):
+    return "unpool", f"×{layer.size}", f"unpool, x{layer.size}"
+
+
+graph.register(MaxUnpooling, group="enlarge", field=_unpooled_field, box="pool", words=_unpooled_words)
 
 
 @keras.saving.register_keras_serializable(package="cnnbook")
@@ -348,18 +391,20 @@ class LocallyConnected2D(keras.layers.Layer):
 
     def call(self, x):
         # Positions first and images last, so that a patch is gathered in long pieces and each position is one product of
-        # matrices; one row of the window at a time, so that patches take kernel-height times less room than windows.
-        (high, wide), (down, right), (_, h, w, c) = self.kernel_size, self.strides, x.shape
+        # matrices; one row of the window at a time, which needs 1 / kernel_height of the memory.
+        (kernel_height, kernel_width), (down, right) = self.kernel_size, self.strides
+        _, h, w, c = x.shape
         rows, columns = self.kernel.shape[:2]
-        places = rows * columns
+        positions, in_row = rows * columns, np.arange(kernel_width)
         pixels = ops.reshape(ops.transpose(x, (1, 2, 3, 0)), (h * w, c, -1))
-        kernel = ops.reshape(self.kernel, (places, high, wide * c, self.filters))
-        kernel = ops.unstack(ops.transpose(kernel, (1, 0, 3, 2)), high)
-        at = np.arange(rows)[:, None, None] * down * w + np.arange(columns)[:, None] * right + np.arange(wide)
+        kernel = ops.reshape(self.kernel, (positions, kernel_height, kernel_width * c, self.filters))
+        kernel = ops.unstack(ops.transpose(kernel, (1, 0, 3, 2)), kernel_height)
+        # the pixels of each window's first row, numbered row by row
+        first = np.arange(rows)[:, None, None] * down * w + np.arange(columns)[:, None] * right + in_row
         total = 0
-        for u in range(high):
-            patches = ops.take(pixels, at.reshape(places, wide) + u * w, axis=0)
-            total = total + ops.matmul(kernel[u], ops.reshape(patches, (places, wide * c, -1)))
+        for u in range(kernel_height):
+            patches = ops.take(pixels, first.reshape(positions, kernel_width) + u * w, axis=0)
+            total = total + ops.matmul(kernel[u], ops.reshape(patches, (positions, kernel_width * c, -1)))
         total = ops.transpose(ops.reshape(total, (rows, columns, self.filters, -1)), (3, 0, 1, 2))
         return self.activation(total + self.bias if self.use_bias else total)
 
@@ -373,15 +418,8 @@ class LocallyConnected2D(keras.layers.Layer):
             sides.append(n and (n - k) // s + 1)
         return shape[0], *sides, self.filters
 
-    def slide(self, shape):
-        return self.kernel_size, self.strides, (0, 0)
-
-    def multiply_adds(self, shape):
-        """For cnnbook.graph: those of one image; each weight works once."""
-        return math.prod(self.kernel.shape)
-
     def get_config(self):
-        own = dict(
+        settings = dict(
             filters=self.filters,
             kernel_size=self.kernel_size,
             strides=self.strides,
@@ -390,11 +428,31 @@ class LocallyConnected2D(keras.layers.Layer):
             kernel_initializer=keras.initializers.serialize(self.kernel_initializer),
             bias_initializer=keras.initializers.serialize(self.bias_initializer),
         )
-        return {**super().get_config(), **own}
+        return {**super().get_config(), **settings}
+
+
+def _local_field(layer, field, inputs, outputs):
+    return field.slide(layer.kernel_size, layer.strides, (0, 0))
+
+
+def _local_macs(layer, inputs, outputs):
+    """Each weight works once for one image."""
+    return math.prod(layer.kernel.shape)
+
+
+graph.register(
+    LocallyConnected2D,
+    group="conv",
+    field=_local_field,
+    macs=_local_macs,
+    kernels={"kernel": ("row", "column", "height", "width", "in", "out")},
+    box="conv",
+    words=conv_words("local", "local"),
+)
 
 
 def _sides(name, value):
-    """(height, width) from 3 or (3, 5); ValueError for what is no size."""
+    """(height, width) from 3 or (3, 5); ValueError if value is not a size."""
     pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     if len(pair) != 2 or not all(isinstance(n, int) and n > 0 for n in pair):
         raise ValueError(f"{name} is a whole number of at least 1, or (height, width), got {value!r}")
@@ -408,8 +466,6 @@ class MatchSize(keras.layers.Layer):
     x (n, h, w, c), like (n, height, width, any). offset: the first row and column that are kept; None shares the
     difference between both sides, an odd pixel below and to the right. Of `like` only the size is read. No parameters.
     """
-
-    reads = 1  # for cnnbook.graph: values come from the first input only
 
     def __init__(self, offset=None, **options):
         super().__init__(**options)
@@ -429,13 +485,19 @@ class MatchSize(keras.layers.Layer):
         (n, _, _, c), (_, height, width, _) = shapes
         return n, height, width, c
 
-    def slide(self, x, like):
-        more = [h - w if h and w else 0 for h, w in zip(x[1:3], like[1:3], strict=True)]
-        first = [max(m, 0) // 2 - max(-m, 0) // 2 if self.offset is None else self.offset for m in more]
-        return (1, 1), (1, 1), tuple(-f for f in first)
-
     def get_config(self):
         return {**super().get_config(), "offset": self.offset}
+
+
+def _matched_field(layer, field, inputs, outputs):
+    """That of the map, moved by the rows and columns that are cut off or repeated above and to the left."""
+    x, like = inputs
+    differences = [h - w if h and w else 0 for h, w in zip(x[1:3], like[1:3], strict=True)]
+    shared = [max(d, 0) // 2 - max(-d, 0) // 2 for d in differences]
+    return field.slide((1, 1), (1, 1), [-(s if layer.offset is None else layer.offset) for s in shared])
+
+
+graph.register(MatchSize, group="padding", field=_matched_field, words=lower_case_words, reads=1)
 
 
 @keras.saving.register_keras_serializable(package="cnnbook")
@@ -463,8 +525,6 @@ class Bilinear(keras.initializers.Initializer):
 class Labels(keras.layers.Layer):
     """Probabilities (n, classes) unchanged; its configuration holds the names of the classes, in order."""
 
-    pointwise = True
-
     def __init__(self, names, **options):
         super().__init__(**options)
         self.names = tuple(names)
@@ -481,3 +541,6 @@ class Labels(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "names": list(self.names)}
+
+
+graph.register(Labels, group="pointwise", box="other")

@@ -6,7 +6,6 @@ The stage's name works too: "conv4" is the last map of conv4_block1_1_conv ... c
 
 import difflib
 import logging
-import weakref
 from types import MethodType
 
 import keras
@@ -15,6 +14,7 @@ from keras import layers as L
 from keras import ops
 
 from .. import graph
+from ..keras_internals import filled_in
 from ..training import fast
 
 # --------------------------------------------------------------------------- a net, call by call
@@ -22,23 +22,10 @@ from ..training import fast
 # Keras compiles a grouped convolution anew at each call outside a compiled function, and TensorFlow says so every time.
 logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in record.getMessage())
 
-_FLAT = weakref.WeakKeyDictionary()  # inlining adds calls to the shared layers, so each model is inlined once
-
 
 def flat_model(model, shape):
     """The model as one functional graph, its free sizes filled in by the image's."""
-    functional = graph.as_functional(model)
-    sides = functional.inputs[0].shape[1:]
-    if None not in sides and not any(isinstance(op, keras.Model) for op in functional.operations):
-        return functional
-    key = (tuple(map(id, model.layers)), shape if None in sides else None)
-    known = _FLAT.setdefault(model, {})
-    if key not in known:
-        if None in sides and shape is not None:
-            x = keras.Input(shape, name=functional.inputs[0].name)
-            functional = keras.Model(x, functional(x), name=model.name)
-        known[key] = graph.flatten(functional)
-    return known[key]
+    return graph.flatten(model, shape)
 
 
 class Net:
@@ -141,7 +128,7 @@ class Net:
             )
         for i in sorted(self.place[name] for name in needed):
             node = self.nodes[i]
-            args, kwargs = node.arguments.fill_in(values)
+            args, kwargs = filled_in(node, values)
             if kwargs.get("training") is not None:
                 kwargs["training"] = False
             call = swap.get(id(node.operation), node.operation)

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from ... import segmentation
+from ...keras_internals import producer
 from .. import style
 from ..picture import Picture
 
@@ -261,7 +262,7 @@ class Skips(Picture):
         outputs = keras.Model(model.input, tensors)(np.asarray(image)[None], training=False)
         arrays = [keras.ops.convert_to_numpy(o)[0] for o in outputs]
         self.name, self.array, self.channels = merge.name, arrays[-1], channels
-        self.parts = {t._keras_history.operation.name: a for t, a in zip(merge.input, arrays, strict=False)}
+        self.parts = {producer(t).name: a for t, a in zip(merge.input, arrays, strict=False)}
 
     @property
     def alt(self):
