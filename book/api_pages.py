@@ -123,10 +123,10 @@ def paper(module, file, builders):
     link = linker(module.__name__)
     title, _, rest = file.__doc__.partition(". ")
     lines = [*heading(title, "-"), *restructured(THOUGHT.sub("\n\n", rest), link=link)]
+    costs = {}
     # Of several rows the one with the fewest arguments, the first of those.
-    costs = {
-        row["builder"]: row for row in sorted(module.figures()[::-1], key=lambda r: -len(r["arguments"]))
-    }
+    for row in sorted(module.figures(), key=lambda row: len(row["arguments"])):
+        costs.setdefault(row["builder"], row)
     rows, told = [], set()
     for name in builders:
         call, words, own = described(module, name)
