@@ -69,6 +69,7 @@ lint: env
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m codespell_lib chapters README.md index.md book cnnbook
+	.venv/$(BIN)/lint-imports --no-cache
 
 bench: env-bench
 	@$(PYBENCH) benchmarks/run.py $(ARGS)

@@ -1,10 +1,15 @@
 """Sphinx settings of the book. `book/build.py` stages the pages and calls Sphinx with these."""
 
 import os
+import sys
 import tomllib
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+sys.path[:0] = [
+    str(HERE.parent),
+    str(HERE),
+]  # the package beside the book, whichever is installed; our extensions
 COLAB = "https://colab.research.google.com"
 
 
@@ -47,6 +52,7 @@ project_copyright = "the cnnbook authors, MIT licence"
 language = "en"
 
 extensions = ["myst_nb", "sphinx_design", "sphinx_copybutton", "sphinx_togglebutton"]
+extensions += ["sphinx.ext.autodoc", "api_pages"]  # a page for each room of the package
 root_doc = "index"
 exclude_patterns = ["**/.ipynb_checkpoints"]
 
@@ -65,7 +71,15 @@ myst_enable_extensions = [
     "tasklist",
 ]
 myst_heading_anchors = 4
+myst_ref_domains = ["std"]  # a term of the glossary is not a module of the same name
 myst_html_meta = {"viewport": "width=device-width, initial-scale=1"}
+
+autodoc_typehints = "none"  # shapes and units say more
+autodoc_inherit_docstrings = False
+autodoc_member_order = "bysource"
+add_module_names = False
+python_display_short_literal_types = True
+html_domain_indices = False
 
 togglebutton_hint = "Show"
 togglebutton_hint_hide = "Hide"

@@ -34,6 +34,7 @@ _MODULES = (
     "weights",
 )
 _NAMES = {"compare": "graph", "load": "training", "summary": "graph"}
+__all__ = [*_MODULES, *_NAMES]
 
 
 def __getattr__(name):

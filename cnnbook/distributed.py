@@ -15,7 +15,10 @@ A script that trains on all there is:
 import sys
 
 from .course.launcher import free_port, launch, main  # noqa: F401
+from .training import devices
 from .training.devices import *  # noqa: F403
+
+__all__ = [*devices.__all__, "free_port", "launch"]
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -152,7 +152,10 @@ def _short(value):
 
 
 def show_source(*objects):
-    """Display the source of functions, classes or modules as highlighted code (Markdown: portable)."""
+    """Display the source of functions, classes or modules as highlighted code (Markdown: portable).
+
+    TypeError for an object that has no source in Python.
+    """
     from IPython.display import Markdown, display
 
     display(Markdown(sources(*objects)))

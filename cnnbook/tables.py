@@ -37,7 +37,12 @@ def text(title, columns, lines, *, left=1, totals=True):
 
 
 def html(title, columns, lines, *, left=1, totals=True, marked=()):
-    """The same as an HTML table; the lines with an index in `marked` stand out."""
+    """The same as an HTML table, escaped.
+
+    columns: their names. lines: a list of strings for each line, as many as there are columns. left: how many columns
+    are aligned to the left, the others to the right. totals: the last line becomes the table's foot. marked: indices
+    of lines that stand out.
+    """
 
     def row(cells, tag, bold=False):
         style = "font-weight:bold;" if bold else ""

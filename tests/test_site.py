@@ -1,6 +1,7 @@
 """The rendered book: no remote request, words for every picture, live links, formulas and search with no network."""
 
 import importlib.util
+import inspect
 import json
 import os
 import re
@@ -114,10 +115,17 @@ def vgg(site, pages):
 
 @pytest.fixture(scope="module")
 def build():
-    spec = importlib.util.spec_from_file_location("book_build", ROOT / "book/build.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "book")
+        spec = importlib.util.spec_from_file_location("book_build", ROOT / "book/build.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        yield module
+
+
+@pytest.fixture(scope="module")
+def docstrings(build):
+    return importlib.import_module("docstrings")
 
 
 def test_every_page_is_sound(site, pages):
@@ -296,9 +304,92 @@ def test_wrong_folders_are_refused(build, tmp_path, case, capsys):
     assert case == "no folder" or (out / "thesis.txt").exists()
 
 
+def test_every_room_has_a_page(site, pages):
+    import cnnbook
+
+    listed = pages[site / "book/api.html"].select_one(".bd-article").get_text()
+    rooms = [
+        name for name in cnnbook.__all__ if inspect.ismodule(getattr(cnnbook, name)) and name != "layers"
+    ]
+    assert len(rooms) > 10
+    for room in rooms:
+        module = getattr(cnnbook, room)
+        assert f"cnnbook.{room}" in listed
+        page = pages[site / f"book/api/{room}.html"]
+        text = page.select_one(".bd-article").get_text()
+        for name in getattr(module, "__all__", ()):
+            if inspect.ismodule(getattr(module, name)):
+                assert any(f"{room}.{name}" in title.get_text() for title in page.find_all("h2")), name
+            elif room == "models":
+                assert name in text or name == "BUILDERS", name
+            else:
+                assert page.find(id=f"cnnbook.{room}.{name}"), name
+        for left in ("object at 0x", "`", "Built-in immutable", "Alias for field"):
+            prose = "".join(
+                tag.get_text() for tag in page.select(".bd-article p, .bd-article dt, .bd-article td")
+            )
+            assert left not in prose, f"{room}: {left}"
+
+
+def test_a_function_says_what_its_docstring_says(site, pages):
+    entry = pages[site / "book/api/viz.html"].find(id="cnnbook.viz.grad_cam").find_parent("dl")
+    assert "Selvaraju et al. 2017" in entry.get_text()
+    assert entry.find("a", href="https://arxiv.org/abs/1610.02391")
+    load = pages[site / "book/api/data.html"].find(id="cnnbook.data.load").find_parent("dl")
+    fields = {title.get_text(): title.find_next("dd") for title in load.select("dl.field-list > dt")}
+    items = [item.get_text() for item in fields["Parameters:"].find_all("li")]
+    assert any(item.startswith("size: side in pixels or (height, width)") for item in items), items
+    assert any(item.startswith("train, test: how many images") for item in items), items
+    assert fields["Raises:"].get_text().startswith("ValueError")
+
+
+def test_networks_stand_in_a_table_for_each_paper(site, pages):
+    from cnnbook import models
+
+    page = pages[site / "book/api/models.html"]
+    rows = {row.find("td").get_text(): [cell.get_text() for cell in row.find_all("td")]
+            for row in page.select("table.room-table tbody tr")}  # fmt: skip
+    counts = {}
+    for row in models.figures():
+        counts.setdefault(row["builder"], set()).add(f"{row['params']:,}" if row["params"] else "")
+    for builder, published in counts.items():
+        assert published & set(rows[builder]), builder
+    assert "138,357,544" in rows["VGG16"] and "11,689,512" in rows["ResNet18"]
+    assert rows["ResNetCIFAR"][-1] == "depth=20"
+    assert len(page.select(".bd-article h2")) == len(set(models.BUILDERS.values()))
+
+
+def test_docstrings_become_restructured_text(docstrings):
+    text = """The share of *all* x_ in |A|, see `fit`. Long et al. 2015, arXiv:1411.4038.
+
+    size: side in pixels, "same" or more; seed, other: of the draw. Raises ValueError for size=0.
+
+    kind   what it is
+           and more
+    """
+
+    lines = docstrings.restructured(text, ("size", "seed", "other"), {"fit": "cnnbook.training.fit"}.get)
+    assert [line for line in lines if line] == [
+        r"The share of \*all\* x\_ in \|A\|, see :py:obj:`fit <cnnbook.training.fit>`\ . "
+        r"Long et al. 2015, `arXiv:1411.4038 <https://arxiv.org/abs/1411.4038>`__\ .",
+        ".. list-table::",
+        "   :class: room-table",
+        "   * - ``kind``",
+        "     - what it is",
+        "   * -",
+        "     - and more",
+        ":Parameters:",
+        '    * **size**: side in pixels, ``"same"``\\  or more',
+        "    * **seed**, **other**: of the draw.",
+        r":Raises: ValueError for ``size=0``\ .",
+    ]
+    first = docstrings.summary("A map (Long et al. 2015, eq. 3). Then `more`, of others.")
+    assert first == "A map (Long et al. 2015, eq. 3)."
+
+
 def test_references_page_is_written_from_the_bibliography(build):
     text = (ROOT / "book/references.md").read_text("utf-8")
     assert text == build.references(), "run `python book/build.py --references`"
-    for key, entry in build.bibliography().items():
+    for key, entry in importlib.import_module("citations").bibliography().items():
         assert {"eprint", "doi", "url"} & set(entry.fields) or key == "krizhevsky2009", key
         assert re.fullmatch(r"\d{4}", entry.fields["year"])

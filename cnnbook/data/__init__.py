@@ -5,8 +5,8 @@ load("digits")               1,297 + 500 handwritten digits of 8x8, from scikit-
 load("scenes", task=...)     items on textured canvases: segment, or find the target      Images (NumPy)
 load("cells")                drawn cells that touch, with masks and border weights        Images (NumPy)
 load("faces", people=...)    drawn people from many sides, with exact landmarks           Images (NumPy)
-load("cifar10"), load("cifar100")                     by TensorFlow Datasets              Images (NumPy)
-load("tf_flowers"), load("oxford_iiit_pet", task=...) by TensorFlow Datasets              Streams (tf.data)
+load("cifar10"), load("cifar100")                      by TensorFlow Datasets              Images (NumPy)
+load("tf_flowers"), load("oxford_iiit_pet", task=...)  by TensorFlow Datasets              Streams (tf.data)
 load("/path/to/folder")      your own images, one sub-folder per class, or a CSV file     Folder (NumPy)
 """
 

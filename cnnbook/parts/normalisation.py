@@ -10,14 +10,20 @@ from keras import ops
 
 
 def standardise(x, axes, epsilon):
-    """x minus its mean over `axes`, divided by its standard deviation over them."""
+    """x minus its mean over `axes`, divided by its standard deviation over them: the shape of x.
+
+    epsilon: added to the variance before the root, so that a constant becomes 0.
+    """
     mean = ops.mean(x, axis=axes, keepdims=True)
     variance = ops.mean(ops.square(x - mean), axis=axes, keepdims=True)
     return (x - mean) / ops.sqrt(variance + epsilon)
 
 
 def batch_norm(x, gamma=1.0, beta=0.0, epsilon=1e-3):
-    """Each channel over the batch and all places. Ioffe & Szegedy 2015, arXiv:1502.03167, algorithm 1."""
+    """Each channel over the batch and all places. Ioffe & Szegedy 2015, arXiv:1502.03167, algorithm 1.
+
+    gamma, beta: numbers, or one for each channel. The result has the shape of x, as that of the functions below.
+    """
     axes = tuple(range(len(x.shape) - 1))
     return gamma * standardise(x, axes, epsilon) + beta
 
@@ -35,7 +41,8 @@ def layer_norm(x, gamma=1.0, beta=0.0, epsilon=1e-3):
 def group_norm(x, groups, gamma=1.0, beta=0.0, epsilon=1e-3):
     """Each sample over all places and the channels of a group. Wu & He 2018, arXiv:1803.08494.
 
-    One group is layer normalisation, a group for every channel is instance normalisation.
+    One group is layer normalisation, a group for every channel is instance normalisation. ValueError for channels that
+    `groups` does not divide.
     """
     if x.shape[-1] % groups:
         raise ValueError(f"{x.shape[-1]} channels do not make {groups} groups of equal size")
@@ -47,8 +54,8 @@ def group_norm(x, groups, gamma=1.0, beta=0.0, epsilon=1e-3):
 def weight_norm(v, g):
     """The kernel w = g v / ||v||: length and direction apart. Salimans & Kingma 2016, arXiv:1602.07868, equation 2.
 
-    v: a kernel, (height, width, inputs, filters) or (inputs, units); g: the lengths, one for each filter. Weights are
-    normalised, not activations, so there is no batch in it and nothing to average.
+    Weights are normalised, not activations, so there is no batch in it and nothing to average.
+    v: a kernel, (height, width, inputs, filters) or (inputs, units); g: the lengths, one for each filter.
     """
     axes = tuple(range(len(v.shape) - 1))
     return g * v / ops.sqrt(ops.sum(ops.square(v), axis=axes, keepdims=True))

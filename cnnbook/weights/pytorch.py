@@ -204,7 +204,10 @@ def _layout(layer):
 
 
 def packaged(package, extra, ending=".pth"):
-    """The path of the one file of that ending in an installed package, which is not imported; `extra` is ours for it."""
+    """The path of the one file of that ending in an installed package, which is not imported; `extra` is ours for it.
+
+    ImportError without the package, or where it holds no or several such files.
+    """
     spec = importlib.util.find_spec(package)
     folders = spec.submodule_search_locations if spec else None
     if not folders:

@@ -12,8 +12,10 @@ def _floats(images):
 
 
 def scaling(mode, floats=_floats):
-    """How a net wants its pixels, as a function of RGB images in 0 to 255, channels last.
+    """How a net wants its pixels, as a function of RGB images in 0 to 255, (..., h, w, 3): float32 of that shape.
 
+    mode: "caffe" (BGR, the mean colour taken off), "tf" (-1 to 1), "torch" (mean 0, deviation 1), "lite" (about -1 to 1)
+    or "identity". ValueError for another.
     floats: what makes float32 of images; by default NumPy's, in a graph `keras.ops.cast`.
     """
 
