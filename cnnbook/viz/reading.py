@@ -5,7 +5,6 @@ The stage's name works too: "conv4" is the last map of conv4_block1_1_conv ... c
 """
 
 import difflib
-import logging
 import weakref
 from types import MethodType
 
@@ -18,9 +17,6 @@ from .. import graph
 from ..training import fast
 
 # --------------------------------------------------------------------------- a net, call by call
-
-# Keras compiles a grouped convolution anew at each call outside a compiled function, and TensorFlow says so every time.
-logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in record.getMessage())
 
 _FLAT = weakref.WeakKeyDictionary()  # inlining adds calls to the shared layers, so each model is inlined once
 
