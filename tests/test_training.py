@@ -249,6 +249,19 @@ def test_the_kept_runs_of_chapter_15_are_found_by_what_it_asks_for():
         assert kept.histories[0].protocol
 
 
+def test_the_protocol_and_the_launcher_s_part_load_without_keras():
+    code = "import sys, cnnbook.distributed; from cnnbook.training import Protocol; print('keras' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr
+
+
+def test_the_public_names_of_the_room():
+    assert {"Protocol", "fit", "Results", "kept", "fast", "gradients", "devices"} <= set(dir(training))
+    assert all(hasattr(training, name) for name in training.__all__)
+    with pytest.raises(AttributeError, match="cnnbook.training has no 'plot'; it has "):
+        training.plot  # noqa: B018
+
+
 # --------------------------------------------------------------------------- curves
 
 
