@@ -1,7 +1,7 @@
 """A class for every pixel: scores, losses, and prediction of images larger than the net.
 
-Labels are whole numbers (n, h, w) or (h, w), 0 the first class; predictions have a last axis of classes, or of one for nets
-with a sigmoid. Scores are NumPy; losses are keras.ops, for `training.fit(loss=...)` and for `gradients.of_weights`.
+Labels are integers (n, h, w) or (h, w), 0 the first class; predictions have a last axis of classes, or of one for nets
+with a sigmoid. Scores are NumPy; losses are tensors, for `training.fit(loss=...)` and for `gradients.of_weights`.
 """
 
 import keras
@@ -9,6 +9,22 @@ import numpy as np
 from keras import ops
 
 from . import graph
+
+__all__ = [
+    "boundary_f",
+    "centre",
+    "confusion",
+    "dice",
+    "dice_loss",
+    "focal_loss",
+    "iou",
+    "labels",
+    "mean_iou",
+    "outline",
+    "pixel_accuracy",
+    "predict_tiled",
+    "weighted_cross_entropy",
+]
 
 # --------------------------------------------------------------------------- labels
 
@@ -22,11 +38,14 @@ def labels(predictions):
 
 
 def centre(masks, height, width):
-    """The centred part of masks (n, h, w): what the smaller output of a net with valid convolutions is compared with."""
-    more = masks.shape[1] - height, masks.shape[2] - width
-    if min(more) < 0:
+    """The centre of masks (n, h, w): (n, height, width), as the output of a net with valid convolutions has it.
+
+    ValueError where the masks are smaller.
+    """
+    excess = masks.shape[1] - height, masks.shape[2] - width
+    if min(excess) < 0:
         raise ValueError(f"masks of {masks.shape[1:3]} have no part of {height} x {width}")
-    top, left = more[0] // 2, more[1] // 2
+    top, left = excess[0] // 2, excess[1] // 2
     return masks[:, top : top + height, left : left + width]
 
 
@@ -34,37 +53,40 @@ def centre(masks, height, width):
 
 
 def confusion(truth, predicted, classes):
-    """Pixel counts (classes, classes): the true class by row, the predicted one by column."""
+    """Pixel counts, int64 (classes, classes): the true class by row, the predicted one by column.
+
+    truth, predicted: labels of equal size. ValueError where they differ, or a label is not 0 to classes - 1.
+    """
     truth, predicted = np.asarray(truth).ravel(), np.asarray(predicted).ravel()
     if truth.shape != predicted.shape:
         raise ValueError(f"as many true as predicted labels, got {truth.size} and {predicted.size}")
-    for name, found in (("true", truth), ("predicted", predicted)):
-        if found.size and not 0 <= found.min() <= found.max() < classes:
-            raise ValueError(f"{name} labels are 0 to {classes - 1}, got {found.min()} to {found.max()}")
+    for name, values in (("true", truth), ("predicted", predicted)):
+        if values.size and not 0 <= values.min() <= values.max() < classes:
+            raise ValueError(f"{name} labels are 0 to {classes - 1}, got {values.min()} to {values.max()}")
     pairs = truth.astype("int64") * classes + predicted.astype("int64")
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
 def iou(truth, predicted, classes):
-    """Intersection over union of each class over all pixels, float64 (classes,); nan for a class that nobody has."""
+    """Intersection over union of each class over all pixels, float64 (classes,); nan for a class in neither."""
     table = confusion(truth, predicted, classes)
     both = np.diag(table)
     return _ratio(both, table.sum(0) + table.sum(1) - both)
 
 
 def mean_iou(truth, predicted, classes):
-    """The mean of `iou` over the classes that are there."""
+    """The mean of `iou` over the classes that occur in truth or prediction."""
     return float(np.nanmean(iou(truth, predicted, classes)))
 
 
 def dice(truth, predicted, classes):
-    """2 |A and B| / (|A| + |B|) of each class, float64 (classes,), nan for a class that nobody has: 2 iou / (1 + iou)."""
+    """2 |A and B| / (|A| + |B|) of each class, float64 (classes,), nan for a class in neither: 2 iou / (1 + iou)."""
     table = confusion(truth, predicted, classes)
     return _ratio(2 * np.diag(table), table.sum(0) + table.sum(1))
 
 
 def pixel_accuracy(truth, predicted):
-    """The share of pixels that are right."""
+    """The share of pixels whose class is right; truth and predicted are labels of one shape."""
     truth, predicted = np.asarray(truth), np.asarray(predicted)
     if truth.shape != predicted.shape:
         raise ValueError(f"true labels {truth.shape} and predicted ones {predicted.shape} differ in shape")
@@ -74,9 +96,9 @@ def pixel_accuracy(truth, predicted):
 def boundary_f(truth, predicted, classes, *, tolerance=2):
     """The F-score of each class' outline, float64 (classes,), nan for a class that no image has (Csurka et al. 2013).
 
-    Outline: pixels of the class with a neighbour (above, below, left, right) of another; the image's edge is none. Precision
-    is the share of the predicted outline at most `tolerance` pixels from the true one, recall the other way round; the score
-    is their harmonic mean, averaged over the images (n, h, w) that have the class in truth or prediction.
+    For the `outline` of a class precision is the share of the predicted one at most `tolerance` pixels from the true one,
+    recall the other way round; the score is their harmonic mean, averaged over the images (n, h, w) that have the class in
+    truth or prediction. Needs SciPy. ValueError for labels of different shapes.
     """
     truth, predicted = (np.asarray(a) if np.ndim(a) == 3 else np.asarray(a)[None] for a in (truth, predicted))
     if truth.shape != predicted.shape:
@@ -84,14 +106,14 @@ def boundary_f(truth, predicted, classes, *, tolerance=2):
     scores = np.full((len(truth), classes), np.nan)
     for i, pair in enumerate(zip(truth, predicted, strict=True)):
         for k in range(classes):
-            outlines = [outline(one == k) for one in pair]
-            wide = [_grown(outline, tolerance) for outline in outlines]
-            if not any(outline.any() for outline in outlines):
+            outlines = [outline(image == k) for image in pair]
+            if not any(lines.any() for lines in outlines):
                 continue
-            hits = [(outlines[a] & wide[1 - a]).sum() / max(outlines[a].sum(), 1) for a in (0, 1)]
-            scores[i, k] = 2 * hits[0] * hits[1] / (hits[0] + hits[1]) if sum(hits) else 0.0
-    there = ~np.isnan(scores)
-    return _ratio(np.where(there, scores, 0).sum(0), there.sum(0))
+            near = [_within(lines, tolerance) for lines in outlines]
+            shares = [(outlines[a] & near[1 - a]).sum() / max(outlines[a].sum(), 1) for a in (0, 1)]
+            scores[i, k] = 2 * shares[0] * shares[1] / (shares[0] + shares[1]) if sum(shares) else 0.0
+    scored = ~np.isnan(scores)
+    return _ratio(np.where(scored, scores, 0).sum(0), scored.sum(0))
 
 
 def _ratio(above, below):
@@ -99,49 +121,76 @@ def _ratio(above, below):
 
 
 def outline(mask):
-    padded = np.pad(mask, 1, mode="edge")
-    inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    return mask & ~inner
+    """The pixels of a mask, bool (h, w), with a neighbour above, below, left or right that is not in it: bool (h, w).
+
+    The edge of the image is no outline. Needs SciPy.
+    """
+    from scipy import ndimage
+
+    return mask & ~ndimage.binary_erosion(mask, border_value=1)
 
 
-def _grown(mask, by):
-    """All pixels at most `by` pixels away from one in `mask`."""
-    (h, w), padded, found = mask.shape, np.pad(mask, by), np.zeros_like(mask)
-    for r in range(-by, by + 1):
-        for c in range(-by, by + 1):
-            if r * r + c * c <= by * by:
-                found |= padded[by + r : by + r + h, by + c : by + c + w]
-    return found
+def _within(mask, distance):
+    """All pixels at most `distance` pixels away from one in `mask`."""
+    from scipy import ndimage
+
+    rows, columns = np.mgrid[-distance : distance + 1, -distance : distance + 1]
+    return ndimage.binary_dilation(mask, rows**2 + columns**2 <= distance**2)
 
 
 # --------------------------------------------------------------------------- losses
 
 
 def weighted_cross_entropy(labels, predictions, weights=None, *, from_logits=False):
-    """The mean over pixels of weight x cross-entropy, a scalar: eq. 1 of the U-Net paper per pixel; weights (n, h, w)."""
-    losses = -ops.log(_of_truth(labels, _probabilities(predictions, from_logits)) + keras.config.epsilon())
-    return ops.mean(losses if weights is None else losses * ops.convert_to_tensor(weights, losses.dtype))
+    """The mean over pixels of weight x cross-entropy, a scalar: eq. 1 of the U-Net paper (arXiv:1505.04597) per pixel.
+
+    labels (n, h, w) or (n, h, w, 1), predictions (n, h, w, classes), weights (n, h, w): Keras' cross-entropy, binary for one
+    channel, with `weights` as its sample_weight.
+    """
+    if predictions.shape[-1] == 1:
+        loss, labels = (
+            keras.losses.BinaryCrossentropy(from_logits=from_logits),
+            _without_channel(labels)[..., None],
+        )
+    else:
+        loss, labels = (
+            keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits),
+            _without_channel(labels),
+        )
+    return loss(labels, predictions, sample_weight=weights)
 
 
 def dice_loss(labels, predictions, *, from_logits=False, smooth=1.0):
     """1 - the mean over classes of (2 sum p t + smooth) / (sum p + sum t + smooth), for each image: (n,).
 
-    Milletari et al. 2016 for each class, with plain sums. Every class counts alike, however few its pixels; `smooth` (in
-    pixels) keeps a class that an image lacks from counting.
+    labels (n, h, w), predictions (n, h, w, classes). Milletari et al. 2016 for each class, with plain sums. Every class
+    counts alike, however few its pixels; `smooth` (in pixels) keeps a class that an image lacks from counting, which
+    Keras' own Dice does not: there such a class is a loss of 1, whatever the net says.
     """
     p = _probabilities(predictions, from_logits)
-    t = ops.one_hot(ops.cast(_plain(labels), "int32"), p.shape[-1], dtype=p.dtype)
+    t = ops.one_hot(ops.cast(_without_channel(labels), "int32"), p.shape[-1], dtype=p.dtype)
     both, sizes = ops.sum(p * t, (1, 2)), ops.sum(p, (1, 2)) + ops.sum(t, (1, 2))
     return 1 - ops.mean((2 * both + smooth) / (sizes + smooth), -1)
 
 
 def focal_loss(labels, predictions, *, gamma=2.0, from_logits=False):
-    """-(1 - p)^gamma log p of every pixel's true class, (n, h, w): what is right already counts little (Lin et al. 2017)."""
-    p = _of_truth(labels, _probabilities(predictions, from_logits))
-    return -ops.power(1 - p, gamma) * ops.log(p + keras.config.epsilon())
+    """-(1 - p)^gamma log p of every pixel's true class, (n, h, w): what is right already counts little (Lin et al. 2017).
+
+    labels (n, h, w), predictions (n, h, w, classes): Keras' focal cross-entropy, binary for one channel, without the weights
+    alpha of the classes.
+    """
+    labels, classes = _without_channel(labels), predictions.shape[-1]
+    if classes == 1:
+        return keras.losses.binary_focal_crossentropy(
+            labels[..., None], predictions, gamma=gamma, from_logits=from_logits
+        )
+    one_hot = ops.one_hot(ops.cast(labels, "int32"), classes)
+    return keras.losses.categorical_focal_crossentropy(
+        one_hot, predictions, alpha=1.0, gamma=gamma, from_logits=from_logits
+    )
 
 
-def _plain(labels):
+def _without_channel(labels):
     """Labels (n, h, w), also of (n, h, w, 1)."""
     labels = ops.convert_to_tensor(labels)
     return labels[..., 0] if len(labels.shape) == 4 else labels
@@ -150,26 +199,23 @@ def _plain(labels):
 def _probabilities(predictions, from_logits):
     """Probabilities of at least two classes."""
     p = ops.convert_to_tensor(predictions)
-    one = p.shape[-1] == 1
+    binary = p.shape[-1] == 1
     if from_logits:
-        p = ops.sigmoid(p) if one else ops.softmax(p, -1)
-    return ops.concatenate([1 - p, p], -1) if one else p
-
-
-def _of_truth(labels, p):
-    return ops.sum(p * ops.one_hot(ops.cast(_plain(labels), "int32"), p.shape[-1], dtype=p.dtype), -1)
+        p = ops.sigmoid(p) if binary else ops.softmax(p, -1)
+    return ops.concatenate([1 - p, p], -1) if binary else p
 
 
 # --------------------------------------------------------------------------- images larger than the net
 
 
 def predict_tiled(model, image, *, tile=None, overlap=None, batch_size=4):
-    """The net's output for a whole image (h, w, channels), by overlapping tiles: (h, w, classes); U-Net paper, Fig. 2.
+    """The net's output for an image (h, w, channels) of any size, (h, w, classes), by overlapping tiles: U-Net, Fig. 2.
 
-    tile: the side or (height, width) of a tile, the net's input size by default. overlap: pixels of each side of a tile's
-    output that are thrown away because its border shows in them; 0 for nets with valid convolutions, an eighth of the
-    tile for others. Beyond its edge the image is mirrored. Tiles start at multiples of the net's stride, so that pools
-    fall on the same pixels in all: a net with valid convolutions gives what it would for the whole image at once.
+    tile: the side or (height, width) of a tile in pixels, the net's input size by default. overlap: pixels on each side of a
+    tile's output that are discarded because they depend on the tile's border; 0 for nets with valid convolutions, an eighth
+    of the tile for others. Beyond its edge the image is mirrored. Tiles start at multiples of the net's stride, so that
+    pools fall on the same pixels in all: a net with valid convolutions gives what it would for the whole image at once.
+    ValueError for another shape, a net with several outputs, and tiles that are too small.
     """
     image = np.asarray(image)
     if image.ndim != 3 or min(image.shape[:2]) < 2:
@@ -189,13 +235,13 @@ def predict_tiled(model, image, *, tile=None, overlap=None, batch_size=4):
     padded = np.pad(image, (down.padding, across.padding, (0, 0)), mode="reflect")
     places, result = [(r, c) for r in down.starts for c in across.starts], None
     for i in range(0, len(places), batch_size):
-        some = places[i : i + batch_size]
-        tiles = np.stack([padded[r : r + tile[0], c : c + tile[1]] for r, c in some])
-        answers = ops.convert_to_numpy(model(tiles, training=False))[:, down.kept, across.kept]
+        batch = places[i : i + batch_size]
+        tiles = np.stack([padded[r : r + tile[0], c : c + tile[1]] for r, c in batch])
+        outputs = ops.convert_to_numpy(model(tiles, training=False))[:, down.kept, across.kept]
         if result is None:
-            result = np.empty((down.total, across.total, answers.shape[-1]), answers.dtype)
-        for (r, c), answer in zip(some, answers, strict=True):
-            result[r : r + answer.shape[0], c : c + answer.shape[1]] = answer
+            result = np.empty((down.total, across.total, outputs.shape[-1]), outputs.dtype)
+        for (r, c), output in zip(batch, outputs, strict=True):
+            result[r : r + output.shape[0], c : c + output.shape[1]] = output
     return result[down.image, across.image]
 
 

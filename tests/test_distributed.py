@@ -109,12 +109,12 @@ def test_what_devices_cannot_share_evenly_is_refused():
     share = distributed.Share(devices=8, processes=2, rank=1)
     assert (share.part(32), share.batch(500), share.batch(3)) == (slice(16, 32), 248, 4)
     np.testing.assert_array_equal(share.held_out(np.arange(6)), [1, 3, 5])
-    share.check(batch_size=128, the_number_of_images=2000)
+    share.check({"batch size": 128, "the number of images": 2000})
     with pytest.raises(
         ValueError,
         match="8 devices .* the number of images must be a multiple of 8, got 2001; leave out the last 1",
     ):
-        share.check(batch_size=128, the_number_of_images=2001)
+        share.check({"batch size": 128, "the number of images": 2001})
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_what_devices_cannot_share_evenly_is_refused():
             dict(MASTER_ADDR="a", MASTER_PORT="1", WORLD_SIZE="2", RANK="2"),
             "RANK is 0 to WORLD_SIZE - 1 = 1, got 2",
         ),
-        (dict(MASTER_ADDR="a", MASTER_PORT="x", WORLD_SIZE="2", RANK="1"), "whole numbers, got x, 2, 1"),
+        (dict(MASTER_ADDR="a", MASTER_PORT="x", WORLD_SIZE="2", RANK="1"), "integers, got x, 2, 1"),
     ],
 )
 def test_half_a_job_is_refused(given, message):
@@ -172,7 +172,7 @@ def test_an_interrupted_run_ends_where_it_would_have(one, tmp_path):
     file = tmp_path / "runs" / "run.npz"
     with pytest.raises(KeyboardInterrupt):
         run(net(), checkpoint=file, callbacks=[Stop(1)], **measured())
-    (tmp_path / "runs" / "run.npz.part").write_bytes(b"cut short")  # a later one, while it was written
+    (tmp_path / "runs" / ".run.npz.x").write_bytes(b"cut short")  # a later one, while it was written
     for _ in range(2):  # the second time there is nothing left to train
         again = run(net(), checkpoint=file, **measured())
         assert distance(again, one) == 0
@@ -181,7 +181,7 @@ def test_an_interrupted_run_ends_where_it_would_have(one, tmp_path):
     ):
         run(net(), checkpoint=file, batch_size=24)
     file.write_bytes(b"no numbers")
-    with pytest.raises(ValueError, match="run.npz is no state of a training run"):
+    with pytest.raises(ValueError, match="run.npz is not the state of a training run"):
         run(net(), checkpoint=file)
 
 

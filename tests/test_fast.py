@@ -211,7 +211,7 @@ def test_policies_are_back_after_an_error_and_compiled_functions_too(quiet):
 
 
 def test_another_precision_is_refused():
-    message = "precision is None or 'mixed_bfloat16', got 'float16'"
+    message = "precision is None or \"mixed_bfloat16\", got 'float16'"
     with pytest.raises(ValueError, match=message):
         training.fit(net(), *batches(), epochs=1, verbose=False, precision="float16")
     with pytest.raises(ValueError, match=message), fast.computing(net(), precision="float16"):

@@ -66,6 +66,17 @@ def test_an_image_s_edge_is_no_boundary():
     ]
 
 
+def test_an_outline_by_hand_and_what_lies_within_a_distance():
+    mask = np.array([[1, 1, 1, 0], [1, 1, 1, 0], [1, 1, 1, 1]], bool)
+    assert segmentation.outline(mask).astype(int).tolist() == [[0, 0, 1, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    dot = np.zeros((7, 7), bool)
+    dot[3, 3] = True
+    rows, columns = np.mgrid[-3:4, -3:4]
+    for distance in range(4):
+        near = segmentation._within(dot, distance)
+        assert (near == (np.hypot(rows, columns) <= distance)).all()
+
+
 def test_labels_and_centre():
     assert segmentation.labels(np.array([[[0.2, 0.5, 0.3]]])).tolist() == [[1]]
     assert segmentation.labels(np.array([[[0.5], [0.49]]])).tolist() == [[1, 0]]

@@ -1,5 +1,7 @@
 """The training protocol: the same numbers from the same seed, per-image augmentation, a schedule one can check by hand."""
 
+import dataclasses
+import inspect
 import json
 import subprocess
 import sys
@@ -8,8 +10,9 @@ import keras
 import numpy as np
 import pytest
 
-from cnnbook import models, training
+from cnnbook import models, training, viz
 from cnnbook.training import gradients, results
+from cnnbook.training.protocol import takes_protocol
 
 
 def shapes(n=256, side=14, seed=0):
@@ -119,10 +122,177 @@ def test_results_resume_and_survive_an_interruption(tmp_path, monkeypatch):
     assert stored.curves["loss"] == pytest.approx(first.curves["loss"], abs=1e-4)
     with pytest.raises(pytest.fail.Exception):
         again.run("tiny", tiny, x, y, seed=1, epochs=2)
-    (path.parent / "runs.json.part").write_text("{ half")
+    (path.parent / ".runs.json.x").write_text("{ half")  # a later one, while it was written
     assert len(training.Results(path).histories) == 1
     facts = json.loads(path.read_text())
     assert facts["keras"] == keras.__version__ and facts["cores"] >= 1 and len(facts["date"]) == 10
+    assert sum('"label"' in line for line in path.read_text().splitlines()) == 1  # a line for each run
+
+
+# --------------------------------------------------------------------------- the protocol
+
+
+def test_every_way_of_giving_a_protocol_is_the_same_run():
+    """A Protocol, its fields by keyword, or both, where the keyword counts."""
+    x, y = shapes(64)
+    given = training.Protocol(epochs=1, batch_size=32, shift=1, seed=2)
+    runs = []
+    for args, keywords in (
+        ([given], {}),
+        ([], dict(epochs=1, batch_size=32, shift=1, seed=2)),
+        ([dataclasses.replace(given, seed=9)], dict(seed=2)),
+    ):
+        training.seed(2)
+        runs.append(training.fit(tiny(), x, y, *args, verbose=False, **keywords))
+    assert [run.protocol for run in runs] == [given] * 3
+    assert runs[0].curves == runs[1].curves == runs[2].curves
+    with pytest.raises(TypeError, match="fit has no argument epoch; it has model, x, y, protocol, epochs"):
+        training.fit(tiny(), x, y, epoch=1)
+    with pytest.raises(TypeError, match="protocol is a training.Protocol, got {'epochs': 1}"):
+        training.fit(tiny(), x, y, {"epochs": 1})
+
+
+def test_help_shows_every_field_of_the_protocol():
+    parameters = inspect.signature(training.fit).parameters
+    for field in dataclasses.fields(training.Protocol):
+        assert parameters[field.name].default == field.default
+        assert f"{field.name}:" in training.Protocol.__doc__
+    assert list(parameters)[:5] == ["model", "x", "y", "protocol", "epochs"]
+    assert {"validation", "loss", "checkpoint"} <= set(parameters)
+
+
+def test_a_protocol_is_a_value():
+    one, same = training.Protocol(rates={"conv2": 0.1}), training.Protocol(rates={"conv2": 0.1})
+    assert one == same and hash(one) == hash(same) and one != training.Protocol()
+    rates = {"conv2": 0.1}
+    kept = training.Protocol(rates=rates)
+    rates["conv2"] = 0.5
+    assert kept == one  # what is changed outside changes no protocol
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        one.epochs = 3
+    for protocol in (one, training.Protocol(precision="mixed_bfloat16", warmup=0.5), training.Protocol()):
+        stored = json.loads(json.dumps(protocol.settings()))
+        assert training.Protocol.from_settings(stored | {"images": 3, "shape": [4, 4, 1]}) == protocol
+    assert not {"rates", "precision"} & set(training.Protocol().settings())
+    with pytest.raises(ValueError, match="not those of a training.fit: epochs, batch_size, .* missing"):
+        training.Protocol.from_settings({"learning_rate": 0.1})
+
+
+@pytest.mark.parametrize(
+    "field, message",
+    [
+        (dict(epochs=1.5), "epochs is an integer of at least 1, got 1.5"),
+        (dict(batch_size=0), "batch_size is an integer of at least 1, got 0"),
+        (dict(shift=-1), "shift is an integer of at least 0, got -1"),
+        (dict(seed=None), "seed is an integer of at least 0, got None"),
+        (dict(learning_rate=-0.1), "learning_rate is a number of at least 0, got -0.1"),
+        (dict(learning_rate="high"), "learning_rate is a number of at least 0, got 'high'"),
+        (dict(weight_decay=float("nan")), "weight_decay is a number of at least 0, got nan"),
+        (dict(momentum=1), "momentum is below 1, got 1"),
+        (dict(schedule="linear"), 'schedule is "cosine", "step" or "constant", got \'linear\''),
+        (dict(precision="float16"), "precision is None or \"mixed_bfloat16\", got 'float16'"),
+    ],
+)
+def test_a_protocol_refuses(field, message):
+    with pytest.raises(ValueError, match=message):
+        training.Protocol(**field)
+
+
+def test_a_loss_is_recorded_by_its_name():
+    x, y = shapes(32)
+    for loss, name in (
+        (keras.losses.sparse_categorical_crossentropy, "sparse_categorical_crossentropy"),
+        (keras.losses.SparseCategoricalCrossentropy(), "sparse_categorical_crossentropy"),
+        ("sparse_categorical_crossentropy", "sparse_categorical_crossentropy"),
+    ):
+        history = training.fit(tiny(), x, y, epochs=1, batch_size=32, loss=loss, verbose=False)
+        assert history.settings["loss"] == name
+
+
+def test_shortcuts_pass_on_what_is_not_of_the_protocol():
+    @takes_protocol
+    def taken(a, protocol=None, *, b=0, **others):
+        return a, protocol, b, others
+
+    assert taken(1, seed=3, c=4) == (1, training.Protocol(seed=3), 0, {"c": 4})
+    assert taken(a=1, protocol=training.Protocol(epochs=2), b=2) == (1, training.Protocol(epochs=2), 2, {})
+
+
+def test_the_kept_runs_are_found_under_their_protocol(monkeypatch):
+    """Every run that training.fit made and chapter 08 keeps: its record is a protocol's, and none is trained again."""
+    monkeypatch.setattr(results, "fit", lambda *a, **k: pytest.fail("trained again"))
+    kept = training.kept("08-residual-learning")
+    assert len(kept.histories) == 13
+    for run in kept.histories:
+        images, shape = run.settings["images"], run.settings["shape"]
+        assert run.settings == {"images": images, "shape": shape, **run.protocol.settings()}
+        x = np.empty((images, *shape), "float32")
+        assert kept.run(run.label, tiny, x, None, run.protocol) is run
+        assert kept.run(run.label, tiny, x, None, **run.protocol.settings(), verbose=False) is run
+        with pytest.raises(pytest.fail.Exception):
+            kept.run(run.label, tiny, x, None, run.protocol, seed=99)
+    made = training.Protocol(epochs=120, batch_size=64, schedule="step", warmup=2, shift=2)
+    longer = dataclasses.replace(made, epochs=360)
+    assert {dataclasses.replace(run.protocol, seed=0) for run in kept.histories} == {made, longer}
+
+
+def test_the_kept_runs_of_chapter_15_are_found_by_what_it_asks_for():
+    """Trials, not runs of fit: their settings are the chapter's own."""
+    kept = training.kept("15-transfer-learning")
+    keys = {(h.label, *h.settings.values()) for h in kept.histories}
+    assert len(keys) == len(kept.histories) == 72 and kept.facts["backend"] == "tensorflow"
+    for task, counts in (("near", (5, 50, 500)), ("far", (5, 20, 100))):
+        for label in ("from scratch", "head", "late", "all"):
+            found = [h for h in kept.histories if h.label == label and h.settings["task"] == task]
+            assert [h.settings["labels"] for h in found if h.settings["seed"] == 0] == list(counts)
+    with pytest.raises(ValueError, match="not those of a training.fit"):
+        assert kept.histories[0].protocol
+
+
+def test_the_protocol_and_the_launcher_s_part_load_without_keras():
+    code = "import sys, cnnbook.distributed; from cnnbook.training import Protocol; print('keras' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr
+
+
+def test_the_public_names_of_the_room():
+    assert {"Protocol", "fit", "Results", "kept", "fast", "gradients", "devices"} <= set(dir(training))
+    assert all(hasattr(training, name) for name in training.__all__)
+    with pytest.raises(AttributeError, match="cnnbook.training has no 'plot'; it has "):
+        training.plot  # noqa: B018
+
+
+# --------------------------------------------------------------------------- curves
+
+
+def test_curves_are_the_mean_and_the_spread():
+    runs = [
+        training.History("a", {"accuracy": [0.2, 0.4], "val_accuracy": [0.1, 0.3]}),
+        training.History("a", {"accuracy": [0.4, 0.8], "val_accuracy": [0.3, 0.5]}),
+    ]
+    other = training.History("b", {"accuracy": [0.5], "val_accuracy": [0.5]})
+    drawn = viz.curves({"a": runs, "b": [other]})
+    np.testing.assert_allclose(drawn.array[0], [[0.3, 0.6], [0.2, 0.4]])
+    np.testing.assert_allclose(drawn.array[1], [[0.5, np.nan], [0.5, np.nan]])
+    axes = drawn.figure().axes[0]
+    assert [line.get_label() for line in axes.get_lines()] == [
+        "a, training", "a, held out", "b, training", "b, held out"
+    ]  # fmt: skip
+    np.testing.assert_allclose(axes.get_lines()[0].get_ydata(), [0.3, 0.6])
+    assert (
+        len(axes.collections) == 2 and axes.get_ylabel() == "accuracy"
+    )  # bands where there are several runs
+    error = viz.curves({"a": runs}, ["accuracy"], ax=axes, error=True)
+    np.testing.assert_allclose(error.array, [[[70, 40]]])
+    assert axes.get_ylabel() == "error (%)" and len(axes.get_lines()) == 5
+    assert viz.curves(other, "accuracy").array.tolist() == [[[0.5]]]
+    for call, message in (
+        (lambda: viz.curves({"a": []}), "no runs for a"),
+        (lambda: viz.curves(other, ["loss"]), "b has no curve 'loss'; it has accuracy, val_accuracy"),
+        (lambda: viz.curves(other, ["a", "b", "c"]), "one or two"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
 
 
 @pytest.mark.parametrize(
@@ -131,7 +301,7 @@ def test_results_resume_and_survive_an_interruption(tmp_path, monkeypatch):
         (dict(x=np.zeros((4, 28, 28, 1))), r"reads images \(14, 14, 1\)"),
         (dict(y=np.zeros(3)), "4 images and labels of shape"),
         (dict(y=np.array([0, 1, 2, 1])), "labels are 0 to 1"),
-        (dict(epochs=0), "epochs is a whole number"),
+        (dict(epochs=0), "epochs is an integer of at least 1, got 0"),
         (dict(schedule="linear"), '"cosine", "step" or "constant"'),
     ],
 )

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import cnnbook
-from cnnbook import data, graph, models, training, transfer, weights
+from cnnbook import data, graph, models, training, transfer, viz, weights
 
 ROOT = Path(__file__).parents[1]
 
@@ -58,7 +58,8 @@ def test_every_trained_net_has_its_source(script):
     records = transfer.backbones()
     assert list(records) == sorted(script.SOURCES) == ["digits7", "fashion7"]
     for name, source in script.SOURCES.items():
-        assert records[name]["protocol"] == source.protocol and records[name]["data"] == source.about
+        assert training.Protocol(**records[name]["protocol"]) == source.protocol
+        assert records[name]["data"] == source.about
         made = [records[name][key] for key in ("builder", "arguments", "input_shape")]
         assert made == [script.BUILDER, script.ARGUMENTS, [script.SIDE, script.SIDE, 1]]
 
@@ -289,7 +290,7 @@ def test_a_classifier_of_a_folder_answers_the_same_in_a_fresh_process(folder, tm
     assert "broken.png" in said and "trained 'head'" in said
     assert len(result.y) == 12 and result.top1 >= 0.9 and result.top5 is None
     assert result.confusion.sum() == 12 and np.trace(result.confusion) == round(12 * result.top1)
-    assert not list(path.parent.glob("*.part*"))
+    assert list(path.parent.iterdir()) == [path]
     files = [str(file) for file in sorted(folder.rglob("[0-9]*.png"))[::7]]
     out = tmp_path / "p.npy"
     there = subprocess.run(
@@ -304,7 +305,8 @@ def test_a_classifier_of_a_folder_answers_the_same_in_a_fresh_process(folder, tm
 
 @pytest.mark.parametrize("strategy", ["late", "all"])
 def test_other_strategies_thaw_more(folder, strategy, monkeypatch):
-    monkeypatch.setattr(transfer, "fit_head", functools.partial(transfer.fit_head, epochs=1))
+    module = sys.modules[transfer.classifier.__module__]  # `transfer.classifier` is the function
+    monkeypatch.setattr(module, "fit_head", functools.partial(transfer.fit_head, epochs=1))
     made, result = transfer.classifier(
         folder, backbone=backbone(), size=16, strategy=strategy, epochs=1, verbose=False
     )
@@ -320,7 +322,35 @@ def test_evaluation_counts_and_sorts_its_mistakes():
     assert result.wrong.tolist() == [1, 3, 0] and result.hardest.tolist() == [1, 3, 0, 2]
     many = np.eye(7)[[0, 1, 2]] + np.arange(7) / 100
     other = transfer.Evaluation("abcdefg", None, np.array([0, 0, 6]), many)
+    assert other.confusion.shape == (7, 7) and other.confusion[0].tolist() == [1, 1, 0, 0, 0, 0, 0]
     assert other.top1 == pytest.approx(1 / 3) and other.top5 == pytest.approx(2 / 3)
+
+
+def test_pictures_of_an_evaluation():
+    p = np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8], [0.3, 0.7]])
+    x = np.arange(4, dtype="uint8")[:, None, None, None] * np.ones((1, 8, 8, 3), "uint8")
+    result = transfer.Evaluation(
+        ("a", "b"), x, np.array([1, 1, 1, 0]), p, files=[f"in/{i}.png" for i in range(4)]
+    )
+    counts = viz.confusion(result)
+    assert counts.array.tolist() == [[0, 1], [2, 1]] and "25.0% of 4 right" in counts.alt
+    axes = counts.figure().axes[0]
+    assert [text.get_text() for text in axes.texts] == ["0", "1", "2", "1"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
+    worst = viz.hardest(result, most=3)
+    assert worst.array[:, 0, 0, 0].tolist() == [1, 3, 0]
+    panels = worst.figure().axes
+    assert [axis.get_title() for axis in panels] == [
+        "a, 90%\nwrong: b, 10%",
+        "b, 70%\nwrong: a, 30%",
+        "a, 60%\nwrong: b, 40%",
+    ]
+    assert [axis.get_xlabel() for axis in panels] == ["1.png", "3.png", "0.png"]
+    many = transfer.Evaluation([f"class {i}" for i in range(21)], None, np.arange(21), np.eye(21))
+    axes = viz.confusion(many).figure().axes[0]
+    assert not axes.texts and axes.get_xticklabels()[3].get_rotation() == 45
+    with pytest.raises(ValueError, match="at least one image"):
+        viz.hardest(result, most=0)
 
 
 def test_wrong_arguments(folder):

@@ -9,14 +9,16 @@ are held out (asserted), so chapter 15 can ask what its features are worth for c
 
 import hashlib
 import json
-import os
 import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 import cnnbook  # noqa: F401  before Keras: TensorFlow's quicker CPU kernels
-from cnnbook import data, machine, models, training, transfer
+from cnnbook import data, files, machine, models, training, transfer
 
 SIDE = 14  # of all sources, so that one net can stand in for another
 BUILDER, ARGUMENTS = "ResNetCIFAR", {"depth": 8}
@@ -25,11 +27,11 @@ BUILDER, ARGUMENTS = "ResNetCIFAR", {"depth": 8}
 class Source(NamedTuple):
     data: str  # a name of data.load
     held_out: tuple
-    protocol: dict  # of training.fit
+    protocol: training.Protocol
     about: str
 
 
-PROTOCOL = dict(epochs=16, batch_size=64, learning_rate=0.1, warmup=1, shift=1, seed=0)
+PROTOCOL = training.Protocol(epochs=16, batch_size=64, learning_rate=0.1, warmup=1, shift=1, seed=0)
 SOURCES = {
     "fashion7": Source(
         "fashion_mnist",
@@ -40,7 +42,8 @@ SOURCES = {
     "digits7": Source(
         "digits",
         ("7", "8", "9"),
-        PROTOCOL | dict(epochs=140, mirror=False),  # as many steps as fashion7, from a ninth of the images
+        # As many steps as fashion7, from a ninth of the images.
+        replace(PROTOCOL, epochs=140, mirror=False),
         "the handwritten digits inside scikit-learn (Alpaydin & Kaynak, UCI Machine Learning Repository)",
     ),
 }
@@ -70,16 +73,16 @@ def train(name):
     def build():
         return models.builder(BUILDER)(**ARGUMENTS, input_shape=x.shape[1:], classes=len(classes))
 
-    training.seed(source.protocol["seed"])
+    training.seed(source.protocol.seed)
     net = build()
-    training.fit(net, (x - mean) / std, y, validation=((x_test - mean) / std, y_test), **source.protocol)
-    transfer.PRETRAINED.mkdir(exist_ok=True)
+    training.fit(net, (x - mean) / std, y, source.protocol, validation=((x_test - mean) / std, y_test))
     path = transfer.PRETRAINED / f"{name}.weights.h5"
-    part = path.with_name(f"{name}.part.weights.h5")
     bare = build()
     bare.set_weights(net.get_weights())  # a compiled net would save its momenta too
-    bare.save_weights(part)
-    os.replace(part, path)
+    with tempfile.TemporaryDirectory() as folder:
+        saved = Path(folder) / path.name
+        bare.save_weights(saved)
+        files.write(path, saved.read_bytes())
     record = dict(
         builder=BUILDER,
         arguments=ARGUMENTS,
@@ -92,12 +95,11 @@ def train(name):
         training_images=len(x),
         test_images=len(x_test),
         accuracy=round(training.accuracy(net, (x_test - mean) / std, y_test), 4),
-        protocol=source.protocol,
+        protocol=source.protocol.settings(),
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         **machine.facts(),
     )
-    text = json.dumps(record, indent=1) + "\n"
-    path.with_name(f"{name}.json").write_text(text, encoding="utf-8")
+    files.write(path.with_name(f"{name}.json"), json.dumps(record, indent=1) + "\n")
     print(f"{path.name}: {path.stat().st_size:,} bytes, accuracy {record['accuracy']}")
     return record
 

@@ -2,9 +2,8 @@
 
 Taigman et al. 2014, section 2. In two dimensions a similarity (rotation, scale, shift) lays six landmarks over those of a
 generic face. In three dimensions a camera is fitted from a generic head to the image, and the image is bent piece by piece
-until its landmarks lie where a viewer from the front sees them. Points are (x, y) in pixels, whole numbers at pixel
-centres; images are (h, w, c) with values from 0 to 255. Arrays and scikit-image
-only; it is in the extra `lab`.
+until its landmarks lie where a viewer from the front sees them. Points are (x, y) in pixels, integers at pixel centres;
+images are (h, w, c) with values from 0 to 255. It needs scikit-image, which is in the extra `lab`.
 """
 
 import numpy as np
@@ -18,11 +17,13 @@ except ImportError as error:
         f"alignment needs scikit-image, which cannot be used here ({error}): pip install scikit-image"
     ) from None
 
+__all__ = ["bend", "camera", "frontal", "place", "residual", "similarity"]
+
 
 def place(points, size, *, scale, middle=(0, 0)):
     """Landmarks of a head, (k, 3) or (k, 2), as a viewer from the front sees them: (k, 2) pixels of a square of side `size`.
 
-    scale: pixels per unit of the head, as a part of size. middle: the point of the head in the middle of the square.
+    scale: pixels per unit of the head, as a part of size. middle: the point (x, y) of the head in the middle of the square.
     """
     points = np.asarray(points, "float64")[:, :2]
     return size * (0.5 + scale * (points - np.asarray(middle))) - 0.5
@@ -31,21 +32,23 @@ def place(points, size, *, scale, middle=(0, 0)):
 def similarity(image, points, target, size):
     """(aligned image (size, size, c), its points (k, 2)): the rotation, scale and shift that take points nearest to target.
 
-    points, target: (k, 2), k at least 2. Least squares over the points (Umeyama 1991). Outside the image lies its edge.
+    points, target: (k, 2), k at least 2. Least squares over the points (Umeyama 1991). Beyond its edge the image is
+    continued by the edge's pixels. ValueError for points that fix no transform.
     """
-    found = _fitted(transform.SimilarityTransform, *_pairs(points, target))
+    fitted = _fitted(transform.SimilarityTransform, *_pairs(points, target))
     shape = (size, size, _image(image).shape[-1])
     pixels = np.asarray(image, "float32")
-    made = transform.warp(
-        pixels, found.inverse, output_shape=shape, order=1, mode="edge", preserve_range=True
+    aligned = transform.warp(
+        pixels, fitted.inverse, output_shape=shape, order=1, mode="edge", preserve_range=True
     )
-    return _like(made, image), found(points)
+    return _like(aligned, image), fitted(points)
 
 
 def camera(head, points):
     """The affine camera (2, 4) for which points = camera @ (x, y, z, 1) holds best over head (k, 3) and points (k, 2).
 
-    Least squares, every landmark weighs the same (the paper weighs them by how well its detector finds each).
+    Least squares; every landmark has the same weight (in the paper, a weight by how well its detector finds each).
+    ValueError for fewer than four points.
     """
     head, points = np.asarray(head, "float64"), np.asarray(points, "float64")
     if head.ndim != 2 or head.shape[1] != 3 or len(head) < 4 or points.shape != (len(head), 2):
@@ -58,11 +61,14 @@ def camera(head, points):
 
 
 def residual(head, points):
-    """What the camera leaves over, (k, 2) in units of the head: how this person differs from the generic head, seen from
-    where the camera stands. Without it all faces would be bent into one shape, and who it is would be lost."""
+    """What the camera does not explain, (k, 2) in units of the head: how this person differs from the generic head.
+
+    It is the difference as the camera sees it. Without it all faces would be bent into one shape, and what tells people
+    apart would be lost.
+    """
     fitted = camera(head, points)
-    left = np.asarray(points) - (np.asarray(head) @ fitted[:, :3].T + fitted[:, 3])
-    return left / np.sqrt(np.abs(np.linalg.det(fitted[:, :3] @ fitted[:, :3].T)) ** 0.5)
+    unexplained = np.asarray(points) - (np.asarray(head) @ fitted[:, :3].T + fitted[:, 3])
+    return unexplained / np.sqrt(np.abs(np.linalg.det(fitted[:, :3] @ fitted[:, :3].T)) ** 0.5)
 
 
 def frontal(image, points, head, size, *, scale, middle=(0, 0), own_shape=True):
@@ -70,12 +76,12 @@ def frontal(image, points, head, size, *, scale, middle=(0, 0), own_shape=True):
 
     points (k, 2) of the image; head (k, 3), the generic head's. Each landmark goes to the place where
     the generic head shows it from the front (see `place`), moved by this person's `residual` (own_shape=False leaves that
-    out). Between them the image is bent triangle by triangle (`bend`); what lies outside of all is 0. What the camera did
-    not see cannot be had back: the far half of a turned face is stretched (the paper fills it from the near half).
+    out). Between them the image is bent triangle by triangle (`bend`); pixels outside of all triangles are 0. What the
+    camera did not see is not recovered: the far half of a turned face is stretched (the paper fills it from the near half).
     """
     head = np.asarray(head, "float64")
-    own = residual(head, points) if own_shape else 0
-    points, target = _pairs(points, place(head[:, :2] + own, size, scale=scale, middle=middle))
+    shape = residual(head, points) if own_shape else 0
+    points, target = _pairs(points, place(head[:, :2] + shape, size, scale=scale, middle=middle))
     columns, rows = np.meshgrid(np.arange(size), np.arange(size))
     at = bend(target, points, np.stack([columns, rows], axis=-1))
     return _like(_looked_up(image, at), image), target
@@ -84,16 +90,17 @@ def frontal(image, points, head, size, *, scale, middle=(0, 0), own_shape=True):
 def bend(source, target, at):
     """Where points at (..., 2) go by the map that is affine on each triangle of source and takes source (k, 2) to target.
 
-    The triangles are those of a Delaunay triangulation; outside of them the answer is NaN. It is the map of scikit-image's
+    The triangles are those of a Delaunay triangulation; points outside of them give NaN. It is the map of scikit-image's
     PiecewiseAffineTransform, in a tenth of its time.
     """
     mesh = Delaunay(source)
-    which = mesh.find_simplex(at)
-    maps = mesh.transform[which]
+    triangle = mesh.find_simplex(at)
+    maps = mesh.transform[triangle]
+    # A point's weights for the three corners of its triangle (barycentric coordinates).
     first = np.einsum("...ij,...j->...i", maps[..., :2, :], at - maps[..., 2, :])
     weights = np.concatenate([first, 1 - first.sum(-1, keepdims=True)], axis=-1)
-    found = np.einsum("...i,...ij->...j", weights, np.asarray(target)[mesh.simplices[which]])
-    return np.where((which >= 0)[..., None], found, np.nan)
+    mapped = np.einsum("...i,...ij->...j", weights, np.asarray(target)[mesh.simplices[triangle]])
+    return np.where((triangle >= 0)[..., None], mapped, np.nan)
 
 
 def _looked_up(image, at):
@@ -109,11 +116,16 @@ def _looked_up(image, at):
 
 def _fitted(kind, source, target):
     """The transform of that kind; ValueError where the points do not fix one."""
-    found = kind.from_estimate(source, target) if hasattr(kind, "from_estimate") else kind()
-    fixed = bool(found) if hasattr(kind, "from_estimate") else found.estimate(source, target)
-    if not fixed:
+    # Newer versions of scikit-image have from_estimate and deprecate estimate.
+    if hasattr(kind, "from_estimate"):
+        fitted = kind.from_estimate(source, target)
+        success = bool(fitted)
+    else:
+        fitted = kind()
+        success = fitted.estimate(source, target)
+    if not success:
         raise ValueError(f"the points fix no transform: are several of them the same? {source.tolist()}")
-    return found
+    return fitted
 
 
 def _pairs(points, target):
@@ -130,7 +142,8 @@ def _image(image):
     return image
 
 
-def _like(made, image):
-    """Numbers as the image has them: whole ones from 0 to 255, or float32."""
-    whole = np.asarray(image).dtype == np.uint8
-    return np.clip(made, 0, 255).round().astype("uint8") if whole else made.astype("float32")
+def _like(pixels, image):
+    """Pixels in the image's type: uint8, or float32."""
+    if np.asarray(image).dtype == np.uint8:
+        return np.clip(pixels, 0, 255).round().astype("uint8")
+    return pixels.astype("float32")

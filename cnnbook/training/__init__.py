@@ -1,7 +1,20 @@
 """How the course trains: seeded, SGD with momentum, the standard augmentation, a history of every run.
 
-Batches, the optimiser, `fit`, files of finished runs, runs that go on after an interruption, several devices, quicker
-kernels, gradients. Nothing here draws: curves are in `cnnbook.viz`.
+protocol    the settings of a run as one value: Protocol
+fitting     fit, and the loss that fits a net's output
+batches     shuffled, augmented batches; seed
+optimiser   the schedule of the learning rate, SGD with a rate for every stage
+measures    accuracy, classes per pixel, gradients by layer
+runs        histories, and their spread over seeds
+results     files of finished runs; those that the chapters keep
+restart     the state of a run that was cut short
+devices     one net on several devices or processes: `cnnbook.distributed`
+fast        quicker kernels for stock Keras layers
+gradients   gradients of weights and of images, on either backend
+saved       opens saved models
+
+Nothing here draws: `viz.curves` does. The files load on first use, since the launcher of processes reads `devices` without
+Keras.
 """
 
 import importlib
@@ -13,34 +26,23 @@ _FILES = {
     "augment_together": "batches",
     "seed": "batches",
     "Progress": "fitting",
-    "accuracy": "fitting",
     "fit": "fitting",
-    "gradient_norms": "fitting",
     "loss_of": "fitting",
-    "predicted": "fitting",
+    "accuracy": "measures",
+    "gradient_norms": "measures",
+    "predicted": "measures",
     "Schedule": "optimiser",
     "StagedSGD": "optimiser",
     "factors_of": "optimiser",
+    "Protocol": "protocol",
     "History": "runs",
-    "plot": "runs",
     "spread": "runs",
     "Results": "results",
     "kept": "results",
     "load": "saved",
 }
-_MODULES = (
-    "batches",
-    "devices",
-    "fast",
-    "fitting",
-    "gradients",
-    "optimiser",
-    "restart",
-    "results",
-    "runs",
-    "saved",
-)
-__all__ = sorted(_FILES) + ["fast", "gradients"]
+_MODULES = ("devices", "fast", "gradients", "restart")
+__all__ = sorted([*_FILES, *_MODULES])
 
 
 def __getattr__(name):

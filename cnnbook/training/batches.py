@@ -5,6 +5,8 @@ import math
 import keras
 import numpy as np
 
+__all__ = ["Batches", "augment", "augment_together", "seed"]
+
 
 def seed(number):
     """Seeds Python, NumPy and the backend: the same numbers again on the same machine with the same threads."""
@@ -15,10 +17,11 @@ class Batches(keras.utils.PyDataset):
     """Shuffled batches of images (n, h, w, c) and labels, augmented image by image.
 
     shift: each image is padded by that many pixels of zeros and cropped back at a random place; mirror: half of the
-    images are mirrored. Order and draws are functions of `seed` and the epoch. Labels are whole numbers (n,), or masks
-    (n, h, w), which move with their images, as do pixel_weights (n, h, w); the padding is then the image mirrored at
-    its edge, since zeros have no class. answer: what is done to labels and weights of a batch before the net is asked.
-    part: the slice of a batch of n images that is given, where several processes share it; order and draws are the same.
+    images are mirrored. Order and draws are functions of `seed` and the epoch. Labels are integers (n,), or masks (n, h, w),
+    which move with their images, as do pixel_weights (n, h, w); the padding is then the image mirrored at its edge, since
+    zeros have no class. targets: a function that makes of the labels, and weights, of a batch what the net is trained
+    on. part: a function that gives, for a batch of n images, the slice that this process feeds, where several share it;
+    order and draws are the same for all. epoch: the one to start with.
     """
 
     def __init__(
@@ -31,14 +34,14 @@ class Batches(keras.utils.PyDataset):
         mirror=True,
         seed=0,
         pixel_weights=None,
-        answer=lambda *maps: maps,
+        targets=lambda *maps: maps,
         part=slice,  # slice(n): all of n
         epoch=0,
     ):
         super().__init__()
         self.x, self.y, self.batch_size = x, y, batch_size
         self.shift, self.mirror, self.seed, self.epoch = shift, mirror, seed, epoch
-        self.pixel_weights, self.answer, self.part = pixel_weights, answer, part
+        self.pixel_weights, self.targets, self.part = pixel_weights, targets, part
         self.on_epoch_begin()
 
     def on_epoch_begin(self):
@@ -54,12 +57,12 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index):
         chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
         rng = np.random.default_rng([self.seed, self.epoch, index])
-        how = dict(shift=self.shift, mirror=self.mirror, part=self.part(len(chosen)))
+        options = dict(shift=self.shift, mirror=self.mirror, part=self.part(len(chosen)))
         if np.ndim(self.y) == 1:
-            return augment(self.x[chosen], rng, **how), *self.answer(self.y[chosen][how["part"]])
+            return augment(self.x[chosen], rng, **options), *self.targets(self.y[chosen][options["part"]])
         maps = [a[chosen] for a in (self.x, self.y, self.pixel_weights) if a is not None]
-        x, *maps = augment_together(maps, rng, **how)
-        return x, *self.answer(*maps)
+        x, *maps = augment_together(maps, rng, **options)
+        return x, *self.targets(*maps)
 
 
 def augment(images, rng, *, shift=4, mirror=True, part=slice(None)):
@@ -71,18 +74,18 @@ def augment_together(maps, rng, *, shift=4, mirror=True, border="reflect", part=
     """Images (n, h, w, c) and what belongs to their pixels, masks or weights (n, h, w): one draw for all maps of an image.
 
     border: what a shift brings in, as in numpy.pad: "reflect", or "constant" for zeros. Labels are moved, never mixed.
-    part: a slice of the images, the only ones that are given back; what is drawn for them does not depend on it.
+    part: the slice of the images that is returned; what is drawn for them does not depend on it.
     """
     n, height, width = maps[0].shape[:3]
     maps = [m[part] for m in maps]
-    own = len(maps[0])
+    count = len(maps[0])
     if shift:
         top, left = rng.integers(0, 2 * shift + 1, (2, n))[:, part]
         rows, columns = top[:, None] + np.arange(height), left[:, None] + np.arange(width)
-        view = np.arange(own)[:, None, None], rows[:, :, None], columns[:, None, :]
+        view = np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]
         sides = (0, 0), (shift, shift), (shift, shift)
         maps = [np.pad(m, (*sides, *[(0, 0)] * (m.ndim - 3)), mode=border)[view] for m in maps]
     if mirror:
         flip = (rng.random(n) < 0.5)[part]
-        maps = [np.where(flip.reshape(own, *[1] * (m.ndim - 1)), m[:, :, ::-1], m) for m in maps]
+        maps = [np.where(flip.reshape(count, *[1] * (m.ndim - 1)), m[:, :, ::-1], m) for m in maps]
     return maps

@@ -3,6 +3,7 @@
 Keras does the work: `keras.distribution` on the JAX backend, over the devices of one process or of many, and
 `tf.distribute.MirroredStrategy` on the TensorFlow backend, over the devices of one machine. This file joins
 processes, shares batches, and refuses what would run without an error and share nothing. See `cnnbook.distributed`.
+Keras is imported by the functions, not by the file: the launcher of processes reads it without Keras.
 """
 
 import contextlib
@@ -27,7 +28,10 @@ __all__ = [
     "shared",
 ]
 
-VARIABLES = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK")  # torchrun's names
+# torchrun's names
+VARIABLES = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK")
+# The attribute of a model that holds the compiled function of `predict`, as Keras keeps its own in `predict_function`.
+PREDICT_FUNCTION = "shared_predict_function"
 
 
 # ----------------------------------------------------------------------- joining
@@ -69,17 +73,17 @@ def initialise(*, heartbeat=10):
 
 def _torchrun(environment):
     """("host:port", processes, rank) from torchrun's variables; None where there are none, or only one process."""
-    given = [name for name in VARIABLES if environment.get(name)]
-    if not {"WORLD_SIZE", "RANK"} & set(given):
+    present = [name for name in VARIABLES if environment.get(name)]
+    if not {"WORLD_SIZE", "RANK"} & set(present):
         return None  # an address alone is what clusters set for every job
-    if len(given) < len(VARIABLES):
-        missing = ", ".join(name for name in VARIABLES if name not in given)
+    if len(present) < len(VARIABLES):
+        missing = ", ".join(name for name in VARIABLES if name not in present)
         raise ValueError(
-            f"{', '.join(given)} set, {missing} missing: set all four as torchrun does, or none for one process"
+            f"{', '.join(present)} set, {missing} missing: set all four as torchrun does, or none for one process"
         )
     host, *numbers = (environment[name] for name in VARIABLES)
     if not all(number.isdecimal() for number in numbers):
-        raise ValueError(f"MASTER_PORT, WORLD_SIZE and RANK are whole numbers, got {', '.join(numbers)}")
+        raise ValueError(f"MASTER_PORT, WORLD_SIZE and RANK are integers, got {', '.join(numbers)}")
     port, processes, rank = map(int, numbers)
     if not 0 <= rank < processes:
         raise ValueError(f"RANK is 0 to WORLD_SIZE - 1 = {processes - 1}, got {rank}")
@@ -89,14 +93,14 @@ def _torchrun(environment):
 
 
 def _only_jax(backend):
-    here = (
+    alternative = (
         ", or use tf.distribute.MirroredStrategy for the devices of one machine"
         if backend == "tensorflow"
         else ""
     )
     return (
         f"keras.distribution shares work on the JAX backend only, on {backend} Keras would train without sharing anything "
-        f"and not say so: start Python with KERAS_BACKEND=jax in the environment{here}"
+        f"and not say so: start Python with KERAS_BACKEND=jax in the environment{alternative}"
     )
 
 
@@ -118,8 +122,8 @@ class Share:
 
     def part(self, images):
         """The slice of a batch of that many images that this process feeds."""
-        own = images // self.processes
-        return slice(self.rank * own, (self.rank + 1) * own)
+        each = images // self.processes
+        return slice(self.rank * each, (self.rank + 1) * each)
 
     def held_out(self, array):
         """The rows of an array of held-out images or labels that this process measures."""
@@ -129,12 +133,12 @@ class Share:
         """The number of images nearest below that the devices share evenly, as this process feeds them."""
         return max(images // self.devices, 1) * self.devices // self.processes
 
-    def check(self, **counts):
-        """Raises ValueError where a number of images is no multiple of the devices."""
+    def check(self, counts):
+        """ValueError unless every one of counts, {what is counted: number of images}, is a multiple of the devices."""
         for what, count in counts.items():
             if count % self.devices:
                 raise ValueError(
-                    f"{self.devices} devices share every batch evenly: {what.replace('_', ' ')} must be a multiple of "
+                    f"{self.devices} devices share every batch evenly: {what} must be a multiple of "
                     f"{self.devices}, got {count}; leave out the last {count % self.devices}"
                 )
 
@@ -201,30 +205,31 @@ def shared(model):
 
 def predict(model, x, batch_size=500):
     """`model.predict` for images x (n, h, w, c) and a net that is `shared`: each device computes its part of a batch, and
-    every process, all of which must call this, gets all answers, as the net's outputs are structured."""
+    every process, all of which must call this, gets all predictions, structured as the net's outputs."""
     import jax
     import keras
     from jax.sharding import NamedSharding, PartitionSpec
 
     distribution = keras.distribution.distribution()
     mesh, axis = distribution.device_mesh.backend_mesh, distribution.batch_dim_name
-    cut, whole = NamedSharding(mesh, PartitionSpec(axis)), NamedSharding(mesh, PartitionSpec())
+    split, everywhere = NamedSharding(mesh, PartitionSpec(axis)), NamedSharding(mesh, PartitionSpec())
 
     def forward(trained, other, images):
         return model.stateless_call(trained, other, images, training=False)[0]
 
-    if not hasattr(model, "_shared_answers"):  # compiled once, not at every call
-        model._shared_answers = jax.jit(forward, out_shardings=whole)
+    if getattr(model, PREDICT_FUNCTION, None) is None:  # compiled once, not at every call
+        setattr(model, PREDICT_FUNCTION, jax.jit(forward, out_shardings=everywhere))
+    function = getattr(model, PREDICT_FUNCTION)
     state = [[v.value for v in vs] for vs in (model.trainable_variables, model.non_trainable_variables)]
     size = max(batch_size // mesh.size, 1) * mesh.size
-    found = []
+    predictions = []
     for start in range(0, len(x), size):
         batch = np.asarray(x[start : start + size], "float32")
         full = np.concatenate([batch, np.repeat(batch[:1], -len(batch) % mesh.size, 0)])  # to share evenly
-        images = jax.make_array_from_callback(full.shape, cut, lambda index, full=full: full[index])
-        out, n = model._shared_answers(*state, images), len(batch)
-        found.append(jax.tree.map(lambda o, n=n: np.asarray(o)[:n], out))
-    return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
+        images = jax.make_array_from_callback(full.shape, split, lambda index, full=full: full[index])
+        outputs, n = function(*state, images), len(batch)
+        predictions.append(jax.tree.map(lambda o, n=n: np.asarray(o)[:n], outputs))
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *predictions)
 
 
 def rank():

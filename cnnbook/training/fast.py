@@ -1,17 +1,18 @@
-"""The same numbers, sooner: how some stock Keras layers compute, replaced for a while in one model's instances.
+"""The same numbers, sooner: one model's stock Keras layers compute in quicker ways while a block runs.
 
-Two things cost a CPU far more in stock Keras than they must. The gradient of a grouped convolution runs many times slower
+Two things cost a CPU far more in stock Keras than they need to. The gradient of a grouped convolution runs many times slower
 than a dense one; cut into one convolution per group it runs at dense speed or above. And batch normalisation on the
 TensorFlow backend is written as separate operations, though TensorFlow has a fused one, which it also merges into the
-convolution before it when a net only predicts. `computing` switches both, and bfloat16 where that is asked for. A layer
+convolution before it when a net only predicts. `computing` switches both, and bfloat16 on request. A layer
 keeps its class, its weights, its configuration and its name: a model trained so, saved and opened by plain Keras
 predicts the same. book/speed.md has what it gains.
 
-One kind of layer is mended whether quick or not: see `goes_wrong`.
+One TensorFlow bug is worked around even with on=False: see `goes_wrong`.
 """
 
 import contextlib
 import functools
+import logging
 import types
 import warnings
 
@@ -21,8 +22,15 @@ from keras import ops
 
 from .. import machine
 from ..keras_internals import producer, reduced_axes
+from .devices import PREDICT_FUNCTION
+from .protocol import PRECISIONS, one_of
 
-PRECISIONS = (None, "mixed_bfloat16")
+__all__ = ["computing", "goes_wrong", "multiplies_bfloat16"]
+
+# Predicting with several small models, or a grouped convolution outside of a compiled function, has TensorFlow warn of
+# retracing, which is harmless there.
+logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in record.getMessage())
+
 # What a processor's list of flags calls instructions that multiply bfloat16: x86 (Intel, AMD), Arm.
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 
@@ -31,20 +39,19 @@ BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 def computing(model, on=True, precision=None):
     """While the block runs, grouped convolutions are split and batch norm is fused; yields how many layers changed.
 
-    `on=False` changes none of that; numbers agree with stock Keras to float32 rounding, but for the gradients that
-    TensorFlow gets wrong: those are mended either way (`goes_wrong`). precision="mixed_bfloat16"
-    computes all layers but the last in bfloat16, eight bits of mantissa, from weights that stay float32, and numbers agree
-    to about two digits; it gains on GPUs and on processors that multiply bfloat16 themselves, and warns once on others. A
-    file that is saved inside the block holds that precision. Functions that Keras compiled in the block are dropped at
-    its end, those from before are back, and so are the layers' own dtype policies: what runs afterwards is stock Keras.
+    Numbers agree with stock Keras to float32 rounding. `on=False` changes only the layers whose gradients TensorFlow gets
+    wrong, which are corrected either way (`goes_wrong`). precision="mixed_bfloat16" computes all layers but the last in
+    bfloat16, eight bits of mantissa, from weights that stay float32, and numbers agree to about two digits; it gains on GPUs
+    and on processors that multiply bfloat16 themselves, and warns once on others. A file that is saved inside the block
+    holds that precision. At the end of the block functions compiled in it are dropped, those from before are back, and so
+    are the layers' dtype policies: what runs afterwards is stock Keras.
     Raises ValueError for another precision.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision is {' or '.join(map(repr, PRECISIONS))}, got {precision!r}")
+    one_of("precision", precision, PRECISIONS)
     policies = [(layer, layer.dtype_policy) for layer in _lowered(model)] if precision else []
     if policies:
         _warn_where_bfloat16_is_slow()
-    functions = {name: getattr(model, name) for name in _COMPILED}
+    functions = {name: getattr(model, name, None) for name in _COMPILED}
     changed = []
     try:
         for layer, _ in policies:
@@ -64,17 +71,17 @@ def computing(model, on=True, precision=None):
             _set_compiled(model, functions)
 
 
-_COMPILED = ("train_function", "test_function", "predict_function")
+# What a model keeps of its compiled functions: Keras' three, and that of `devices.predict`.
+_COMPILED = ("train_function", "test_function", "predict_function", PREDICT_FUNCTION)
 
 
 def _set_compiled(model, functions):
     for name, function in functions.items():
         setattr(model, name, function)
-    vars(model).pop("_shared_answers", None)  # cnnbook.distributed's
 
 
 def _lowered(model):
-    """The layers that compute in float32 and may do so in bfloat16: all but those that give the net's answers."""
+    """The layers that compute in float32 and may do so in bfloat16: all but those that compute its outputs."""
     last = {id(producer(output)) for output in model.outputs}
     return [
         layer
@@ -83,7 +90,7 @@ def _lowered(model):
     ]
 
 
-@functools.cache  # once is enough
+@functools.cache  # warns once
 def _warn_where_bfloat16_is_slow():
     if multiplies_bfloat16() is False:
         warnings.warn(
@@ -94,7 +101,7 @@ def _warn_where_bfloat16_is_slow():
 
 
 def multiplies_bfloat16():
-    """Whether bfloat16 is quick here: True with a GPU or TPU, else as the processor's flags say, None where none are."""
+    """Whether bfloat16 is quick here: True with a GPU or TPU, else as the processor's flags say; None where it has none."""
     if not all(device.startswith("cpu") for device in keras.distribution.list_devices()):
         return True
     flags = machine.processor_flags()
@@ -141,7 +148,7 @@ def _layers(model):
 def split_convolution(layer, x, kernel):
     """Conv2D(groups=g) as g convolutions: x (n, h, w, c), kernel (k, k, c / g, filters); the same sums."""
     strides = layer.strides
-    if layer.kernel_size == (1, 1):  # the pixels between are not looked at
+    if layer.kernel_size == (1, 1):  # it does not read the pixels between
         x, strides = x[:, :: strides[0], :: strides[1]], 1
     parts = zip(ops.split(x, layer.groups, axis=-1), ops.split(kernel, layer.groups, axis=-1), strict=True)
     geometry = dict(strides=strides, padding=layer.padding, dilation_rate=layer.dilation_rate)

@@ -4,6 +4,8 @@ import keras
 
 from . import fast
 
+__all__ = ["compiled", "loss_on", "of_input", "of_weights", "repeated"]
+
 
 def of_weights(model, loss, *, training=True):
     """The gradient of `loss(model_output)` for every trainable variable: (value, {variable path: array}).
@@ -18,7 +20,7 @@ def of_weights(model, loss, *, training=True):
         before = [keras.ops.copy(v) for v in model.non_trainable_variables]
         with fast.computing(model, on=False), tf.GradientTape() as tape:
             value = loss(model(images, training=training))
-        found = tape.gradient(value, [v.value for v in variables])
+        gradients = tape.gradient(value, [v.value for v in variables])
         for variable, old in zip(model.non_trainable_variables, before, strict=True):
             variable.assign(old)
     elif keras.backend.backend() == "jax":
@@ -29,10 +31,10 @@ def of_weights(model, loss, *, training=True):
         def objective(values):
             return loss(model.stateless_call(values, state, images, training=training)[0])
 
-        value, found = jax.value_and_grad(objective)([v.value for v in variables])
+        value, gradients = jax.value_and_grad(objective)([v.value for v in variables])
     else:
         raise NotImplementedError(_backend_message())
-    arrays = {v.path: keras.ops.convert_to_numpy(g) for v, g in zip(variables, found, strict=True)}
+    arrays = {v.path: keras.ops.convert_to_numpy(g) for v, g in zip(variables, gradients, strict=True)}
     return float(value), arrays
 
 
@@ -49,8 +51,8 @@ def of_input(function, images):
     if keras.backend.backend() == "jax":
         import jax
 
-        value, found = jax.value_and_grad(function)(x)
-        return float(value), keras.ops.convert_to_numpy(found)
+        value, gradient = jax.value_and_grad(function)(x)
+        return float(value), keras.ops.convert_to_numpy(gradient)
     raise NotImplementedError(_backend_message())
 
 
@@ -63,7 +65,7 @@ def repeated(function, variables=()):
         import tensorflow as tf
 
         @tf.function
-        def climb(x, *others):
+        def value_and_gradient(x, *others):
             with tf.GradientTape() as tape:
                 tape.watch(x)
                 value = function(x, *others)
@@ -80,15 +82,15 @@ def repeated(function, variables=()):
 
         compiled = jax.jit(jax.value_and_grad(objective))
 
-        def climb(x, *others):
+        def value_and_gradient(x, *others):
             return compiled(x, [v.value for v in variables], *others)
 
     else:
         raise NotImplementedError(_backend_message())
 
     def call(*arrays):
-        value, found = climb(*map(keras.ops.convert_to_tensor, arrays))
-        return float(value), keras.ops.convert_to_numpy(found)
+        value, gradient = value_and_gradient(*map(keras.ops.convert_to_tensor, arrays))
+        return float(value), keras.ops.convert_to_numpy(gradient)
 
     return call
 
@@ -107,7 +109,7 @@ def compiled(function):
 
 
 def loss_on(images, labels, *, from_logits=False):
-    """The mean cross-entropy of predictions on `images`, whole-number labels: a function for `of_weights`."""
+    """The mean cross-entropy of predictions on `images`, integer labels: a function for `of_weights`."""
     labels = keras.ops.convert_to_tensor(labels)
 
     def loss(predictions):

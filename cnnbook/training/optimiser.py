@@ -6,18 +6,21 @@ import keras
 
 from .. import graph
 from ..keras_internals import variable_index
+from .protocol import SCHEDULES, one_of
+
+__all__ = ["Schedule", "StagedSGD", "factors_of"]
 
 
 @keras.saving.register_keras_serializable(package="cnnbook")
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     """The learning rate at a step: a linear warm-up from zero, then "cosine" to zero, "step" or "constant".
 
-    "step" divides by 10 at 1/2 and again at 3/4 of all steps (He et al. 2016, section 4.2).
+    peak: the highest rate. steps: of the whole run, warm-up included. kind: "step" divides by 10 at 1/2 and again at 3/4 of
+    all steps (He et al. 2016, section 4.2). warmup: steps. ValueError for another kind.
     """
 
     def __init__(self, peak, steps, *, kind="cosine", warmup=0):
-        if kind not in ("cosine", "step", "constant"):
-            raise ValueError(f'schedule is "cosine", "step" or "constant", got {kind!r}')
+        one_of("schedule", kind, SCHEDULES)
         self.peak, self.steps, self.kind, self.warmup = peak, steps, kind, warmup
 
     def __call__(self, step):
@@ -41,8 +44,10 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 
 @keras.saving.register_keras_serializable(package="cnnbook")
 class StagedSGD(keras.optimizers.SGD):
-    """SGD with a factor of the learning rate for every variable that learns, in their order. Weight decay has the plain
-    rate. Howard & Ruder 2018, arXiv:1801.06146, section 3.2: discriminative fine-tuning."""
+    """SGD with a factor of the learning rate for every trainable variable, in their order: discriminative fine-tuning.
+
+    Howard & Ruder 2018, arXiv:1801.06146, section 3.2. Weight decay goes by the rate without the factor.
+    """
 
     def __init__(self, learning_rate=0.01, *, factors=(), **options):
         super().__init__(learning_rate, **options)
@@ -57,12 +62,16 @@ class StagedSGD(keras.optimizers.SGD):
 
 
 def factors_of(model, rates):
-    """The factor of every variable that learns, in order; of several that fit a name, the longest counts."""
+    """The factor of the learning rate of every trainable variable, in order: a list for `StagedSGD`.
+
+    rates: {stage or start of a layer's name: factor}; 1 for all others. Where several fit, the longest name counts.
+    ValueError for a name that fits nothing.
+    """
     rows = graph.trace(model)
     stages = {id(v): graph.stage_of(row) for row in rows for v in getattr(row.operation, "weights", ())}
     names = {id(v): row.name for row in rows for v in getattr(row.operation, "weights", ())}
     fits = {k: [v for v in names if stages[v] == k or names[v].startswith(k)] for k in rates}
-    if missing := [k for k, found in fits.items() if not found]:
+    if missing := [k for k, variables in fits.items() if not variables]:
         raise ValueError(
             f"{model.name} has no stage or layer {', '.join(missing)}; stages: {', '.join(dict.fromkeys(stages.values()))}"
         )

@@ -1,7 +1,6 @@
 """The whole state of a training run in one file, after every epoch: a run that was cut short goes on from there."""
 
 import json
-import os
 import time
 import zipfile
 from pathlib import Path
@@ -9,14 +8,17 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from . import devices as distributed
+from .. import files
+from . import devices
+
+__all__ = ["State"]
 
 
 class State(keras.callbacks.Callback):
     """Weights, moving statistics, seeds, the optimiser's variables and the curves so far, in the file `path` (.npz).
 
-    Written beside and renamed after every epoch, so that the file is always that of a whole epoch. Of several processes
-    the first one alone reads and writes it. What other callbacks hold is not in it.
+    It is replaced after every epoch and always holds a whole one. Of several processes only the first reads and writes it.
+    What other callbacks hold is not in it. settings: those of the run, as its `History` records them.
     """
 
     def __init__(self, path, model, optimizer, settings):
@@ -25,12 +27,15 @@ class State(keras.callbacks.Callback):
         # As JSON gives it back, so that tuples and lists compare equal.
         self.run = json.loads(json.dumps(dict(settings, backend=keras.backend.backend()), default=str))
         self.variables = [*model.variables, *optimizer.variables]
-        self.curves, self.seconds, self.writes = {}, 0.0, distributed.rank() == 0
+        self.curves, self.seconds, self.writes = {}, 0.0, devices.rank() == 0
 
     def resume(self):
-        """Sets the variables to those of the file, if it is there; returns the number of epochs done."""
+        """Sets the variables to those of the file, if it exists; returns the number of epochs done.
+
+        ValueError where the file is damaged or of another run.
+        """
         about, arrays = self._read() if self.writes else (None, None)
-        about, arrays = distributed.from_first(about, arrays, self.variables)
+        about, arrays = devices.from_first(about, arrays, self.variables)
         if about is None:
             return 0
         for variable, array in zip(self.variables, arrays, strict=True):
@@ -47,12 +52,11 @@ class State(keras.callbacks.Callback):
                 arrays = [file[f"v{i}"] for i in range(len(file.files) - 1)]
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise ValueError(
-                f"{self.path} is no state of a training run ({error}): delete it or give another file"
+                f"{self.path} is not the state of a training run ({error}): delete it or give another file"
             ) from None
-        other = {k: (about["run"].get(k), v) for k, v in self.run.items() if about["run"].get(k) != v}
-        shapes = [a.shape for a in arrays] == [tuple(v.shape) for v in self.variables]
-        if other or not shapes:
-            named = "; ".join(f"{k} {there!r} there, {here!r} here" for k, (there, here) in other.items())
+        different = {k: (about["run"].get(k), v) for k, v in self.run.items() if about["run"].get(k) != v}
+        if different or [a.shape for a in arrays] != [tuple(v.shape) for v in self.variables]:
+            named = "; ".join(f"{k} {there!r} there, {here!r} here" for k, (there, here) in different.items())
             raise ValueError(
                 f"{self.path} holds another run ({named or 'weights of other shapes'}): delete it or give another file"
             )
@@ -70,10 +74,5 @@ class State(keras.callbacks.Callback):
 
     def _write(self, about):
         arrays = {f"v{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self.variables)}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        beside = self.path.with_name(f"{self.path.name}.part")
-        with open(beside, "wb") as file:
+        with files.replaced(self.path) as file:
             np.savez(file, about=json.dumps(about), **arrays)
-            file.flush()
-            os.fsync(file.fileno())  # the name must not come to the disk before the numbers
-        beside.replace(self.path)

@@ -1,11 +1,16 @@
-"""Opens saved models: importing this file registers every class of ours that a model may hold."""
+"""Opens saved models: importing this file registers every class of ours that a model may hold.
+
+The optimiser is among them: a model that was trained holds its schedule.
+"""
 
 import keras
 
 from ..keras_internals import deep_graphs
 from ..parts import layers as _layers  # noqa: F401
 from ..weights import scaling as _scaling  # noqa: F401
-from . import optimiser as _optimiser  # noqa: F401  the schedule, which a model that was trained by it holds
+from . import optimiser as _optimiser  # noqa: F401
+
+__all__ = ["load"]
 
 
 def load(path, **options):

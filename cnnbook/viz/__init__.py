@@ -15,6 +15,8 @@ why       grad_cam, grad_cam_plus_plus, score_cam, saliency, smooth_grad, integr
           deconvnet, occlusion: which pixels speak for a class
           randomisation, deletion, insertion: is that map about this net at all?
 picture   beside: several pictures of one image in one figure
+runs      curves: training runs over epochs
+classified  confusion, hardest: what a classifier takes for what
 style     the look of all figures: palette, figure, colors
 """
 
@@ -23,6 +25,8 @@ import importlib
 # name -> the file it lives in; a file called like a function would hide it
 _FILES = {
     "beside": "picture",
+    "curves": "runs",
+    **dict.fromkeys(("confusion", "hardest"), "classified"),
     "stacks": "diagrams.stacks",
     "diagram": "diagrams.diagram",
     **dict.fromkeys(("feature_maps", "filters", "convolve"), "inside.maps"),

@@ -5,7 +5,6 @@ The stage's name works too: "conv4" is the last map of conv4_block1_1_conv ... c
 """
 
 import difflib
-import logging
 from types import MethodType
 
 import keras
@@ -18,9 +17,6 @@ from ..keras_internals import filled_in
 from ..training import fast
 
 # --------------------------------------------------------------------------- a net, call by call
-
-# Keras compiles a grouped convolution anew at each call outside a compiled function, and TensorFlow says so every time.
-logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in record.getMessage())
 
 
 def flat_model(model, shape):

@@ -1,0 +1,173 @@
+"""A new classifier on a trained net: the head, the features that it reads, and its training."""
+
+import hashlib
+import math
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import layers as L
+from tqdm import tqdm
+
+from .. import files, graph, training, weights
+from ..parts import layers as ours
+
+__all__ = ["Trials", "embeddings", "extend", "fit_head", "names"]
+# The layers of the head that `extend` puts on a backbone.
+POOL, NORM, DROPOUT, DENSE = "head_pool", "head_bn", "head_dropout", "head_predictions"
+
+
+def extend(backbone, classes, *, input_shape=None, preprocess=None, dropout=0.2, name=None):
+    """A net with a new classifier on a trained one: (n, h, w, c) -> probabilities (n, classes).
+
+    backbone: a keras.Model that ends in a map, which is averaged over its positions, or in a vector. classes: how many, or
+    their names, which the net then carries (`names`). input_shape: (h, w, c), by default the backbone's. preprocess: how
+    the backbone wants its pixels, "caffe", "tf", "torch", "lite" or "identity" (see models.preprocess): the new net reads
+    RGB from 0 to 255. dropout: its rate. The head is batch normalisation, so that features of any scale learn alike,
+    dropout and one dense layer. The backbone's layers are shared. ValueError for fewer than two classes, or a backbone that
+    ends in anything else.
+    """
+    labels = None if isinstance(classes, int) else tuple(str(c) for c in classes)
+    number = classes if labels is None else len(labels)
+    if not isinstance(number, int) or number < 2:
+        raise ValueError(f"classes is at least 2, or at least two names, got {classes!r}")
+    x = inputs = keras.Input(input_shape or backbone.input_shape[1:], name="image")
+    if preprocess is not None:
+        x = weights.Preprocess(preprocess, name="preprocess")(x)
+    x = backbone(x)
+    if len(x.shape) == 4:
+        x = L.GlobalAveragePooling2D(name=POOL)(x)
+    if len(x.shape) != 2:
+        raise ValueError(
+            f"{backbone.name} ends in {tuple(x.shape[1:])}; a map (h, w, c) or a vector is needed"
+        )
+    x = L.BatchNormalization(name=NORM, momentum=0.9)(x)
+    x = L.Dropout(dropout, name=DROPOUT)(x)
+    x = L.Dense(number, activation="softmax", name=DENSE)(x)
+    x = ours.Labels(labels, name="labels")(x) if labels else x
+    return graph.flatten(keras.Model(inputs, x, name=name or f"{backbone.name}_transfer"))
+
+
+def names(model):
+    """The names of a net's classes, a tuple of str, as `extend` put them in; ValueError for a net that has none."""
+    for layer in reversed(model.layers):
+        if isinstance(layer, ours.Labels):
+            return layer.names
+    raise ValueError(
+        f"{model.name} carries no names of classes; transfer.extend(backbone, names) puts them in"
+    )
+
+
+def embeddings(model, x, *, layer=None, cache=None, batch_size=32):
+    """The features of images x (n, h, w, c) at a layer: float32 (n, channels), a map averaged over its positions.
+
+    layer: its name; by default what the classifier reads (of a net by `extend`), else the net's output. cache: an .npz
+    file that keeps the features; they are read from it only where net, weights, layer and images are the same, else
+    computed and written. ValueError for a layer that the net does not have.
+    """
+    flat = graph.flatten(model)
+    known = {row.name: row for row in graph.trace(flat)}
+    if layer is None:
+        layer = known[NORM].inputs[0] if NORM in known else list(known)[-1]
+    if layer not in known:
+        raise ValueError(f"{model.name} has no layer {layer!r}")
+    key = _fingerprint(flat, layer, x) if cache is not None else None
+    if cache is not None and Path(cache).exists():
+        with np.load(cache) as stored:
+            if str(stored["key"]) == key:
+                return stored["vectors"]
+    output = known[layer].tensor
+    if len(output.shape) == 4:
+        output = L.GlobalAveragePooling2D()(output)
+    features, parts = keras.Model(flat.inputs, output), []
+    starts = range(0, len(x), batch_size)
+    label = f"{model.name}, features of {len(x):,} images"
+    for start in tqdm(starts, desc=label, file=sys.stdout, mininterval=5, delay=5):
+        parts.append(keras.ops.convert_to_numpy(features.predict_on_batch(x[start : start + batch_size])))
+    vectors = np.concatenate(parts) if parts else np.empty((0, output.shape[-1]), "float32")
+    if cache is not None:
+        with files.replaced(cache) as file:
+            np.savez(file, key=key, vectors=vectors)
+    return vectors
+
+
+def _fingerprint(model, layer, x):
+    """A digest of all that decides the features."""
+    digest = hashlib.sha256(f"{layer} {x.shape} {x.dtype}".encode())
+    digest.update(np.ascontiguousarray(x).tobytes())
+    for variable in model.weights:
+        digest.update(f"{variable.path} {variable.shape}".encode())
+        digest.update(keras.ops.convert_to_numpy(variable).tobytes())
+    return digest.hexdigest()
+
+
+def fit_head(model, vectors, y, *, epochs=60, batch_size=32, learning_rate=0.05, weight_decay=1e-3, seed=0):
+    """Trains the head of a net by `extend` on `embeddings` (n, channels) and labels (n,): seconds where images take minutes.
+
+    The head's layers are those of the net, so afterwards the net itself is trained; it is returned. The learning rate
+    falls as a cosine; momentum is 0.9. ValueError for a net without such a head.
+    """
+    x = inputs = keras.Input(vectors.shape[1:])
+    for name in (NORM, DROPOUT, DENSE):
+        layer = model.get_layer(name)
+        layer.trainable = True
+        x = layer(x)
+    head, steps = keras.Model(inputs, x), epochs * math.ceil(len(vectors) / batch_size)
+    training.seed(seed)
+    rate = training.Schedule(learning_rate, steps)
+    head.compile(
+        keras.optimizers.SGD(rate, momentum=0.9, weight_decay=weight_decay), "sparse_categorical_crossentropy"
+    )
+    head.fit(vectors, y, epochs=epochs, batch_size=batch_size, verbose=0)
+    return model
+
+
+class Trials:
+    """A net that is trained many times from a given start and compiled once: learning curves over seeds take seconds.
+
+    model: frozen as `freeze` left it, which stays so. steps, batch_size: the same for every run, however few the images,
+    which are then seen several times. learning_rate falls as a cosine; rates, weight_decay and momentum are those of
+    `training.Protocol`.
+    """
+
+    def __init__(
+        self,
+        model,
+        *,
+        steps=100,
+        batch_size=32,
+        learning_rate=0.05,
+        momentum=0.9,
+        weight_decay=1e-4,
+        rates=None,
+    ):
+        self.model, self.steps, self.batch_size = model, steps, batch_size
+        factors = training.factors_of(model, rates or {})
+        self.optimizer = training.StagedSGD(
+            training.Schedule(learning_rate, steps),
+            factors=factors,
+            momentum=momentum,
+            weight_decay=weight_decay,
+        )
+        self.optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        model.compile(self.optimizer, "sparse_categorical_crossentropy")
+        self.optimizer.build(model.trainable_variables)
+        self.start = model.get_weights()
+
+    def run(self, x, y, *, start=None, seed=0, shift=0, mirror=False):
+        """Trains on x (n, h, w, c) or vectors (n, c) and labels y (n,), and returns the net, which the next run changes.
+
+        start: the weights to start from, by default those at the time of compiling. shift, mirror: as in training.fit.
+        """
+        self.model.set_weights(self.start if start is None else start)
+        for variable in self.optimizer.variables:
+            variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
+        rng, drawn = np.random.default_rng([seed, 0]), self.steps * self.batch_size
+        order = np.concatenate([rng.permutation(len(x)) for _ in range(math.ceil(drawn / len(x)))])[:drawn]
+        images = training.augment(x[order], rng, shift=shift, mirror=mirror) if shift or mirror else x[order]
+        for variable in self.model.variables:  # dropout's state is not among the weights
+            if variable.path.endswith("seed_generator_state"):
+                variable.assign(keras.ops.cast([seed, 0], variable.dtype))
+        self.model.fit(images, y[order], batch_size=self.batch_size, shuffle=False, verbose=0)
+        return self.model
