@@ -10,9 +10,8 @@ from keras import layers as L
 
 from cnnbook import graph, models, viz
 from cnnbook.parts import blocks
-from cnnbook.viz.diagrams import diagram as architecture
-from cnnbook.viz.diagrams import structure
-from cnnbook.viz.diagrams import u_shape as letter_u
+from cnnbook.viz.diagrams import rows as net_rows
+from cnnbook.viz.diagrams import structure, u_shape
 from cnnbook.viz.diagrams.paint import Line, Rect, Words
 
 BUILDERS = ("ResNet50", "GoogLeNet", "DenseNet121", "UNet", "MobileNetV3Small")
@@ -75,7 +74,7 @@ def test_nothing_lies_on_anything_else(drawn, name):
         assert all(inside((left, top + 3, right, bottom - 3), r.box) for r in home), word.text
     for x, y in (point for line in page.of(Line) for point in line.points):
         assert 0 <= x <= page.width and 0 <= y <= page.height
-    assert page.width <= architecture.PAGE[0] and page.height <= architecture.PAGE[1]
+    assert page.width <= net_rows.PAGE[0] and page.height <= net_rows.PAGE[1]
 
 
 @pytest.mark.parametrize("name", [n for n in LARGE if n != "DeconvNet"])
@@ -159,7 +158,7 @@ def test_unet_is_a_u(drawn):
 
 def test_other_nets_that_enlarge_their_maps():
     fcn, _ = structure.boxes(zoo.plan(models.FCN8s))
-    groups, skips = letter_u.read(fcn)
+    groups, skips = u_shape.read(fcn)
     assert [g.stride for g in groups] == [1, 2, 4, 8, 16, 32, 16, 8, 1]
     assert [(s.row.stride[0], [w.what for w in way]) for s, way, _ in skips] == [
         (16, ["1×1 conv"]),
@@ -168,7 +167,7 @@ def test_other_nets_that_enlarge_their_maps():
     switches = viz.diagram(zoo.plan(models.DeconvNet))
     assert texts(switches).count("switches") == 4 and boxes(switches, "unpool") == 5
     nested_u, _ = structure.boxes(zoo.plan(models.UNetPlusPlus))
-    groups, skips = letter_u.read(nested_u)
+    groups, skips = u_shape.read(nested_u)
     assert len(groups) == 15 and len(skips) == 4 * 1 + 3 * 2 + 2 * 3 + 1 * 4
     on_resnet = viz.diagram(zoo.plan(models.UNet, padding="same", backbone="ResNet18"))
     assert sum(line.skip for line in on_resnet.page.of(Line)) == 4 and len(on_resnet.blocks) == 8
@@ -222,7 +221,7 @@ def test_squeeze_and_excitation_is_one_box():
 def test_what_is_left_out_of_a_large_net_is_told(drawn):
     """A block in words has its numbers, in the order of its branches, and the legend says that this is in short."""
     for name in ("SKNet50", "InceptionV4"):
-        assert sum(t == architecture.IN_SHORT for t in texts(drawn(name))) == 1
+        assert sum(t == net_rows.IN_SHORT for t in texts(drawn(name))) == 1
     select = drawn("SKNet50")
     assert "256 → (256 in 32 | 256 in 32) → attention → 256 → 512" in texts(select)
     assert (
@@ -235,7 +234,7 @@ def test_what_is_left_out_of_a_large_net_is_told(drawn):
         boxes(fourth, "concat") == 3 + 2
     )  # the three kinds of block are drawn, the last with two concatenations inside
     shown = drawn("EfficientNetB0")
-    assert architecture.IN_SHORT not in texts(shown) and boxes(shown, "squeeze") == 12  # closer is enough
+    assert net_rows.IN_SHORT not in texts(shown) and boxes(shown, "squeeze") == 12  # closer is enough
 
 
 def test_one_block_layer_by_layer():

@@ -6,12 +6,13 @@ from . import style
 
 
 class Picture:
-    """What the functions of `viz` give: `.array` (NumPy) holds the numbers, `.figure()` draws them with matplotlib, `.alt`
-    says in words what is drawn. As the last line of a notebook's cell it shows itself."""
+    """What the functions of `viz` return: `.array` holds the numbers (NumPy; drawings have `.svg()` instead), `.figure()`
+    draws them with matplotlib, `.alt` says in words what is drawn. As the last line of a notebook's cell it shows itself.
+    """
 
-    array, alt = None, ""
-
-    size = (4.4, 3.4)  # inches, of a picture that is one pair of axes
+    alt = ""
+    # inches, of a picture that is one pair of axes
+    size = (4.4, 3.4)
 
     def _figure(self):
         """The figure; a picture that is one pair of axes needs no more than `draw(axes)`."""

@@ -23,7 +23,14 @@ from ...parts.layers import (
     TakeChannels,
 )
 from ..reading import flat_model
-from .stacks import GLOBAL_POOLS, NO_BOX, window_text
+
+GLOBAL_POOLS = (L.GlobalAveragePooling2D, L.GlobalMaxPooling2D)
+NO_BOX = (
+    *(L.Activation, L.ReLU, L.LeakyReLU, L.PReLU, L.ELU, L.Softmax, L.BatchNormalization, L.Identity),
+    *(L.Dropout, L.SpatialDropout2D, L.GaussianNoise, L.GaussianDropout, L.AlphaDropout),
+    *(L.ZeroPadding2D, L.Cropping2D, L.Flatten, L.Reshape),
+    *graph.PREPROCESSING,
+)
 
 # --------------------------------------------------------------------------- the elements of a drawing
 
@@ -188,6 +195,11 @@ def describe(row):
     if isinstance(operation, (ShuffleChannels, TakeChannels)):
         return "other", "shuffle" if isinstance(operation, ShuffleChannels) else "take", channels
     return "other", row.kind, channels
+
+
+def window_text(kernel):
+    height, width = kernel if isinstance(kernel, (tuple, list)) else (kernel, kernel)
+    return f"{height}x{width}"
 
 
 def times(shape):
@@ -407,3 +419,145 @@ def _gate(element):
     kind, what, numbers = ("attention", "split", "attention") if splits else ("gate", "squeeze,", "excite")
     rows = element.merge.folded + [row for e in branch for row in (e.row, *e.folded)]
     return Layer(element.merge.row, kind, what, numbers, folded=rows)
+
+
+def single(elements):
+    """Elements with repeats written out."""
+    return [e for element in elements for e in (element.all if isinstance(element, Repeat) else [element])]
+
+
+def of_block(layers, block, name):
+    """The layers of a block: those whose names begin with it, or those of the block that holds the layer `block`."""
+    inside = [x for x in layers if x.row.name == block or x.row.name.startswith(f"{block}_")]
+    if len(inside) > 1:
+        return inside
+    elements = chain(layers[1:], layers[0])
+    if inside:
+        for element in elements:
+            if inside[0] in element.layers and len(element.layers) > 1:
+                return element.layers
+    names = [name_of(e) for e in elements if not isinstance(e, Layer)]
+    raise ValueError(
+        f"{name} has no block {block!r}: it is the beginning of its layers' names; blocks of this net are "
+        + (", ".join(dict.fromkeys(n for n in names if n)) or "none, it is a plain chain")
+    )
+
+
+# --------------------------------------------------------------------------- map sizes
+
+
+class Band:
+    """The elements of one map size. key: its stride, or its size where that is not known; None for vectors."""
+
+    def __init__(self, key, elements=()):
+        self.key, self.elements = key, list(elements)
+
+    @property
+    def layers(self):
+        return [layer for e in self.elements for layer in e.layers]
+
+    @property
+    def rows(self):
+        return [row for layer in self.layers for row in (layer.row, *layer.folded)]
+
+    @property
+    def last(self):
+        return self.elements[-1].last
+
+    def stages(self):
+        """The names of its stages, three lines at most."""
+        names = list(
+            dict.fromkeys(graph.stage_of(layer.row) for layer in self.layers if layer.kind != "input")
+        )
+        return names if len(names) <= 3 else [names[0], "…", names[-1]]
+
+    def sees(self):
+        """The receptive field of its last layer, in words."""
+        field = self.last.row.receptive_field
+        if self.last.size is None:
+            return "all"
+        return "?" if field is None else f"{field[0]}" if field[0] == field[1] else times(field)
+
+    def record(self):
+        """What a row of the diagram says, as numbers."""
+        return {
+            "size": self.last.size,
+            "stages": list(dict.fromkeys(graph.stage_of(layer.row) for layer in self.layers)),
+            "output": self.last.row.output_shape,
+            "params": sum(row.params for row in self.rows),
+            "receptive field": self.last.row.receptive_field if self.last.size else None,
+        }
+
+
+def bands(elements):
+    """Elements by the size of the maps they give."""
+    result = []
+    for element in elements:
+        layer = element.last
+        key = None if layer.size is None else (layer.row.stride or layer.size)
+        if not result or result[-1].key != key:
+            result.append(Band(key))
+        result[-1].elements.append(element)
+    if len(result) > 1 and len(result[0].elements) == 1:  # the image stands in the row of the first layer
+        image = result.pop(0)
+        result[0].elements[:0] = image.elements
+    for band in result:
+        band.elements = collapsed(band.elements)
+    return result
+
+
+def levels(groups):
+    """The sides of a U as bands, each of its own."""
+    return [Band(group.stride, group.elements) for group in groups]
+
+
+# --------------------------------------------------------------------------- elements in words
+
+
+def in_words(elements):
+    """Elements as a sentence."""
+    return ", ".join(filter(None, map(_words, elements)))
+
+
+def _words(element):
+    if isinstance(element, Layer):
+        return " ".join(filter(None, (element.what, element.numbers)))
+    if isinstance(element, Repeat):
+        return f"{element.times} times ({in_words(element.elements)})"
+    if isinstance(element, Tangle):
+        return f"{element.name} ({', '.join(tangle_lines(element))})"
+    if isinstance(element, Series):
+        return f"({in_words(element.elements)})"
+    branches = " beside ".join(f"({in_words(b)})" if b else "the identity" for b in element.branches)
+    return branches + (f", {element.merge.what}" if element.merge else "")
+
+
+def tangle_lines(tangle):
+    """What is in a block whose branches cross: each kind of layer, how often."""
+    counts = {}
+    for layer in tangle.layers:
+        if layer.kind not in ("merge", "other"):
+            counts[layer.what] = counts.get(layer.what, 0) + 1
+    merges = sum(layer.kind == "merge" for layer in tangle.layers)
+    return [f"{n} {what}" for what, n in counts.items()] + [f"{merges} merges"] * bool(merges)
+
+
+def in_short(element, least=3):
+    """A block of at least `least` branches in a line for each: the numbers of its layers; None where that cannot be told."""
+    branches = element.branches if isinstance(element, Parallel) else []
+    branches = [element.elements] if isinstance(element, Series) else branches
+    if len(branches) < least:
+        return None
+    return [" → ".join(_short(e) for e in branch) or "identity" for branch in branches]
+
+
+def _short(element):
+    if isinstance(element, Layer):
+        if element.kind in ("gate", "attention"):
+            return element.kind
+        return "pool" if element.kind == "pool" else element.numbers or element.what
+    if isinstance(element, Parallel):
+        return "(" + " | ".join(" → ".join(_short(e) for e in b) or "=" for b in element.branches) + ")"
+    if isinstance(element, Series):
+        return " → ".join(map(_short, element.elements))
+    return element.name
