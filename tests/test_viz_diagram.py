@@ -12,11 +12,20 @@ from cnnbook import graph, models, viz
 from cnnbook.parts import blocks
 from cnnbook.viz.diagrams import rows as net_rows
 from cnnbook.viz.diagrams import structure, u_shape
-from cnnbook.viz.diagrams.paint import Line, Rect, Words
+from cnnbook.viz.diagrams.paint import Line, Rect, Words, width
 
 BUILDERS = ("ResNet50", "GoogLeNet", "DenseNet121", "UNet", "MobileNetV3Small")
 # Those that have most to say: they are set closer, or told in words in part.
-LARGE = ("SKNet50", "ResNeSt50", "InceptionV3", "InceptionV4", "EfficientNetB0", "ShuffleNetV2", "DeconvNet")
+LARGE = (
+    "SKNet50",
+    "ResNeSt50",
+    "InceptionV3",
+    "InceptionV4",
+    "InceptionResNetV2",
+    "EfficientNetB0",
+    "ShuffleNetV2",
+    "DeconvNet",
+)
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +229,7 @@ def test_squeeze_and_excitation_is_one_box():
 
 def test_what_is_left_out_of_a_large_net_is_told(drawn):
     """A block in words has its numbers, in the order of its branches, and the legend says that this is in short."""
-    for name in ("SKNet50", "InceptionV4"):
+    for name in ("SKNet50", "InceptionResNetV2"):
         assert sum(t == net_rows.IN_SHORT for t in texts(drawn(name))) == 1
     select = drawn("SKNet50")
     assert "256 → (256 in 32 | 256 in 32) → attention → 256 → 512" in texts(select)
@@ -228,11 +237,12 @@ def test_what_is_left_out_of_a_large_net_is_told(drawn):
         boxes(select, "sum splits") == 3 and select.blocks[-1] == "conv5_block3"
     )  # one drawn for each kind of block
     assert [t for t in texts(select) if t.startswith("×")] == ["×2", "×3", "×5", "×2"]
+    other = drawn("InceptionResNetV2")
+    assert "384, /2" in texts(other) and "identity" in texts(other)
     fourth = drawn("InceptionV4")
-    assert {"192 → 224 → 256, /2", "384, /2", "192 → 192, /2"} <= set(texts(fourth))
-    assert (
-        boxes(fourth, "concat") == 3 + 2
-    )  # the three kinds of block are drawn, the last with two concatenations inside
+    assert net_rows.IN_SHORT not in texts(fourth)
+    # three of the stem, five kinds of block, the last with two concatenations inside
+    assert boxes(fourth, "concat") == 3 + 5 + 2
     shown = drawn("EfficientNetB0")
     assert net_rows.IN_SHORT not in texts(shown) and boxes(shown, "squeeze") == 12  # closer is enough
 
@@ -256,6 +266,18 @@ def test_one_block_layer_by_layer():
     assert len(both.page.items) == len(block.page.items) + len(identity.page.items)
     with pytest.raises(ValueError, match="no block 'conv9'.*conv2_block1"):
         viz.diagram(net, block="conv9")
+
+
+def test_a_text_is_as_wide_as_its_font_says():
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextToPath
+
+    for text in ("3×3 conv", "local response norm", "112 → 224", "conv2_block2 … 3", "64, /2"):
+        for bold in (False, True):
+            font = FontProperties("DejaVu Sans", weight="bold" if bold else "normal", size=10.5)
+            rendered = TextToPath().get_text_width_height_descent(text, font, ismath=False)[0]
+            assert width(text, 10.5, bold) == pytest.approx(rendered, rel=0.02)
+    assert width("卷") == 10.5  # what the font lacks counts as a square
 
 
 def test_it_shows_itself(drawn, tmp_path):

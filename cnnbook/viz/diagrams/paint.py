@@ -3,7 +3,9 @@
 Lengths are pixels of a page whose origin is above on the left. The SVG is written here, so it needs no program.
 """
 
+import functools
 from dataclasses import dataclass, replace
+from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
 from ..picture import Picture
@@ -34,11 +36,23 @@ def ink_on(kind):
     return "#FFFFFF" if kind in ("conv", "gate", "attention") else INK
 
 
-def width(words, size=10.5, bold=False):
-    """How wide words are at most, in pixels: DejaVu Sans is the widest of the fonts named above."""
-    narrow, broad = set("il.,:;'|! jtfrI()[]/"), set("mwMW%@…×+−→")
-    units = sum(0.38 if c in narrow else 0.88 if c in broad else 0.69 if c.isupper() else 0.64 for c in words)
-    return units * size * (1.1 if bold else 1)
+def width(text, size=10.5, bold=False):
+    """The length of a text in pixels, in DejaVu Sans, the widest of the fonts named above but for a bold Verdana."""
+    units, per_em = _advances(bold)
+    return sum(units.get(ord(character), per_em) for character in text) * size / per_em
+
+
+@functools.lru_cache
+def _advances(bold):
+    """({character: its advance}, units of an em) from the font file that comes with matplotlib. These are the same on every
+    machine, while the length of a rendered text depends on the version of FreeType."""
+    import matplotlib
+    from fontTools.ttLib import TTFont
+
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    with TTFont(Path(matplotlib.get_data_path(), "fonts", "ttf", name), lazy=True) as font:
+        advance = {glyph: units for glyph, (units, _) in font["hmtx"].metrics.items()}
+        return {code: advance[glyph] for code, glyph in font.getBestCmap().items()}, font["head"].unitsPerEm
 
 
 @dataclass(frozen=True)
