@@ -1,4 +1,9 @@
-"""Every private name of Keras that cnnbook reads, in one place: when a release moves one, one test says which."""
+"""Every private name of Keras that cnnbook reads, in one place, as a function with a name that says what it gives.
+
+When a release moves one, its test in tests/test_keras_internals.py says which. Nothing else in the package may use a
+private name of Keras (a test there, too). Keras is imported by the functions that need it, so that importing this module
+stays quick.
+"""
 
 import contextlib
 import sys
@@ -13,3 +18,94 @@ def deep_graphs(frames=20_000):
         yield
     finally:
         sys.setrecursionlimit(before)
+
+
+# --------------------------------------------------------------------------- the graph
+
+
+def calls_in(model):
+    """The calls that make up a functional model, every one after those it reads.
+
+    Each has .operation, .input_tensors, .outputs (both lists of KerasTensors) and .is_input.
+    """
+    depths = model._nodes_by_depth
+    return [node for depth in sorted(depths, reverse=True) for node in depths[depth]]
+
+
+def filled_in(call, values):
+    """(args, kwargs) of a call with values in place of its KerasTensors. values: {id of a KerasTensor: value}."""
+    return call.arguments.fill_in(values)
+
+
+def producer(tensor):
+    """The operation that made a KerasTensor."""
+    return tensor._keras_history.operation
+
+
+def producing_call(tensor):
+    """The call that made a KerasTensor, as in `calls_in`: of an operation called twice the right one."""
+    operation, index, _ = tensor._keras_history
+    return operation._inbound_nodes[index]
+
+
+def calls_of(operation):
+    """All calls of an operation, in whatever model. Keras keeps them as long as the operation lives."""
+    return list(operation._inbound_nodes)
+
+
+def consumers(operation):
+    """The operations that read an operation's output, in whatever model, each once."""
+    return list({id(call.operation): call.operation for call in operation._outbound_nodes}.values())
+
+
+# --------------------------------------------------------------------------- layers and variables
+
+
+def all_layers(model):
+    """The layers in a model and in what is nested in it, models and parts of layers among them; not the model itself."""
+    return list(model._flatten_layers(include_self=False))
+
+
+def own_trainable_variables(layer):
+    """The variables that a layer itself learns, without those of layers inside it."""
+    return list(layer._trainable_variables)
+
+
+def kernel_attributes(layer):
+    """{attribute: variable} of a layer's kernels. Keras keeps some in `_kernel`, behind a property `kernel`."""
+    import keras
+
+    names = ("_kernel", "kernel", "depthwise_kernel", "pointwise_kernel")
+    return {
+        name: value
+        for name, value in vars(layer).items()
+        if name in names and isinstance(value, keras.Variable)
+    }
+
+
+def reduced_axes(batch_norm):
+    """The axes over which a built BatchNormalization takes its mean and variance."""
+    return tuple(batch_norm._reduction_axes)
+
+
+def variables_without_memory():
+    """Keras' own list of variables that wait for memory, all of which get it when the next stateless scope ends.
+
+    The list itself: what is taken off it never gets memory.
+    """
+    from keras.src.backend.common import global_state
+
+    return global_state.get_global_attribute("uninitialized_variables", [], set_to_default=True)
+
+
+# --------------------------------------------------------------------------- optimisers, distribution
+
+
+def variable_index(optimizer, variable):
+    """The place of a variable among those that a built optimizer trains."""
+    return optimizer._get_variable_index(variable)
+
+
+def strategy_at_build(model):
+    """The tf.distribute strategy in whose scope a model was built; None if in none."""
+    return getattr(model, "_distribute_strategy", None)

@@ -1,46 +1,51 @@
 """The one reader of graphs: every table, picture and test of the course reads a network through `trace`.
 
-Rows of a model's operations, the rules for each kind of layer, models rewritten, stages and endpoints, summaries and
-comparisons. It knows Keras and nothing else of cnnbook but the ground.
+Rows of a model's operations (`rows`), the rules for each kind of layer (`rules`, `fields`), models rewritten (`rewrite`),
+stages and endpoints (`stages`), summaries and comparisons. It knows Keras and nothing else of cnnbook but the ground.
 """
 
+from ..keras_internals import calls_in
 from .comparison import Comparison, compare
-from .rows import (
+from .fields import Field
+from .rewrite import as_functional, blueprint, flatten
+from .rows import Row, main_rows, totals, trace
+from .rules import (
     AT_REST,
+    GROUPS,
     PREPROCESSING,
-    Endpoint,
-    Endpoints,
-    Field,
-    Row,
-    Summary,
-    as_functional,
-    blueprint,
-    calls_in,
-    features,
-    flatten,
-    main_rows,
-    stage_of,
-    summary,
-    totals,
-    trace,
+    Description,
+    Rule,
+    describe,
+    kernel_axes,
+    register,
+    rule_of,
 )
+from .stages import Endpoint, Endpoints, features, stage_of
+from .summary import Summary, summary
 
 __all__ = [
     "AT_REST",
+    "GROUPS",
     "PREPROCESSING",
     "Comparison",
+    "Description",
     "Endpoint",
     "Endpoints",
     "Field",
     "Row",
+    "Rule",
     "Summary",
     "as_functional",
     "blueprint",
     "calls_in",
     "compare",
+    "describe",
     "features",
     "flatten",
+    "kernel_axes",
     "main_rows",
+    "register",
+    "rule_of",
     "stage_of",
     "summary",
     "totals",

@@ -2,7 +2,7 @@
 
 from .. import tables
 from ..keras_internals import deep_graphs
-from .rows import summary
+from .summary import summary
 
 _QUANTITIES = ("params", "MACs", "activations", "receptive field", "output")
 _CONSEQUENCES = ("name", "trainable", "dtype", "build_config", "batch_shape")

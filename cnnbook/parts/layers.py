@@ -7,6 +7,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from .. import graph
+from ..graph.rules import conv_words, fixed_words, lower_case_words
+
 __all__ = [
     "Bilinear",
     "Labels",
@@ -24,6 +27,11 @@ __all__ = [
 ]
 
 
+def _words_and_channels(what):
+    """For a drawing: what a layer does, and how many channels it leaves."""
+    return lambda layer, shape: (what, str(shape[-1]), what)
+
+
 @keras.saving.register_keras_serializable(package="cnnbook")
 class LocalResponseNormalization(keras.layers.Layer):
     """Divides each value by a power of the energy of its neighbours in channel order.
@@ -34,8 +42,6 @@ class LocalResponseNormalization(keras.layers.Layer):
     divided by n. Caffe and torch divide alpha by n, and the released Caffe models keep bias=1: use alpha=2e-5, bias=1
     to compute what they compute.
     """
-
-    pointwise = True  # along height and width: for cnnbook.graph
 
     def __init__(self, radius=2, bias=2.0, alpha=1e-4, beta=0.75, **options):
         super().__init__(**options)
@@ -59,11 +65,17 @@ class LocalResponseNormalization(keras.layers.Layer):
         return {**super().get_config(), **own}
 
 
+graph.register(
+    LocalResponseNormalization,
+    group="norm",
+    box="norm",
+    words=fixed_words("local", "norm", "local response norm"),
+)
+
+
 @keras.saving.register_keras_serializable(package="cnnbook")
 class PadChannels(keras.layers.Layer):
     """Appends channels of zeros until there are `filters`: the parameter-free shortcut of He et al. 2016, option A."""
-
-    pointwise = True
 
     def __init__(self, filters, **options):
         super().__init__(**options)
@@ -85,6 +97,9 @@ class PadChannels(keras.layers.Layer):
         return {**super().get_config(), "filters": self.filters}
 
 
+graph.register(PadChannels, group="channels", words=lower_case_words)
+
+
 @keras.saving.register_keras_serializable(package="cnnbook")
 class Maxout(keras.layers.Layer):
     """The largest of every `pieces` neighbouring channels (Goodfellow et al. 2013, arXiv:1302.4389, equation in section 2).
@@ -92,8 +107,6 @@ class Maxout(keras.layers.Layer):
     h_i = max_j z_{ij}, channels last: (..., filters * pieces) to (..., filters), no parameters. Behind a convolution or
     a dense layer of filters * pieces outputs, an activation function of `pieces` straight lines that is learned.
     """
-
-    pointwise = True
 
     def __init__(self, pieces=2, **options):
         super().__init__(**options)
@@ -119,6 +132,9 @@ class Maxout(keras.layers.Layer):
         return {**super().get_config(), "pieces": self.pieces}
 
 
+graph.register(Maxout, group="channels", box="other")
+
+
 @keras.saving.register_keras_serializable(package="cnnbook")
 class SumSplits(keras.layers.Layer):
     """The sum of the `splits` equal parts that lie side by side along the channels: (..., splits * C) -> (..., C).
@@ -126,8 +142,6 @@ class SumSplits(keras.layers.Layer):
     Selective kernels (Li et al. 2019) and split attention (Zhang et al. 2020) add their branches so. ValueError for
     channels that `splits` does not divide.
     """
-
-    pointwise = True
 
     def __init__(self, splits=2, **options):
         super().__init__(**options)
@@ -149,6 +163,9 @@ class SumSplits(keras.layers.Layer):
         return {**super().get_config(), "splits": self.splits}
 
 
+graph.register(SumSplits, group="channels", box="other", words=_words_and_channels("sum splits"))
+
+
 @keras.saving.register_keras_serializable(package="cnnbook")
 class SoftmaxSplits(SumSplits):
     """A softmax over the `splits` parts of the channels, for each of the C channels alone: the shape is unchanged.
@@ -164,6 +181,9 @@ class SoftmaxSplits(SumSplits):
         return shape
 
 
+graph.register(SoftmaxSplits, group="channels", box="other", words=_words_and_channels("softmax"))
+
+
 @keras.saving.register_keras_serializable(package="cnnbook")
 class ShuffleChannels(keras.layers.Layer):
     """Deals the channels of `groups` equal groups out in turn: 1 2 3 | a b c becomes 1 a 2 b 3 c.
@@ -171,8 +191,6 @@ class ShuffleChannels(keras.layers.Layer):
     (..., channels) to the same shape, no parameters. After it every group of the next grouped convolution sees channels
     of all groups (Zhang et al. 2018, ShuffleNet, figure 1).
     """
-
-    pointwise = True
 
     def __init__(self, groups, **options):
         super().__init__(**options)
@@ -194,11 +212,12 @@ class ShuffleChannels(keras.layers.Layer):
         return {**super().get_config(), "groups": self.groups}
 
 
+graph.register(ShuffleChannels, group="channels", box="other", words=_words_and_channels("shuffle"))
+
+
 @keras.saving.register_keras_serializable(package="cnnbook")
 class TakeChannels(keras.layers.Layer):
     """Channels `start` to `stop`, the last not included: (..., channels) to (..., stop - start), no parameters."""
-
-    pointwise = True
 
     def __init__(self, start, stop, **options):
         super().__init__(**options)
@@ -218,6 +237,9 @@ class TakeChannels(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "start": self.start, "stop": self.stop}
+
+
+graph.register(TakeChannels, group="channels", box="other", words=_words_and_channels("take"))
 
 
 @keras.saving.register_keras_serializable(package="cnnbook")
@@ -251,12 +273,20 @@ class MaxPoolingWithSwitches(keras.layers.Layer):
         pooled, switches = self.compute_output_shape(x.shape)
         return keras.KerasTensor(pooled, x.dtype), keras.KerasTensor(switches, "int32")
 
-    def slide(self, shape):
-        """For cnnbook.graph: the window, its stride and the padding before, each (height, width)."""
-        return (self.size,) * 2, (self.size,) * 2, (0, 0)
-
     def get_config(self):
         return {**super().get_config(), "size": self.size}
+
+
+def _pooled_field(layer, field, inputs, outputs):
+    return field.slide((layer.size,) * 2, (layer.size,) * 2, (0, 0))
+
+
+def _pooled_words(layer, shape):
+    side = layer.size
+    return "max pool", f"{side}×{side}, /{side}", f"{side}x{side} max pool, /{side}"
+
+
+graph.register(MaxPoolingWithSwitches, group="pool", field=_pooled_field, box="pool", words=_pooled_words)
 
 
 @keras.saving.register_keras_serializable(package="cnnbook")
@@ -287,11 +317,19 @@ class MaxUnpooling(keras.layers.Layer):
         n, h, w, c = shapes[0]
         return n, h and h * self.size, w and w * self.size, c
 
-    def slide(self, *shapes):
-        return (1, 1), (Fraction(1, self.size),) * 2, (0, 0)
-
     def get_config(self):
         return {**super().get_config(), "size": self.size}
+
+
+def _unpooled_field(layer, field, inputs, outputs):
+    return field.slide((1, 1), (Fraction(1, layer.size),) * 2, (0, 0))
+
+
+def _unpooled_words(layer, shape):
+    return "unpool", f"×{layer.size}", f"unpool, x{layer.size}"
+
+
+graph.register(MaxUnpooling, group="enlarge", field=_unpooled_field, box="pool", words=_unpooled_words)
 
 
 @keras.saving.register_keras_serializable(package="cnnbook")
@@ -373,13 +411,6 @@ class LocallyConnected2D(keras.layers.Layer):
             sides.append(n and (n - k) // s + 1)
         return shape[0], *sides, self.filters
 
-    def slide(self, shape):
-        return self.kernel_size, self.strides, (0, 0)
-
-    def multiply_adds(self, shape):
-        """For cnnbook.graph: those of one image; each weight works once."""
-        return math.prod(self.kernel.shape)
-
     def get_config(self):
         own = dict(
             filters=self.filters,
@@ -391,6 +422,26 @@ class LocallyConnected2D(keras.layers.Layer):
             bias_initializer=keras.initializers.serialize(self.bias_initializer),
         )
         return {**super().get_config(), **own}
+
+
+def _local_field(layer, field, inputs, outputs):
+    return field.slide(layer.kernel_size, layer.strides, (0, 0))
+
+
+def _local_macs(layer, inputs, outputs):
+    """Each weight works once for one image."""
+    return math.prod(layer.kernel.shape)
+
+
+graph.register(
+    LocallyConnected2D,
+    group="conv",
+    field=_local_field,
+    macs=_local_macs,
+    kernels={"kernel": ("row", "column", "height", "width", "in", "out")},
+    box="conv",
+    words=conv_words("local", "local"),
+)
 
 
 def _sides(name, value):
@@ -408,8 +459,6 @@ class MatchSize(keras.layers.Layer):
     x (n, h, w, c), like (n, height, width, any). offset: the first row and column that are kept; None shares the
     difference between both sides, an odd pixel below and to the right. Of `like` only the size is read. No parameters.
     """
-
-    reads = 1  # for cnnbook.graph: values come from the first input only
 
     def __init__(self, offset=None, **options):
         super().__init__(**options)
@@ -429,13 +478,19 @@ class MatchSize(keras.layers.Layer):
         (n, _, _, c), (_, height, width, _) = shapes
         return n, height, width, c
 
-    def slide(self, x, like):
-        more = [h - w if h and w else 0 for h, w in zip(x[1:3], like[1:3], strict=True)]
-        first = [max(m, 0) // 2 - max(-m, 0) // 2 if self.offset is None else self.offset for m in more]
-        return (1, 1), (1, 1), tuple(-f for f in first)
-
     def get_config(self):
         return {**super().get_config(), "offset": self.offset}
+
+
+def _matched_field(layer, field, inputs, outputs):
+    """That of the map, moved by the rows and columns that are cut off or repeated above and to the left."""
+    x, like = inputs
+    differences = [h - w if h and w else 0 for h, w in zip(x[1:3], like[1:3], strict=True)]
+    shared = [max(d, 0) // 2 - max(-d, 0) // 2 for d in differences]
+    return field.slide((1, 1), (1, 1), [-(s if layer.offset is None else layer.offset) for s in shared])
+
+
+graph.register(MatchSize, group="padding", field=_matched_field, words=lower_case_words, reads=1)
 
 
 @keras.saving.register_keras_serializable(package="cnnbook")
@@ -463,8 +518,6 @@ class Bilinear(keras.initializers.Initializer):
 class Labels(keras.layers.Layer):
     """Probabilities (n, classes) unchanged; its configuration holds the names of the classes, in order."""
 
-    pointwise = True
-
     def __init__(self, names, **options):
         super().__init__(**options)
         self.names = tuple(names)
@@ -481,3 +534,6 @@ class Labels(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "names": list(self.names)}
+
+
+graph.register(Labels, group="pointwise", box="other")

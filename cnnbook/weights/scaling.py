@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from .. import graph
+
 
 def _floats(images):
     return np.asarray(images, "float32")
@@ -47,8 +49,6 @@ class Preprocess(keras.layers.Layer):
     """RGB images from 0 to 255, (n, h, w, 3), scaled as a net with ImageNet weights wants them: `models.preprocess` as a
     layer, so that a saved net reads plain pictures. mode: "caffe", "tf", "torch", "lite" or "identity"."""
 
-    pointwise = True
-
     def __init__(self, mode, **options):
         super().__init__(**options)
         self.mode, self.scale = mode, scaling(mode, lambda images: ops.cast(images, "float32"))
@@ -61,3 +61,6 @@ class Preprocess(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "mode": self.mode}
+
+
+graph.register(Preprocess, group="preprocessing", box="other")

@@ -225,8 +225,7 @@ def boxes(model, everything=False):
         kind, what, numbers = describe(row)
         if kind is None and everything:
             kind, what = "quiet", _quiet(row)
-        reads = row.inputs[: getattr(row.operation, "reads", None)]
-        parents = list(dict.fromkeys(made[name] for name in reads if name in made))
+        parents = list(dict.fromkeys(made[name] for name in row.reads if name in made))
         if len(parents) == 1 and (kind is None or kind == "merge"):  # x * sigmoid(x) is an activation, too
             made[row.name] = parents[0]
             parents[0].folded.append(row)
