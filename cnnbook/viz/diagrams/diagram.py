@@ -8,6 +8,7 @@ page as SVG or draws it with matplotlib.
 """
 
 from ... import graph
+from ...graph.rules import size_text
 from . import rows, u_shape
 from .paint import Drawing, side_by_side
 from .structure import (
@@ -23,7 +24,6 @@ from .structure import (
     named,
     of_block,
     single,
-    times,
 )
 
 
@@ -58,8 +58,8 @@ def diagram(model, *, block=None):
         title = label(layers)
         page, elements = rows.block_page(layers, title)
         return Diagram(model.name, page, [], [title], f"{title} of {model.name}: {in_words(elements)}")
-    layers, others = boxes(model)
-    total = graph.totals(model)
+    layers, others, traced = boxes(model)
+    total = graph.totals(model, traced)
     notes = [f"not drawn: {others} layers that lead to further outputs"] * bool(others)
     if u_shape.is_u(layers):
         page, groups = u_shape.u_page(model.name, total, layers, notes)
@@ -69,7 +69,7 @@ def diagram(model, *, block=None):
         found = bands(elements)
         page = rows.rows_page(model.name, total, elements, found, notes)
     blocks = [name_of(element) for element in single(elements) if not isinstance(element, Layer)]
-    sizes = ["vector" if band.last.size is None else times(band.last.size) for band in found]
+    sizes = ["vector" if band.last.size is None else size_text(band.last.size) for band in found]
     told = (f"{size}: {in_words(band.elements)}" for size, band in zip(sizes, found, strict=True))
     alt = f"Diagram of {model.name}. " + "; ".join(told)
     return Diagram(model.name, page, [band.record() for band in found], blocks, alt)

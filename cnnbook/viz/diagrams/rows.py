@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from ... import tables
+from ...graph.rules import size_text
 from .layout import Flow, SeriesNode, Spacing, lines_size, place_lines
 from .paint import FILLS, GREY, RULE, WORDS, Page, width
 from .structure import (
@@ -14,7 +15,6 @@ from .structure import (
     in_short,
     name_of,
     tangle_lines,
-    times,
 )
 
 PAGE = 1060, 1100  # pixels: the widest and the highest a net's diagram may be
@@ -169,7 +169,7 @@ def _place_captions(page, row, middle):
     """The size of the maps and the stages on the left, what a unit sees and the parameters on the right."""
     band = row.band
     if row.first:
-        size = "vector" if band.last.size is None else times(band.last.size)
+        size = "vector" if band.last.size is None else size_text(band.last.size)
         page.words(14, middle - 7, size.replace("×", " × "), 12, "start", bold=True)
         for i, stage in enumerate(band.stages()):
             page.words(14, middle + 9 + 12 * i, stage, 9.5, "start", GREY)
@@ -266,10 +266,10 @@ def block_page(layers, title):
     page.width = max(node.after + node.before + 60, width(title, 13, True) + 40)
     middle = 30 + node.after + (page.width - 60 - node.after - node.before) / 2
     page.words(14, 20, title, 13, "start", bold=True)
-    page.words(middle, 46, times(source.row.output_shape), 10.5, color=GREY)
+    page.words(middle, 46, size_text(source.row.output_shape), 10.5, color=GREY)
     page.line((middle, 54), (middle, 70), arrow=isinstance(elements[0], Layer))
     end = node.place(page, 70, -middle)
     page.line((middle, end), (middle, end + 18), arrow=True)
-    page.words(middle, end + 28, times(layers[-1].row.output_shape), 10.5, color=GREY)
+    page.words(middle, end + 28, size_text(layers[-1].row.output_shape), 10.5, color=GREY)
     page.height = end + 44
     return page, elements

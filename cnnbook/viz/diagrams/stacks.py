@@ -4,12 +4,12 @@ One column per network, one box per layer that changes numbers across pixels or 
 before it has no box: activations, batch normalisation, dropout, padding, flattening.
 """
 
-import re
 from dataclasses import dataclass
 
+from ...graph.rules import size_text
 from .paint import FILLS, GREY, RULE, Drawing, Page, ink_on, width
 from .rows import place_legend
-from .structure import boxes, times
+from .structure import boxes
 
 # pixels: a box at least, from one box to the next, what stands above the first, and the sizes on the left of a column
 WIDTH, HEIGHT, PITCH, TOP, LEFT = 190, 24, 30, 74, 66
@@ -59,26 +59,7 @@ class Stacks(Drawing):
 
 def _box(layer):
     size = layer.row.output_shape[:2] if len(layer.row.output_shape) == 3 else None
-    return Box(layer.row.name, layer.kind, _text(layer), size)
-
-
-def _text(layer):
-    """The words of a layer's box in one line, the window of a pool first: "3x3 max pool, /2"."""
-    what, numbers = layer.what, layer.numbers
-    if layer.kind == "input":
-        return f"{what}, {numbers.replace('×', ' x ')}"
-    if layer.kind == "pool" and what == "global":
-        what, numbers = f"global {numbers.replace('maximum', 'max')} pool", ""
-    elif layer.kind == "pool" and what.endswith(" pool"):
-        window, _, numbers = numbers.partition(", ")
-        what = f"{window} {what.replace('avg', 'average')}"
-    elif layer.kind == "norm":
-        what, numbers = "local response norm", ""
-    elif layer.kind == "merge":
-        what = layer.row.kind.lower()
-    what = what.replace("up-conv", "transposed").replace("depthw.", "depthwise")
-    numbers = re.sub(r" in \d+", "", numbers)  # groups are for the diagram to tell
-    return ", ".join(filter(None, (what, numbers))).replace("×", "x")
+    return Box(layer.row.name, layer.kind, layer.text, size)
 
 
 def stacks_page(stacks):
@@ -107,7 +88,7 @@ def _place_stack(page, name, stack, left, box_width):
         page.rect(left, y - HEIGHT / 2, box_width, HEIGHT, fill=FILLS[box.kind], of=box)
         page.words(middle, y, box.text, 12, color=ink_on(box.kind))
         if box.size is not None and box.size != before:
-            page.words(left - 6, y, times(box.size).replace("×", "x"), 11, "end", GREY)
+            page.words(left - 6, y, size_text(box.size, "x"), 11, "end", GREY)
             before = box.size
     return centres[-1] + PITCH
 

@@ -8,42 +8,22 @@ import os
 import re
 from dataclasses import dataclass, field
 
-from keras import layers as L
-
 from ... import graph
-from ...parts.layers import (
-    LocallyConnected2D,
-    LocalResponseNormalization,
-    MatchSize,
-    MaxPoolingWithSwitches,
-    MaxUnpooling,
-    ShuffleChannels,
-    SoftmaxSplits,
-    SumSplits,
-    TakeChannels,
-)
-from ..reading import flat_model
-
-GLOBAL_POOLS = (L.GlobalAveragePooling2D, L.GlobalMaxPooling2D)
-NO_BOX = (
-    *(L.Activation, L.ReLU, L.LeakyReLU, L.PReLU, L.ELU, L.Softmax, L.BatchNormalization, L.Identity),
-    *(L.Dropout, L.SpatialDropout2D, L.GaussianNoise, L.GaussianDropout, L.AlphaDropout),
-    *(L.ZeroPadding2D, L.Cropping2D, L.Flatten, L.Reshape),
-    *graph.PREPROCESSING,
-)
+from ...graph.rules import size_text
 
 # --------------------------------------------------------------------------- the elements of a drawing
 
 
 @dataclass(eq=False)
 class Layer:
-    """One box. what, numbers: its two lines of text; row: its row of `graph.trace`; folded: the rows that belong to it;
-    parents: the boxes it reads."""
+    """One box. what, numbers: its two lines of text; text: one line in their place; row: its row of `graph.trace`; folded:
+    the rows that belong to it; parents: the boxes it reads."""
 
     row: graph.Row
     kind: str
     what: str
-    numbers: str
+    numbers: str = ""
+    text: str = ""
     parents: list = field(default_factory=list)
     folded: list = field(default_factory=list)
 
@@ -144,108 +124,44 @@ Layer.last = property(lambda self: self)
 
 # --------------------------------------------------------------------------- boxes
 
-MERGES = {"Add": "+", "Multiply": "×", "Concatenate": "concat", "Average": "mean", "Maximum": "max"}
-MERGES |= {"Subtract": "−", "Minimum": "min", "CustomScaleLayer": "+"}
-
-
-def describe(row):
-    """(kind, what, numbers) of a row: its colour and its two lines. kind None for what belongs to the layer before."""
-    operation, shape = row.operation, row.output_shape
-    channels = str(shape[-1]) if shape else ""
-    if isinstance(operation, L.InputLayer):
-        return "input", "image", times(shape)
-    if isinstance(operation, (*NO_BOX, MatchSize)) or "Pad" in row.kind:
-        return None, "", ""
-    if row.kind in MERGES:
-        return "merge", MERGES[row.kind], ""
-    if isinstance(operation, L.Dense):
-        return "dense", "dense", channels
-    if isinstance(operation, GLOBAL_POOLS):
-        return "pool", "global", "average" if "Average" in row.kind else "maximum"
-    if isinstance(operation, (L.MaxPooling2D, L.AveragePooling2D)):
-        how = "max pool" if isinstance(operation, L.MaxPooling2D) else "avg pool"
-        return "pool", how, window_text(operation.pool_size).replace("x", "×") + _step(operation.strides)
-    if isinstance(operation, (MaxPoolingWithSwitches, MaxUnpooling)):
-        side = operation.size
-        pools = isinstance(operation, MaxPoolingWithSwitches)
-        return "pool", "max pool" if pools else "unpool", f"{side}×{side}, /{side}" if pools else f"×{side}"
-    if isinstance(operation, L.UpSampling2D):
-        return "pool", "enlarge", f"×{max(_pair(operation.size))}"
-    if isinstance(operation, (L.Conv2D, L.Conv2DTranspose, L.DepthwiseConv2D, L.SeparableConv2D)):
-        what = window_text(operation.kernel_size).replace("x", "×")
-        if isinstance(operation, L.Conv2DTranspose):
-            stride, side = max(_pair(operation.strides)), max(_pair(operation.kernel_size))
-            return "conv", f"{what} up-conv", channels + (f", ×{stride}" if stride not in (1, side) else "")
-        kind = {L.DepthwiseConv2D: " depthw.", L.SeparableConv2D: " separable"}.get(type(operation), " conv")
-        if max(_pair(operation.dilation_rate)) > 1:
-            kind += f" d{max(_pair(operation.dilation_rate))}"
-        groups = getattr(operation, "groups", 1)
-        numbers = channels + (f" in {groups}" if groups > 1 else "") + _step(operation.strides)
-        return "conv", what + kind, numbers
-    if isinstance(operation, LocallyConnected2D):
-        return (
-            "conv",
-            window_text(operation.kernel_size).replace("x", "×") + " local",
-            channels + _step(operation.strides),
-        )
-    if isinstance(operation, LocalResponseNormalization):
-        return "norm", "local", "norm"
-    if isinstance(operation, SumSplits):  # SoftmaxSplits is one, too
-        return "other", "softmax" if isinstance(operation, SoftmaxSplits) else "sum splits", channels
-    if isinstance(operation, (ShuffleChannels, TakeChannels)):
-        return "other", "shuffle" if isinstance(operation, ShuffleChannels) else "take", channels
-    return "other", row.kind, channels
-
-
-def window_text(kernel):
-    height, width = kernel if isinstance(kernel, (tuple, list)) else (kernel, kernel)
-    return f"{height}x{width}"
-
-
-def times(shape):
-    return "×".join("?" if n is None else str(n) for n in shape)
-
-
-def _pair(value):
-    return value if isinstance(value, (tuple, list)) else (value, value)
-
-
-def _step(strides):
-    return f", /{max(_pair(strides))}" if max(_pair(strides)) > 1 else ""
-
 
 def boxes(model, everything=False):
-    """(boxes, others): the layers on the way to the model's first output, in graph order, each with those it reads, and
-    how many rows lead to its other outputs only. everything: activations and the like are boxes too."""
-    flat = flat_model(model, None)
+    """(layers, others, rows): the boxes on the way to the model's first output, in graph order, each with those it reads;
+    how many rows lead to its other outputs only; the rows of `graph.trace`. everything: activations and the like are boxes
+    too. ValueError for a model that does not begin with one image."""
+    flat = graph.flatten(model)
     rows = graph.trace(flat)
     main = graph.main_rows(rows, flat)
-    made, found = {}, []
+    # the box that gives each row's output
+    box_of, layers = {}, []
     for row in main:
-        kind, what, numbers = describe(row)
-        if kind is None and everything:
-            kind, what = "quiet", _quiet(row)
-        parents = list(dict.fromkeys(made[name] for name in row.reads if name in made))
-        if len(parents) == 1 and (kind is None or kind == "merge"):  # x * sigmoid(x) is an activation, too
-            made[row.name] = parents[0]
+        parents = list(dict.fromkeys(box_of[name] for name in row.reads if name in box_of))
+        kind, what, numbers, text = _described(row, len(parents), everything)
+        # x * sigmoid(x) is an activation, too
+        if kind is None or (len(parents) == 1 and kind == "merge"):
+            box_of[row.name] = parents[0]
             parents[0].folded.append(row)
             continue
-        if len(parents) > 1 and kind in (None, "other"):
-            kind, what = "merge", MERGES.get(row.kind, row.kind)
-        made[row.name] = Layer(row, kind or "other", what or row.kind, numbers, parents)
-        found.append(made[row.name])
-    if sum(layer.kind == "input" for layer in found) != 1:
+        box_of[row.name] = Layer(row, kind, what, numbers, text, parents)
+        layers.append(box_of[row.name])
+    if sum(layer.kind == "input" for layer in layers) != 1:
         raise ValueError(f"a diagram begins with one image; {model.name} has {len(flat.inputs)} inputs")
-    return found, len(rows) - len(main)
+    return layers, len(rows) - len(main), rows
 
 
-def _quiet(row):
-    operation = row.operation
-    names = {"BatchNormalization": "batch norm", "ReLU": "ReLU", "ZeroPadding2D": "pad", "Cropping2D": "crop"}
-    if isinstance(operation, L.Activation):
-        name = getattr(operation.activation, "__name__", "activation")
-        return {"relu": "ReLU", "silu": "swish"}.get(name, name)
-    return names.get(row.kind, re.sub("(?<=[a-z])([A-Z])", r" \1", row.kind).lower())
+def _described(row, parents, everything):
+    """(kind, what, numbers, text) of a row that reads so many boxes; kind None for what belongs to the box before."""
+    said = graph.describe(row)
+    kind, what = said.kind, said.what
+    if kind is None and everything:
+        kind = "quiet"
+    if parents > 1 and kind in (None, "other", "unknown"):
+        kind, what = "merge", row.kind
+    if kind is None and parents == 1:
+        return None, what, "", what
+    # nobody registered it, or nothing comes before it that it could belong to
+    kind = "other" if kind in (None, "unknown") else kind
+    return kind, what, said.numbers, said.text
 
 
 # --------------------------------------------------------------------------- series and branches
@@ -312,7 +228,7 @@ def _branch(layers, start, merge, reads):
     ends = [layer for layer in layers if layer in reads[merge]]
     if len(ends) == 1 and ends[0] is layers[-1]:
         return chain(layers, start)
-    goal = Layer(merge.row, "merge", "", "", ends)
+    goal = Layer(merge.row, "merge", "", parents=ends)
     *elements, last = chain([*layers, goal], start)
     if isinstance(last, Parallel):
         return [*elements, Parallel(last.branches, None)]
@@ -412,7 +328,7 @@ def _gate(element):
     identity, branch = sorted(element.branches, key=len)
     if identity or not all(isinstance(e, Layer) for e in branch):
         return None
-    splits = isinstance(branch[0].row.operation, SumSplits)
+    splits = branch[0].what == "sum splits"
     if branch[splits].what != "global":
         return None
     kind, what, numbers = ("attention", "split", "attention") if splits else ("gate", "squeeze,", "excite")
@@ -475,7 +391,7 @@ class Band:
         field = self.last.row.receptive_field
         if self.last.size is None:
             return "all"
-        return "?" if field is None else f"{field[0]}" if field[0] == field[1] else times(field)
+        return "?" if field is None else f"{field[0]}" if field[0] == field[1] else size_text(field)
 
     def record(self):
         """What a row of the diagram says, as numbers."""

@@ -1,9 +1,10 @@
 """The layout of nets that enlarge their maps again: a level for each stride, down on the left, up on the right."""
 
+from ...graph.rules import size_text
 from .layout import place_box, place_lines
 from .paint import GREY, width
 from .rows import place_frame, titled_page
-from .structure import Layer, Repeat, chain, collapsed, gates, name_of, times
+from .structure import Layer, Repeat, chain, collapsed, gates, name_of
 
 # pixels: a box at least, and the room between two
 WIDTH, HEIGHT, BETWEEN = 126, 22, 8
@@ -19,7 +20,7 @@ class Group:
         self.layers, self.rank = layers, 0
         first = layers[0]
         self.up = any(_stride(p) > _stride(first) for p in first.parents)
-        source = Layer(first.row, "input", "", "")
+        source = Layer(first.row, "input", "")
         self.elements = collapsed(gates(chain(layers, source)))
 
     @property
@@ -187,9 +188,9 @@ def u_page(name, total, layers, notes):
 def _place_caption(page, group, x, y):
     """The size of a side's last map, and what a unit of it sees."""
     row = group.elements[-1].last.row
-    page.words(x, y, times(row.output_shape), 9.5, bold=True)
+    page.words(x, y, size_text(row.output_shape), 9.5, bold=True)
     field = row.receptive_field
-    sees = "sees " + ("?" if field is None else str(field[0]) if field[0] == field[1] else times(field))
+    sees = "sees " + ("?" if field is None else str(field[0]) if field[0] == field[1] else size_text(field))
     page.words(x, y + 12, sees + " px", 9.5, color=GREY)
 
 
