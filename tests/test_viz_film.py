@@ -125,17 +125,17 @@ def test_one_strong_frame_does_not_darken_the_others():
     film = viz.Film(None, "conv1")
     maps = np.abs(nets.image((5, 8, 8, 2)))
     film.maps, film.epochs = {"conv1": np.concatenate([100 * maps[:1], maps[1:]])}, [0, 1, 2, 3, 4]
-    (strip,) = film._strips().values()
+    (strip,) = film.strips().values()
     spreads = strip.std((1, 2)).max(-1)
     assert spreads[1:].min() > 0.1 and strip.shape[0] == 5
 
 
 def test_large_maps_are_averaged_down():
     maps = np.arange(100 * 100, dtype="float32").reshape(100, 100, 1)
-    found = films._reduced(maps)
+    found = films.reduced(maps)
     assert found.shape == (33, 33, 1)
     assert found[0, 0, 0] == maps[:3, :3].mean()
-    np.testing.assert_array_equal(films._reduced(maps[:48, :40]), maps[:48, :40])
+    np.testing.assert_array_equal(films.reduced(maps[:48, :40]), maps[:48, :40])
 
 
 def test_browse_goes_through_the_stages():

@@ -44,15 +44,3 @@ def colors(n):
     import matplotlib.pyplot as plt
 
     return [tuple(c) for c in plt.get_cmap("viridis")(np.linspace(0.05, 0.9, n))]
-
-
-def png(figure):
-    """A figure as the bytes of a PNG file, on white."""
-    import io
-
-    import matplotlib.pyplot as plt
-
-    file = io.BytesIO()
-    figure.savefig(file, format="png", facecolor="white")
-    plt.close(figure)
-    return file.getvalue()

@@ -8,7 +8,6 @@ page as SVG or draws it with matplotlib.
 """
 
 from ... import graph
-from ...graph.rules import size_text
 from . import rows, u_shape
 from .paint import Drawing, side_by_side
 from .structure import (
@@ -63,13 +62,13 @@ def diagram(model, *, block=None):
     notes = [f"not drawn: {others} layers that lead to further outputs"] * bool(others)
     if u_shape.is_u(layers):
         page, groups = u_shape.u_page(model.name, total, layers, notes)
-        found, elements = levels(groups), [element for group in groups for element in group.elements]
+        sizes, elements = levels(groups), [element for group in groups for element in group.elements]
     else:
         elements = named(gates([layers[0], *chain(layers[1:], layers[0])]))
-        found = bands(elements)
-        page = rows.rows_page(model.name, total, elements, found, notes)
+        sizes = bands(elements)
+        page = rows.rows_page(model.name, total, elements, sizes, notes)
     blocks = [name_of(element) for element in single(elements) if not isinstance(element, Layer)]
-    sizes = ["vector" if band.last.size is None else size_text(band.last.size) for band in found]
-    told = (f"{size}: {in_words(band.elements)}" for size, band in zip(sizes, found, strict=True))
-    alt = f"Diagram of {model.name}. " + "; ".join(told)
-    return Diagram(model.name, page, [band.record() for band in found], blocks, alt)
+    alt = f"Diagram of {model.name}. " + "; ".join(
+        f"{band.name()}: {in_words(band.elements)}" for band in sizes
+    )
+    return Diagram(model.name, page, [band.record() for band in sizes], blocks, alt)

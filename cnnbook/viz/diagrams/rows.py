@@ -169,8 +169,7 @@ def _place_captions(page, row, middle):
     """The size of the maps and the stages on the left, what a unit sees and the parameters on the right."""
     band = row.band
     if row.first:
-        size = "vector" if band.last.size is None else size_text(band.last.size)
-        page.words(14, middle - 7, size.replace("×", " × "), 12, "start", bold=True)
+        page.words(14, middle - 7, band.name().replace("×", " × "), 12, "start", bold=True)
         for i, stage in enumerate(band.stages()):
             page.words(14, middle + 9 + 12 * i, stage, 9.5, "start", GREY)
     if row.last:

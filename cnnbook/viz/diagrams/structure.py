@@ -386,6 +386,10 @@ class Band:
         )
         return names if len(names) <= 3 else [names[0], "…", names[-1]]
 
+    def name(self):
+        """The size of its maps."""
+        return "vector" if self.last.size is None else size_text(self.last.size)
+
     def sees(self):
         """The receptive field of its last layer, in words."""
         field = self.last.row.receptive_field

@@ -24,8 +24,9 @@ class FeatureMaps(Picture):
         self.array, self.channels, self.mean = maps[..., channels], list(channels), maps.mean(-1)
         strongest = np.argsort(-np.abs(self.array).mean((0, 1)), kind="stable")[:most]
         self.drawn = sorted(int(i) for i in strongest)
-        high, wide = maps.shape[:2]
-        self.alt = f"{len(self.drawn)} of the {self.total} maps of {self.layer}, {high} x {wide} units each, and their mean"
+        height, width = maps.shape[:2]
+        units = f"{height} x {width} units each"
+        self.alt = f"{len(self.drawn)} of the {self.total} maps of {self.layer}, {units}, and their mean"
 
     def _figure(self):
         which = (
@@ -41,11 +42,12 @@ class FeatureMaps(Picture):
         for i in self.drawn:
             silent = "" if np.any(self.array[..., i]) else " (zero)"
             panels.append((self.array[..., i], f"{self.channels[i]}{silent}", scale))
-        (high, wide), (tall, broad) = self.shown.shape[:2], self.mean.shape
-        title = f"{self.layer}: {which}, {tall} x {broad} units"
+        height, width = self.mean.shape
+        ratio = self.shown.shape[0] / self.shown.shape[1]
+        title = f"{self.layer}: {which}, {height} x {width} units"
         columns = grid(len(panels), 8)[1]
         cell = 1.05 if columns > 5 else 1.45
-        return tiles(panels, columns, high / wide, cell, title, (cmap, low, top))[0]
+        return tiles(panels, columns, ratio, cell, title, (cmap, low, top))[0]
 
 
 def feature_maps(model, image, layer, *, channels=None, most=30, preprocess=None):
@@ -101,8 +103,8 @@ def convolution_row(net, layer):
 
 
 def _stage_convolution(net, layer):
-    found = [r for r in net.rows if stage_of(r) == layer and isinstance(r.operation, _CONVOLUTIONS)]
-    return found[0] if found else net.row(layer)
+    rows = [r for r in net.rows if stage_of(r) == layer and isinstance(r.operation, _CONVOLUTIONS)]
+    return rows[0] if rows else net.row(layer)
 
 
 class Filters(Picture):
@@ -112,19 +114,19 @@ class Filters(Picture):
     def __init__(self, row, array, outputs, inputs, reads, bgr):
         self.layer, self.array, self.outputs, self.inputs, self.bgr = row.name, array, outputs, inputs, bgr
         self.colour = reads and array.shape[2] == 3
-        high, wide = array.shape[:2]
+        height, width = array.shape[:2]
         kind = "in colour" if self.colour else "red positive, blue negative"
         self.alt = (
-            f"{len(outputs)} of the {array.shape[3]} kernels of {row.name}, {high} x {wide} pixels, {kind}"
+            f"{len(outputs)} of the {array.shape[3]} kernels of {row.name}, {height} x {width} pixels, {kind}"
         )
 
     def _figure(self):
-        high, wide, ins, outs = self.array.shape
+        height, width, ins, outs = self.array.shape
         drawn = self.array[:, :, self.inputs][..., self.outputs]
-        some = "" if len(self.outputs) == outs or high == wide == 1 else f"{len(self.outputs)} of "
-        title = f"{self.layer}: {some}{outs} kernels of {high} x {wide} x {ins}"
+        some = "" if len(self.outputs) == outs or height == width == 1 else f"{len(self.outputs)} of "
+        title = f"{self.layer}: {some}{outs} kernels of {height} x {width} x {ins}"
         top = np.abs(drawn).max() or 1
-        if high == wide == 1:
+        if height == width == 1:
             return self._table(self.array[0, 0], title)
         gap, red_blue = 0.14, dict(cmap="RdBu_r", vmin=-top, vmax=top)
         if self.colour or ins == 1:
@@ -136,15 +138,15 @@ class Filters(Picture):
                 for image, o in zip(images, self.outputs, strict=True)
             ]
             scale = None if self.colour else ("RdBu_r", -top, top)
-            return tiles(panels, grid(len(panels), 8)[1], high / wide, 0.85, title, scale, gap)[0]
+            return tiles(panels, grid(len(panels), 8)[1], height / width, 0.85, title, scale, gap)[0]
         panels = [
             (drawn[:, :, i, o], f"in {self.inputs[i]}" if o == 0 else "", red_blue)
             for o in range(len(self.outputs))
             for i in range(len(self.inputs))
         ]
-        figure, axes = tiles(panels, len(self.inputs), high / wide, 0.6, title, ("RdBu_r", -top, top), gap)
-        pitch, end = high / wide + gap, axes.get_ylim()[0]
-        axes.set_yticks([end - pitch * o - high / wide / 2 for o in reversed(range(len(self.outputs)))])
+        figure, axes = tiles(panels, len(self.inputs), height / width, 0.6, title, ("RdBu_r", -top, top), gap)
+        pitch, end = height / width + gap, axes.get_ylim()[0]
+        axes.set_yticks([end - pitch * o - height / width / 2 for o in reversed(range(len(self.outputs)))])
         axes.set_yticklabels([f"out {o}" for o in self.outputs], fontsize=8)
         axes.tick_params(length=0)
         return figure
@@ -172,7 +174,7 @@ def filters(model, layer, *, outputs=None, inputs=None, bgr=False):
     net = Net(model)
     row = convolution_row(net, layer)
     array = kernels_of(row.operation)
-    high, wide, ins, outs = array.shape
+    ins, outs = array.shape[2:]
     reads = row.inputs and _is_image(net, row.inputs[0]) and ins == 3
     panel_per_input = not reads and ins > 1
     if outputs is None:
@@ -291,8 +293,8 @@ def convolve(model, image, layer, channel, *, rows=4, preprocess=None):
     if not isinstance(rows, int) or rows < 1:
         raise ValueError(f"rows is a whole number from 1 up, got {rows!r}")
     following = _following(net, row)
-    found = net.read(x, [row.inputs[0], row.name, *(r.name for r in following)])
-    before, reads, kernels, one_map = _taken_apart(operation, found[row.inputs[0]], channel)
+    values = net.read(x, [row.inputs[0], row.name, *(r.name for r in following)])
+    before, reads, kernels, one_map = _taken_apart(operation, values[row.inputs[0]], channel)
     products = np.stack(
         [ops.convert_to_numpy(one_map(before[..., i : i + 1], kernels[..., i])) for i in range(len(reads))],
         axis=-1,
@@ -301,9 +303,9 @@ def convolve(model, image, layer, channel, *, rows=4, preprocess=None):
     total = ops.convert_to_tensor(products.sum(-1)[None, ..., None] + bias)
     linear = operation.activation in (None, keras.activations.linear)
     # softmax over channels needs them all, so the activation is taken from the layer's own output
-    output = ops.convert_to_numpy(total)[0, ..., 0] if linear else found[row.name][0, ..., channel]
+    output = ops.convert_to_numpy(total)[0, ..., 0] if linear else values[row.name][0, ..., channel]
     activation = "" if linear else getattr(operation.activation, "__name__", "activation")
-    after = [(r.name, found[r.name][0, ..., channel]) for r in following]
+    after = [(r.name, values[r.name][0, ..., channel]) for r in following]
     names = [f"input map {i}" for i in reads]
     if len(reads) == 3 and _is_image(net, row.inputs[0]):
         names = ["red of the image", "green of the image", "blue of the image"]
@@ -313,16 +315,16 @@ def convolve(model, image, layer, channel, *, rows=4, preprocess=None):
 
 def _following(net, row, most=2):
     """The layers that read nothing but this one and act point by point: batch norm, activation."""
-    found = []
-    while len(found) < most:
+    following = []
+    while len(following) < most:
         readers = [r for r in net.rows if row.name in r.inputs]
         if len(readers) != 1 or len(readers[0].inputs) != 1:
             break
         row = readers[0]
         if not isinstance(row.operation, (L.BatchNormalization, L.Activation, L.ReLU, L.LeakyReLU, L.PReLU)):
             break
-        found.append(row)
-    return found
+        following.append(row)
+    return following
 
 
 def _taken_apart(layer, x, channel):
