@@ -1,11 +1,16 @@
 """The reader of graphs against what is known from elsewhere: published receptive fields, gradients, by-hand sums."""
 
+import gc
+import weakref
+
 import keras
 import numpy as np
 import pytest
 from keras import layers as L
 
 from cnnbook import graph, models
+from cnnbook.keras_internals import all_layers, calls_of
+from cnnbook.parts import layers as ours
 from cnnbook.training import gradients
 
 apps = keras.applications
@@ -298,3 +303,210 @@ def test_a_blueprint_never_gets_memory():
     assert all(variable._value is None for variable in plan.weights)
     graph.blueprint(models.LeNet5)
     assert all(variable._value is not None for variable in models.LeNet5().weights)
+
+
+# --------------------------------------------------------------------------- looking at a net leaves it as it is
+
+
+def calls_by_layer(model):
+    return {layer.name: len(calls_of(layer)) for layer in all_layers(model)}
+
+
+@pytest.mark.parametrize("kind", ["nested", "sequential"])
+def test_looking_again_leaves_no_more_calls_on_the_layers(kind):
+    core = models.ResNetCIFAR(8, widths=(4, 8, 8), input_shape=(14, 14, 4), include_top=False)
+    if kind == "nested":
+        x = keras.Input((14, 14, 4))
+        model = keras.Model(x, L.Dense(5, name="top")(L.GlobalAveragePooling2D(name="gap")(core(x))))
+    else:
+        model = keras.Sequential([keras.Input((14, 14, 4)), core, L.GlobalAveragePooling2D(), L.Dense(5)])
+    first = [(row.name, row.params) for row in graph.trace(model)]
+    calls = calls_by_layer(model)
+    for _ in range(5):
+        assert [(row.name, row.params) for row in graph.trace(model)] == first
+        graph.summary(model), graph.totals(model), graph.features(model), graph.compare(model, model)
+    assert calls_by_layer(model) == calls
+    assert graph.flatten(model) is graph.flatten(model) and graph.flatten(core) is core
+
+
+def test_a_model_that_was_looked_at_can_be_collected_and_saved(tmp_path):
+    inner = keras.Sequential([keras.Input((6, 6, 4)), L.Conv2D(4, 3, name="inside")], name="inner")
+    x = keras.Input((8, 8, 3))
+    # a layer before the nested model: it knows both the nested model and, once inlined, the layers in it
+    model = keras.Model(x, L.Flatten()(inner(L.Conv2D(4, 3, name="before")(x))), name="outer")
+    weights = [w.path for w in model.weights]
+    graph.summary(model)
+    assert [w.path for w in model.weights] == weights and len(model.layers) == 4
+    model.save(tmp_path / "net.keras")
+    again = keras.models.load_model(tmp_path / "net.keras")
+    image = np.ones((1, 8, 8, 3), "float32")
+    np.testing.assert_array_equal(read(model(image)), read(again(image)))
+    assert [r.macs for r in graph.trace(again)] == [r.macs for r in graph.trace(model)]
+    watched = [weakref.ref(m) for m in (model, inner, again, graph.flatten(model))]
+    del model, inner, again, x
+    gc.collect()
+    assert [w() for w in watched] == [None] * 4
+
+
+def test_a_changed_model_is_read_anew():
+    chain = keras.Sequential([keras.Input((8, 8, 1)), L.Conv2D(2, 3, name="a")])
+    assert graph.totals(chain)["receptive_field"] == (3, 3)
+    chain.add(L.Conv2D(2, 3, name="b"))
+    assert graph.totals(chain)["receptive_field"] == (5, 5)
+    inner = keras.Sequential([keras.Input((8, 8, 1)), L.Conv2D(2, 3, name="c")])
+    outer = keras.Sequential([keras.Input((8, 8, 1)), inner])
+    assert [r.name for r in graph.trace(outer)][1:] == ["c"]
+    inner.add(L.ReLU(name="d"))
+    assert [r.name for r in graph.trace(outer)][1:] == ["c", "d"]
+    inner.pop()
+    assert [r.name for r in graph.trace(outer)][1:] == ["c"]
+
+
+def test_free_sizes_are_filled_in_by_flatten():
+    x = keras.Input((None, None, 3), name="image")
+    net = keras.Model(x, L.Conv2D(4, 3, name="conv")(x))
+    assert graph.flatten(net) is net
+    small, large = (graph.flatten(net, (n, n, 3)) for n in (8, 16))
+    assert [m.output_shape for m in (small, large)] == [(None, 6, 6, 4), (None, 14, 14, 4)]
+    assert graph.flatten(net, (8, 8, 3)) is small and small.get_layer("conv") is net.get_layer("conv")
+    assert graph.totals(large)["macs"] == 14 * 14 * 9 * 3 * 4
+
+
+def test_main_rows_of_a_nested_net_with_two_outputs():
+    x = keras.Input((16, 16, 3))
+    stem = keras.Sequential([keras.Input((16, 16, 3)), L.Conv2D(4, 3, 2, name="stem")])(x)
+    side = L.Conv2D(1, 5, name="side")(stem)
+    net = keras.Model(x, [L.Conv2D(2, 3, name="main")(stem), side])
+    names = [row.name for row in graph.main_rows(graph.trace(net), net)]
+    assert names[1:] == ["stem", "main"] and graph.totals(net)["receptive_field"] == (7, 7)
+
+
+# --------------------------------------------------------------------------- rules
+
+
+def rows_of(*layers, shape=(8, 8, 4)):
+    x = image = keras.Input(shape, name="image")
+    for layer in layers:
+        x = layer(x)
+    return graph.trace(keras.Model(image, x))
+
+
+def test_an_unregistered_layer_is_unknown_and_marked():
+    @keras.saving.register_keras_serializable("test")
+    class Sigmoid(L.Layer):  # shares its name with a bare operation, which says nothing of what it does
+        def call(self, x):
+            return x
+
+    row = rows_of(Sigmoid(name="mine"))[-1]
+    assert (row.group, row.known, row.receptive_field, row.macs) == ("unknown", False, None, 0)
+    assert graph.describe(row) == graph.Description("unknown", "Sigmoid", "4", "Sigmoid")
+    kernel = rows_of(L.Reshape((64, 4)), L.Conv1D(3, 3))[-1]
+    assert (kernel.group, kernel.macs) == ("unknown", None)  # how often its kernel is used, nobody knows
+
+
+def test_a_layer_is_registered_once_with_all_that_is_known_of_it():
+    class Halved(L.Layer):
+        def call(self, x):
+            return x[:, ::2, ::2]
+
+    class HalvedAgain(Halved):
+        pass
+
+    graph.register(
+        Halved,
+        group="pool",
+        field=lambda layer, field, inputs, outputs: field.slide((1, 1), (2, 2), (0, 0)),
+        box="pool",
+        words=lambda layer, shape: ("every other", "/2", "every other pixel, /2"),
+    )
+    for layer in (Halved(), HalvedAgain()):
+        row = rows_of(L.Conv2D(2, 3), layer)[-1]
+        assert (row.group, row.receptive_field, row.stride, row.macs) == ("pool", (3, 3), (2, 2), 0)
+        assert graph.describe(row).text == "every other pixel, /2"
+    with pytest.raises(ValueError, match="group is one of input, .*, got 'pooling'"):
+        graph.register(Halved, group="pooling")
+
+
+def test_what_drawings_say():
+    rows = rows_of(
+        L.Conv2D(16, (3, 5), 2, padding="same", groups=4),
+        L.BatchNormalization(),
+        L.Activation("silu"),
+        L.DepthwiseConv2D(3, dilation_rate=2, padding="same"),
+        L.SeparableConv2D(8, 3, padding="same"),
+        L.Conv2DTranspose(8, 4, 2, padding="same"),
+        L.Conv2DTranspose(8, 2, 2),
+        L.MaxPooling2D(3, 2),
+        ours.MaxPoolingWithSwitches(2),
+    )
+    describe = [graph.describe(row) for row in rows]
+    assert [(d.kind, d.what, d.numbers) for d in describe] == [
+        ("input", "image", "8×8×4"),
+        ("conv", "3×5 conv", "16 in 4, /2"),
+        (None, "batch norm", ""),
+        (None, "swish", ""),
+        ("conv", "3×3 depthw. d2", "16"),
+        ("conv", "3×3 separable", "8"),
+        ("conv", "4×4 up-conv", "8, ×2"),
+        ("conv", "2×2 up-conv", "8"),  # a stride as large as the window goes without saying
+        ("pool", "max pool", "3×3, /2"),
+        ("pool", "max pool", "2×2, /2"),
+    ]
+    assert [d.text for d in describe if d.kind][:3] == [
+        *("image, 8 x 8 x 4", "3x5 conv, 16, /2", "3x3 depthwise, 16")
+    ]
+
+
+def test_groups_and_what_is_read():
+    x = keras.Input((8, 8, 4), name="image")
+    cut = L.Cropping2D(1, name="cut")(x)
+    y = ours.MatchSize(name="match")([cut, x])
+    z = y + x
+    net = keras.Model(x, L.Dense(2, name="top")(L.GlobalAveragePooling2D(name="gap")(z * 2)))
+    rows = {row.name: row for row in graph.trace(net)}
+    assert [row.group for row in rows.values()] == [
+        *("input", "padding", "padding", "merge", "pointwise", "pool", "dense")
+    ]
+    assert rows["match"].inputs == ("cut", "image") and rows["match"].reads == ("cut",)
+
+
+@pytest.mark.parametrize(
+    "layer, sizes",
+    [
+        (L.Conv2D(6, (3, 5), groups=2), [dict(height=3, width=5, **{"in": 2}, out=6)]),
+        (L.Conv2DTranspose(6, (3, 5)), [dict(height=3, width=5, out=6, **{"in": 4})]),
+        (
+            L.DepthwiseConv2D((3, 5), depth_multiplier=2),
+            [dict(height=3, width=5, channel=4, multiplier=2)],
+        ),
+        (
+            L.SeparableConv2D(6, (3, 5)),
+            [
+                dict(height=3, width=5, channel=4, multiplier=1),
+                dict(height=1, width=1, **{"in": 4}, out=6),
+            ],
+        ),
+        (L.Dense(6), [{"in": 4, "out": 6}]),
+        (
+            ours.LocallyConnected2D(6, (3, 5)),
+            [dict(row=7, column=5, height=3, width=5, **{"in": 4}, out=6)],
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_kernel_axes_name_the_sides_of_the_kernels(layer, sizes):
+    layer.build((None, 9, 9, 4))
+    kernels = {v.name: tuple(v.shape) for v in layer.weights if "kernel" in v.name}
+    axes = graph.kernel_axes(layer)
+    assert [dict(zip(axes[k], shape, strict=True)) for k, shape in kernels.items()] == sizes
+    assert graph.kernel_axes(L.ReLU()) == {}
+
+
+def test_all_our_own_layers_are_registered():
+    from cnnbook.weights import Preprocess
+
+    classes = [Preprocess, *(getattr(ours, name) for name in ours.__all__)]
+    classes = [cls for cls in classes if issubclass(cls, L.Layer)]
+    unknown = graph.rule_of.dispatch(L.Layer)
+    assert len(classes) == 13
+    assert [cls.__name__ for cls in classes if graph.rule_of.dispatch(cls) is unknown] == []

@@ -242,7 +242,7 @@ def test_splits():
     np.testing.assert_allclose(read(SoftmaxSplits(3)(x)), expected, rtol=1e-5)
     assert SoftmaxSplits(3)(keras.Input((None, None, 6))).shape == (None, None, None, 6)
     assert SumSplits.from_config(SumSplits(3, name="s").get_config()).splits == 3
-    with pytest.raises(ValueError, match="6 channels do not part into 4"):
+    with pytest.raises(ValueError, match="6 channels cannot be divided into 4"):
         SumSplits(4, name="s")(x)
     with pytest.raises(ValueError, match="at least 1"):
         SumSplits(0)

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -51,6 +52,19 @@ def test_what_is_called_exists(path):
 def test_newest_keras_has_no_constraints():
     runs = [s["run"] for s in steps(ROOT / ".github" / "workflows" / "weekly.yml") if "run" in s]
     assert not any("constraints" in r for r in runs) and any("--upgrade" in r for r in runs)
+
+
+def test_newest_keras_goes_past_the_bound_that_everyone_else_keeps():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    (keras,) = [r for r in project["dependencies"] if r.startswith("keras")]
+    assert re.fullmatch(r"keras>=[\d.]+,<[\d.]+", keras)
+    runs = [s["run"] for s in steps(ROOT / ".github" / "workflows" / "weekly.yml") if "run" in s]
+    ours, newest = (
+        runs.index(f"python -m pip install --upgrade {what}")
+        for what in ('--upgrade-strategy eager -e ".[cpu,lab,test]"', "keras")
+    )
+    # after the package, whose bound it breaks, and before anything runs
+    assert newest == ours + 1 and not any("pip" in run for run in runs[newest + 1 :])
 
 
 def test_gpu_runs_every_notebook_at_full_size():

@@ -12,8 +12,8 @@ def compare(a, b):
     """Two models side by side: parameters, multiply-adds, activation memory (numbers per image) and receptive field of
     every stage, and which layers differ in what.
 
-    Stages and layers meet by name. A cell with one value is the same in both; `3 -> 5` is a in the first, 5 in the
-    second. The result shows itself; `.to_frame()` gives pandas, `.layers` the layers that differ.
+    Stages and layers are matched by name. A cell with one value is the same in both; `3 -> 5` is 3 in the first and 5
+    in the second. The result shows itself; `.to_frame()` gives pandas, `.layers` the layers that differ.
     """
     return Comparison(a, b)
 
@@ -27,7 +27,7 @@ class Comparison:
         rows = [{row.name: row for row in s.rows} for s in (self.a, self.b)]
         with deep_graphs():
             differences = {name: _difference(*pair) for name, pair in _side_by_side(*rows).items()}
-        self.layers = {name: what for name, what in differences.items() if what}
+        self.layers = {name: difference for name, difference in differences.items() if difference}
 
     @property
     def totals(self):
@@ -59,7 +59,7 @@ class Comparison:
         return " -> ".join(_distinct(self.a.model.name, self.b.model.name))
 
     def _differing(self):
-        return [[name, what] for name, what in self.layers.items()]
+        return [[name, difference] for name, difference in self.layers.items()]
 
     def __repr__(self):
         shown = tables.text(self._title(), ("stage", *_QUANTITIES), self._cells())
@@ -88,13 +88,13 @@ def _distinct(a, b):
 
 def _by_name(records):
     """{stage: record}; a stage that the graph enters twice has two records, told apart by a number."""
-    found = {}
+    named = {}
     for record in records:
         name, i = record["name"], 2
-        while name in found:
+        while name in named:
             name, i = f"{record['name']} ({i})", i + 1
-        found[name] = record
-    return found
+        named[name] = record
+    return named
 
 
 def _side_by_side(a, b):
@@ -125,11 +125,11 @@ def _difference(a, b):
         return "only in the second" if a is None else "only in the first"
     if a.kind != b.kind:
         return f"{a.kind} -> {b.kind}"
-    ours, theirs = (_settings(row.operation) for row in (a, b))
+    first, second = (_settings(row.operation) for row in (a, b))
     changed = [
-        f"{key} {_value(ours.get(key))} -> {_value(theirs.get(key))}"
-        for key in dict.fromkeys([*ours, *theirs])
-        if ours.get(key) != theirs.get(key)
+        f"{key} {_value(first.get(key))} -> {_value(second.get(key))}"
+        for key in dict.fromkeys([*first, *second])
+        if first.get(key) != second.get(key)
     ]
     if a.inputs != b.inputs:
         changed.append(f"reads {', '.join(a.inputs)} -> {', '.join(b.inputs)}")

@@ -210,6 +210,7 @@ def _transposed_words(operation, shape):
 
 CONVOLUTION = ("height", "width", "in", "out")
 DEPTHWISE = ("height", "width", "channel", "multiplier")
+DENSE = ("in", "out")
 
 
 def kernel_axes(operation):
@@ -382,7 +383,7 @@ register(
     L.Dense,
     group="dense",
     macs=_dense_macs,
-    kernels={"kernel": ("in", "out")},
+    kernels={"kernel": DENSE},
     box="dense",
     words=_dense_words,
 )

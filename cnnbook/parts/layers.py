@@ -1,4 +1,7 @@
-"""Layers that Keras lacks. Importing this module lets `keras.models.load_model` open models that hold them."""
+"""Layers that Keras lacks, each with its `graph.register`: what tables and pictures say of it.
+
+Importing this module lets `keras.models.load_model` open models that hold them.
+"""
 
 import math
 from fractions import Fraction
@@ -39,8 +42,8 @@ class LocalResponseNormalization(keras.layers.Layer):
     b_i = a_i / (bias + alpha * sum_{|j - i| <= radius} a_j^2)^beta, channels last, shape unchanged, no parameters.
 
     The defaults are the paper's (Krizhevsky et al. 2012, section 3.3: k=2, n=5, alpha=1e-4, beta=0.75); its sum is not
-    divided by n. Caffe and torch divide alpha by n, and the released Caffe models keep bias=1: use alpha=2e-5, bias=1
-    to compute what they compute.
+    divided by n. Caffe and torch divide alpha by n, and the released Caffe models have bias=1: alpha=2e-5, bias=1 here
+    gives their numbers.
     """
 
     def __init__(self, radius=2, bias=2.0, alpha=1e-4, beta=0.75, **options):
@@ -61,8 +64,8 @@ class LocalResponseNormalization(keras.layers.Layer):
         return shape
 
     def get_config(self):
-        own = dict(radius=self.radius, bias=self.bias, alpha=self.alpha, beta=self.beta)
-        return {**super().get_config(), **own}
+        settings = dict(radius=self.radius, bias=self.bias, alpha=self.alpha, beta=self.beta)
+        return {**super().get_config(), **settings}
 
 
 graph.register(
@@ -139,8 +142,8 @@ graph.register(Maxout, group="channels", box="other")
 class SumSplits(keras.layers.Layer):
     """The sum of the `splits` equal parts that lie side by side along the channels: (..., splits * C) -> (..., C).
 
-    Selective kernels (Li et al. 2019) and split attention (Zhang et al. 2020) add their branches so. ValueError for
-    channels that `splits` does not divide.
+    Selective kernels (Li et al. 2019) and split attention (Zhang et al. 2020) add their branches this way. ValueError if
+    `splits` does not divide the channels.
     """
 
     def __init__(self, splits=2, **options):
@@ -151,7 +154,9 @@ class SumSplits(keras.layers.Layer):
 
     def build(self, shape):
         if shape[-1] % self.splits:
-            raise ValueError(f"{self.name}: {shape[-1]} channels do not part into {self.splits} equal splits")
+            raise ValueError(
+                f"{self.name}: {shape[-1]} channels cannot be divided into {self.splits} equal splits"
+            )
 
     def call(self, x):
         return sum(ops.split(x, self.splits, axis=-1))
@@ -186,7 +191,7 @@ graph.register(SoftmaxSplits, group="channels", box="other", words=_words_and_ch
 
 @keras.saving.register_keras_serializable(package="cnnbook")
 class ShuffleChannels(keras.layers.Layer):
-    """Deals the channels of `groups` equal groups out in turn: 1 2 3 | a b c becomes 1 a 2 b 3 c.
+    """Interleaves the channels of `groups` equal groups: 1 2 3 | a b c becomes 1 a 2 b 3 c.
 
     (..., channels) to the same shape, no parameters. After it every group of the next grouped convolution sees channels
     of all groups (Zhang et al. 2018, ShuffleNet, figure 1).
@@ -247,8 +252,8 @@ class MaxPoolingWithSwitches(keras.layers.Layer):
     """Max pooling over windows of `size` x `size` that also says where each maximum stood (Noh et al. 2015, Fig. 3).
 
     (n, h, w, c) -> pooled (n, h // size, w // size, c), equal to MaxPooling2D(size), and switches of the same shape,
-    int32: the place of the maximum in its window, row by row from 0 to size * size - 1; the first one where several are
-    equal. No parameters.
+    int32: the place of the maximum in its window, row by row from 0 to size * size - 1; the first of several equal ones.
+    No parameters.
     """
 
     def __init__(self, size=2, **options):
@@ -293,8 +298,8 @@ graph.register(MaxPoolingWithSwitches, group="pool", field=_pooled_field, box="p
 class MaxUnpooling(keras.layers.Layer):
     """Puts each value back to where its switch says, zeros elsewhere: (n, h, w, c) -> (n, h * size, w * size, c).
 
-    Called on [values, switches], both of that shape; the switches are those of `MaxPoolingWithSwitches`, whose pooling
-    it undoes as far as that can be undone (Noh et al. 2015, Fig. 3). No parameters.
+    Called on [values, switches], both of that shape. It undoes the pooling of `MaxPoolingWithSwitches`, which returned
+    the switches, as far as possible (Noh et al. 2015, Fig. 3). No parameters.
     """
 
     def __init__(self, size=2, **options):
@@ -386,18 +391,20 @@ class LocallyConnected2D(keras.layers.Layer):
 
     def call(self, x):
         # Positions first and images last, so that a patch is gathered in long pieces and each position is one product of
-        # matrices; one row of the window at a time, so that patches take kernel-height times less room than windows.
-        (high, wide), (down, right), (_, h, w, c) = self.kernel_size, self.strides, x.shape
+        # matrices; one row of the window at a time, which needs 1 / kernel_height of the memory.
+        (kernel_height, kernel_width), (down, right) = self.kernel_size, self.strides
+        _, h, w, c = x.shape
         rows, columns = self.kernel.shape[:2]
-        places = rows * columns
+        positions, in_row = rows * columns, np.arange(kernel_width)
         pixels = ops.reshape(ops.transpose(x, (1, 2, 3, 0)), (h * w, c, -1))
-        kernel = ops.reshape(self.kernel, (places, high, wide * c, self.filters))
-        kernel = ops.unstack(ops.transpose(kernel, (1, 0, 3, 2)), high)
-        at = np.arange(rows)[:, None, None] * down * w + np.arange(columns)[:, None] * right + np.arange(wide)
+        kernel = ops.reshape(self.kernel, (positions, kernel_height, kernel_width * c, self.filters))
+        kernel = ops.unstack(ops.transpose(kernel, (1, 0, 3, 2)), kernel_height)
+        # the pixels of each window's first row, numbered row by row
+        first = np.arange(rows)[:, None, None] * down * w + np.arange(columns)[:, None] * right + in_row
         total = 0
-        for u in range(high):
-            patches = ops.take(pixels, at.reshape(places, wide) + u * w, axis=0)
-            total = total + ops.matmul(kernel[u], ops.reshape(patches, (places, wide * c, -1)))
+        for u in range(kernel_height):
+            patches = ops.take(pixels, first.reshape(positions, kernel_width) + u * w, axis=0)
+            total = total + ops.matmul(kernel[u], ops.reshape(patches, (positions, kernel_width * c, -1)))
         total = ops.transpose(ops.reshape(total, (rows, columns, self.filters, -1)), (3, 0, 1, 2))
         return self.activation(total + self.bias if self.use_bias else total)
 
@@ -412,7 +419,7 @@ class LocallyConnected2D(keras.layers.Layer):
         return shape[0], *sides, self.filters
 
     def get_config(self):
-        own = dict(
+        settings = dict(
             filters=self.filters,
             kernel_size=self.kernel_size,
             strides=self.strides,
@@ -421,7 +428,7 @@ class LocallyConnected2D(keras.layers.Layer):
             kernel_initializer=keras.initializers.serialize(self.kernel_initializer),
             bias_initializer=keras.initializers.serialize(self.bias_initializer),
         )
-        return {**super().get_config(), **own}
+        return {**super().get_config(), **settings}
 
 
 def _local_field(layer, field, inputs, outputs):
@@ -445,7 +452,7 @@ graph.register(
 
 
 def _sides(name, value):
-    """(height, width) from 3 or (3, 5); ValueError for what is no size."""
+    """(height, width) from 3 or (3, 5); ValueError if value is not a size."""
     pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     if len(pair) != 2 or not all(isinstance(n, int) and n > 0 for n in pair):
         raise ValueError(f"{name} is a whole number of at least 1, or (height, width), got {value!r}")

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from ..keras_internals import strategy_at_build
+
 __all__ = [
     "Share",
     "from_first",
@@ -175,7 +177,7 @@ def _mirrored(model):
     import tensorflow as tf
 
     strategy, around = model.distribute_strategy, tf.distribute.get_strategy()
-    if tf.distribute.has_strategy() and getattr(model, "_distribute_strategy", None) is not around:
+    if tf.distribute.has_strategy() and strategy_at_build(model) is not around:
         raise ValueError(
             f"{model.name} was built outside of the {type(around).__name__}'s scope and would not be shared: build it inside"
         )

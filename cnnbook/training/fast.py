@@ -20,6 +20,7 @@ from keras import layers as L
 from keras import ops
 
 from .. import machine
+from ..keras_internals import producer, reduced_axes
 
 PRECISIONS = (None, "mixed_bfloat16")
 # What a processor's list of flags calls instructions that multiply bfloat16: x86 (Intel, AMD), Arm.
@@ -74,7 +75,7 @@ def _set_compiled(model, functions):
 
 def _lowered(model):
     """The layers that compute in float32 and may do so in bfloat16: all but those that give the net's answers."""
-    last = {id(output._keras_history.operation) for output in model.outputs}
+    last = {id(producer(output)) for output in model.outputs}
     return [
         layer
         for layer in {id(layer): layer for layer in _layers(model)}.values()
@@ -151,7 +152,7 @@ def _can_be_fused(layer):
     # Keras has renorm from 3.14 on; a layer without it normalises plainly.
     renormalises = getattr(layer, "renorm", False)
     plain = layer.scale and layer.center and not renormalises and not layer.synchronized
-    maps = layer.built and layer.axis in (-1, 3) and len(layer._reduction_axes) == 3
+    maps = layer.built and layer.axis in (-1, 3) and len(reduced_axes(layer)) == 3
     computed = layer.compute_dtype in ("float32", "bfloat16") and layer.variable_dtype == "float32"
     return keras.backend.backend() == "tensorflow" and plain and maps and computed
 

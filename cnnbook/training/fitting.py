@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from .. import segmentation
+from ..keras_internals import producer
 from . import devices as distributed
 from . import fast as fast_
 from . import restart
@@ -170,7 +171,7 @@ def _settings(x, given):
 
 def _main(model):
     """The layer that gives the net's answer: of several outputs the first; the others help training."""
-    return model.outputs[0]._keras_history.operation
+    return producer(model.outputs[0])
 
 
 def _plain(key, prefix):

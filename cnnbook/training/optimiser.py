@@ -5,6 +5,7 @@ import math
 import keras
 
 from .. import graph
+from ..keras_internals import variable_index
 
 
 @keras.saving.register_keras_serializable(package="cnnbook")
@@ -48,7 +49,7 @@ class StagedSGD(keras.optimizers.SGD):
         self.factors = tuple(factors)
 
     def update_step(self, gradient, variable, learning_rate):
-        factor = self.factors[self._get_variable_index(variable)]
+        factor = self.factors[variable_index(self, variable)]
         super().update_step(gradient, variable, learning_rate * factor)
 
     def get_config(self):

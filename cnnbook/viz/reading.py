@@ -5,7 +5,6 @@ The stage's name works too: "conv4" is the last map of conv4_block1_1_conv ... c
 """
 
 import difflib
-import weakref
 from types import MethodType
 
 import keras
@@ -14,28 +13,14 @@ from keras import layers as L
 from keras import ops
 
 from .. import graph
+from ..keras_internals import filled_in
 from ..training import fast
 from .picture import in_unit_range
 
+# Groups of layers that hand pixels on: they see nothing in them.
+HAND_ON = ("input", "padding", "preprocessing")
+
 # --------------------------------------------------------------------------- a net, call by call
-
-_FLAT = weakref.WeakKeyDictionary()  # inlining adds calls to the shared layers, so each model is inlined once
-
-
-def flat_model(model, shape):
-    """The model as one functional graph, its unknown sizes filled in from the image."""
-    functional = graph.as_functional(model)
-    sides = functional.inputs[0].shape[1:]
-    if None not in sides and not any(isinstance(op, keras.Model) for op in functional.operations):
-        return functional
-    key = (tuple(map(id, model.layers)), shape if None in sides else None)
-    known = _FLAT.setdefault(model, {})
-    if key not in known:
-        if None in sides and shape is not None:
-            x = keras.Input(shape, name=functional.inputs[0].name)
-            functional = keras.Model(x, functional(x), name=model.name)
-        known[key] = graph.flatten(functional)
-    return known[key]
 
 
 class Net:
@@ -45,7 +30,7 @@ class Net:
     """
 
     def __init__(self, model, shape=None):
-        self.model = flat_model(model, shape)
+        self.model = graph.flatten(model, shape)
         if len(self.model.inputs) != 1 or len(self.model.inputs[0].shape) != 4:
             shapes = [tuple(t.shape[1:]) for t in self.model.inputs]
             raise ValueError(f"{model.name} must take one image (height, width, channels), it takes {shapes}")
@@ -71,7 +56,7 @@ class Net:
         if name in self.place:
             return self[name]
         stage = [r for r in self.rows if graph.stage_of(r) == name and len(r.output_shape) == 3]
-        stage = [r for r in stage if not isinstance(r.operation, (L.ZeroPadding2D, L.Cropping2D))]
+        stage = [r for r in stage if r.group != "padding"]
         if stage:
             return stage[-1]
         stages = [s for s in dict.fromkeys(map(graph.stage_of, self.rows)) if s not in self.place]
@@ -103,8 +88,7 @@ class Net:
         rows = [row for row in self.rows if row.name in before]
         if ends_in_map:  # skip the class-score maps: they are what is to be explained
             rows = rows[: max((i for i, row in enumerate(rows) if row.params), default=0)]
-        nothing = (L.InputLayer, L.ZeroPadding2D, L.Cropping2D, *graph.PREPROCESSING)
-        maps = [r for r in rows if len(r.output_shape) == 3 and not isinstance(r.operation, nothing)]
+        maps = [r for r in rows if len(r.output_shape) == 3 and r.group not in HAND_ON]
         maps = [r for r in maps if r.output_shape[:2] != (1, 1)] or maps  # a pooled vector may keep its axes
         if not maps:
             raise ValueError(f"{self.model.name} has no map before its head; name a layer")
@@ -138,7 +122,7 @@ class Net:
             )
         for i in sorted(self.place[name] for name in needed):
             node = self.nodes[i]
-            args, kwargs = node.arguments.fill_in(values)
+            args, kwargs = filled_in(node, values)
             if kwargs.get("training") is not None:
                 kwargs["training"] = False
             call = swap.get(id(node.operation), node.operation)

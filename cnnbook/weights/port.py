@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import layers as L
 
+from ..keras_internals import consumers, producing_call
+
 
 def port(reference, model, *, names=None, partial=False):
     """Copies the weights of `reference` into `model` and returns `model`. All or nothing.
@@ -87,8 +89,8 @@ def pair(reference, model):
 def _last_to_matter(tensor):
     """The operation behind a tensor, and its inputs: the first on the way back with weights or not just one input."""
     while True:
-        operation, node, _ = tensor._keras_history
-        inputs = operation._inbound_nodes[node].input_tensors
+        call = producing_call(tensor)
+        operation, inputs = call.operation, call.input_tensors
         if getattr(operation, "weights", []) or len(inputs) != 1:
             return operation, inputs
         tensor = inputs[0]
@@ -101,5 +103,5 @@ def _layers(model):
 
 
 def _only_consumer(layer):
-    consumers = {id(node.operation): node.operation for node in layer._outbound_nodes}  # copies share layers
-    return next(iter(consumers.values())) if len(consumers) == 1 else None
+    readers = consumers(layer)  # each once, though copies of a model share layers
+    return readers[0] if len(readers) == 1 else None

@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 from keras import layers as L
 
+from ..graph.rules import CONVOLUTION, DENSE, DEPTHWISE, kernel_axes
+
 MAGIC = 0x1950A86A20F9469CFC6C  # how a file of PyTorch before 1.6 begins; later ones are zip archives
 DTYPES = {
     "FloatStorage": "<f4",
@@ -182,18 +184,23 @@ def fill(model, arrays, names):
     return model
 
 
+# The axes of Keras' kernels, and how PyTorch orders them.
+_AXES = {
+    CONVOLUTION: ("out", "in", "height", "width"),
+    DEPTHWISE: ("channel", "multiplier", "height", "width"),
+    DENSE: ("out", "in"),
+}
+
+
 def _layout(layer):
     """The parts of a PyTorch layer in Keras' order, and how its first one's axes go."""
-    bias = ["bias"] if getattr(layer, "use_bias", False) else []
     if isinstance(layer, L.BatchNormalization):
         return ["weight", "bias", "running_mean", "running_var"], (0,)
-    if isinstance(layer, L.DepthwiseConv2D):
-        return ["weight", *bias], (2, 3, 0, 1)  # channel, 1, height, width
-    if isinstance(layer, L.Conv2D):
-        return ["weight", *bias], (2, 3, 1, 0)  # output, input, height, width
-    if isinstance(layer, L.Dense):
-        return ["weight", *bias], (1, 0)
-    raise ValueError(f"{layer.name}: weights of a {type(layer).__name__} cannot be read from PyTorch yet")
+    ours = kernel_axes(layer).get("kernel")
+    if ours not in _AXES:
+        raise ValueError(f"{layer.name}: weights of a {type(layer).__name__} cannot be read from PyTorch yet")
+    bias = ["bias"] if layer.use_bias else []
+    return ["weight", *bias], tuple(_AXES[ours].index(axis) for axis in ours)
 
 
 def packaged(package, extra, ending=".pth"):

@@ -12,6 +12,7 @@ from keras import layers as L
 from keras import ops
 
 from ... import graph
+from ...keras_internals import kernel_attributes
 from ...training import gradients
 from .. import style
 from ..picture import Picture, bare
@@ -167,7 +168,6 @@ _THROUGH = (
     L.BatchNormalization,
     *graph.PREPROCESSING,
 )
-_KERNELS = ("_kernel", "kernel", "depthwise_kernel", "pointwise_kernel")
 
 
 def _positive(operation):
@@ -185,8 +185,7 @@ def _positive(operation):
         return L.AveragePooling2D(operation.pool_size, operation.strides, operation.padding)
     changed = {
         key: ops.full(value.shape, 1.0 / np.prod(value.shape[:-1]))
-        for key, value in vars(operation).items()
-        if key in _KERNELS and isinstance(value, keras.Variable)
+        for key, value in kernel_attributes(operation).items()
     }
     if not changed and not hasattr(operation, "activation"):
         return None

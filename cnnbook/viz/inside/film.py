@@ -9,12 +9,11 @@ And the same mechanism without time: `browse`, the maps of a net layer by layer.
 
 import keras
 import numpy as np
-from keras import layers as L
 
-from ...graph import PREPROCESSING, stage_of
+from ...graph import stage_of
 from .. import style
 from ..picture import bare, heat_scale
-from ..reading import prepare
+from ..reading import HAND_ON, prepare
 from .maps import convolution_row, kernels_of
 from .replay import Replay
 
@@ -271,10 +270,7 @@ class Browser(Replay):
 
 def stage_ends(net, most=16):
     """The last map of each stage, by name; of more than `most` stages as many, evenly chosen."""
-    quiet = (L.InputLayer, L.ZeroPadding2D, L.Cropping2D, *PREPROCESSING)
-    maps = [
-        r for r in net.rows if len(r.output_shape) == 3 and r.local and not isinstance(r.operation, quiet)
-    ]
+    maps = [r for r in net.rows if len(r.output_shape) == 3 and r.local and r.group not in HAND_ON]
     stages = list({stage_of(row): row.name for row in maps}.values())
     kept = np.unique(np.linspace(0, len(stages) - 1, min(most, len(stages))).round().astype(int))
     return [stages[i] for i in kept]

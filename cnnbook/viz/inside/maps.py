@@ -7,10 +7,10 @@ import numpy as np
 from keras import layers as L
 from keras import ops
 
-from ...graph import PREPROCESSING, stage_of
+from ...graph import kernel_axes, stage_of
 from .. import style
 from ..picture import Picture, bar, bare, grid, heat_scale, tiles
-from ..reading import Net, prepare
+from ..reading import HAND_ON, Net, prepare
 
 # --------------------------------------------------------------------------- maps
 
@@ -79,16 +79,13 @@ _CONVOLUTIONS = (L.Conv2D, L.DepthwiseConv2D, L.SeparableConv2D, L.Conv2DTranspo
 
 
 def kernels_of(layer):
-    """A layer's kernels as (height, width, inputs of a group, outputs), the layout of Conv2D."""
-    if isinstance(layer, L.SeparableConv2D):
-        kernel = ops.convert_to_numpy(layer.depthwise_kernel)
-    else:
-        kernel = ops.convert_to_numpy(layer.kernel)
-    if isinstance(layer, L.Conv2DTranspose):
-        return np.swapaxes(kernel, 2, 3)
-    if isinstance(layer, (L.DepthwiseConv2D, L.SeparableConv2D)):  # one input each
+    """A layer's kernels as (height, width, inputs of a group, outputs), the layout of Conv2D; of a separable convolution
+    the depthwise ones."""
+    name, axes = next(iter(kernel_axes(layer).items()))
+    kernel = ops.convert_to_numpy(getattr(layer, name))
+    if "multiplier" in axes:  # one input each
         return kernel.reshape(*kernel.shape[:2], 1, -1)
-    return kernel
+    return kernel.transpose([axes.index(axis) for axis in ("height", "width", "in", "out")])
 
 
 def convolution_row(net, layer):
@@ -196,7 +193,7 @@ def filters(model, layer, *, outputs=None, inputs=None, bgr=False):
 def _is_image(net, name):
     """Whether a layer hands the image on: the input, or padding and scaling of it."""
     while name != net.input:
-        if not isinstance(net[name].operation, (L.ZeroPadding2D, *PREPROCESSING)):
+        if net[name].group not in HAND_ON:
             return False
         name = net[name].inputs[0]
     return True

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from ... import segmentation
+from ...keras_internals import producer
 from .. import style
 from ..picture import Picture, in_unit_range, panels
 
@@ -294,5 +295,5 @@ def skips(model, image, layer=None, *, channels=5):
     tensors = [*merge.input, merge.output]
     outputs = keras.Model(model.input, tensors)(np.asarray(image)[None], training=False)
     arrays = [keras.ops.convert_to_numpy(o)[0] for o in outputs]
-    parts = {t._keras_history.operation.name: a for t, a in zip(merge.input, arrays, strict=False)}
+    parts = {producer(t).name: a for t, a in zip(merge.input, arrays, strict=False)}
     return Skips(merge.name, arrays[-1], parts, channels)

@@ -9,10 +9,10 @@ import math
 
 import keras
 import numpy as np
-from keras import layers as L
 from keras import ops
 
-from ...parts.layers import LocallyConnected2D
+from ...graph import flatten, kernel_axes
+from ...keras_internals import all_layers, own_trainable_variables
 from ...training import gradients
 from .. import style
 from ..picture import Picture, bar
@@ -41,21 +41,16 @@ def direction(model, rng):
 
 def _filter_axes(model):
     """{path of a kernel: the axes over which one of its filters extends}."""
-    found = {}
-    for layer in model._flatten_layers(include_self=False):
-        for variable in getattr(layer, "_trainable_variables", []):
-            dimensions = len(variable.shape)
-            if dimensions < 2:
-                continue
-            out = {dimensions - 1}  # the axis of the filters
-            if isinstance(layer, L.Conv2DTranspose):
-                out = {2}
-            elif isinstance(layer, L.DepthwiseConv2D) or variable.name == "depthwise_kernel":
-                out = {2, 3}
-            elif isinstance(layer, LocallyConnected2D) and variable.name == "kernel":
-                out = {0, 1, 5}  # a filter for every position
-            found[variable.path] = tuple(a for a in range(dimensions) if a not in out)
-    return found
+    extents = {}
+    for layer in all_layers(model):
+        for variable in own_trainable_variables(layer):
+            if len(variable.shape) > 1:
+                inputs = ["in"] * (len(variable.shape) - 1)
+                axes = kernel_axes(layer).get(variable.name, [*inputs, "out"])
+                extents[variable.path] = tuple(
+                    i for i, axis in enumerate(axes) if axis in ("height", "width", "in")
+                )
+    return extents
 
 
 # --------------------------------------------------------------------------- the picture
@@ -192,7 +187,7 @@ class _at_rest:
     """Dropout that does not drop, while batch norm is asked to use the batch."""
 
     def __init__(self, model, needed):
-        layers = model._flatten_layers(include_self=False) if needed else []
+        layers = all_layers(model) if needed else []
         self.layers = [layer for layer in layers if getattr(layer, "rate", None)]
 
     def __enter__(self):
@@ -269,8 +264,7 @@ def gradient_flow(model, x, y):
     in a training step; the weights stay as they are. Nested nets are read through.
     """
     from ...training import gradient_norms
-    from ..reading import flat_model
 
     nets = model if isinstance(model, dict) else {model.name: model}
     shape = np.shape(x)[1:]
-    return GradientFlow({label: gradient_norms(flat_model(net, shape), x, y) for label, net in nets.items()})
+    return GradientFlow({label: gradient_norms(flatten(net, shape), x, y) for label, net in nets.items()})
