@@ -130,9 +130,8 @@ def test_googlenet_draws_a_module_once(drawn):
     shown = texts(diagram)
     for *widths, pool in filter(None, models.googlenet.MODULES.values()):
         assert f"pool → {pool}" in shown or widths == [64, 96, 128, 16, 32]
-    assert (
-        "112 → 224" in shown and sum("→" in t for t in shown) == 8 * 3
-    )  # Table 1, 4b; three branches of eight modules
+    # Table 1, 4b; three branches of eight modules
+    assert "112 → 224" in shown and sum("→" in t for t in shown) == 8 * 3
     with_heads = viz.diagram(zoo.plan(models.GoogLeNet, auxiliary=True))
     assert with_heads.blocks == diagram.blocks
     assert [t for t in texts(with_heads) if t.startswith("not drawn: ")]
@@ -142,9 +141,8 @@ def test_densenet_is_dense_blocks_and_transitions(drawn):
     diagram = drawn("DenseNet121")
     assert [t for t in texts(diagram) if t.startswith("×")] == ["×6", "×12", "×24", "×16"]
     assert len(diagram.blocks) == 6 + 12 + 24 + 16 and boxes(diagram, "concat") == 4
-    assert {"64", "256", "128", "512", "1024"} <= set(
-        texts(diagram)
-    )  # channels before and behind the dense blocks
+    # channels before and behind the dense blocks
+    assert {"64", "256", "128", "512", "1024"} <= set(texts(diagram))
     assert boxes(diagram, "avg pool") == 3  # transitions
 
 
@@ -233,9 +231,8 @@ def test_what_is_left_out_of_a_large_net_is_told(drawn):
         assert sum(t == net_rows.IN_SHORT for t in texts(drawn(name))) == 1
     select = drawn("SKNet50")
     assert "256 → (256 in 32 | 256 in 32) → attention → 256 → 512" in texts(select)
-    assert (
-        boxes(select, "sum splits") == 3 and select.blocks[-1] == "conv5_block3"
-    )  # one drawn for each kind of block
+    # one drawn for each kind of block
+    assert boxes(select, "sum splits") == 3 and select.blocks[-1] == "conv5_block3"
     assert [t for t in texts(select) if t.startswith("×")] == ["×2", "×3", "×5", "×2"]
     other = drawn("InceptionResNetV2")
     assert {"256 → 256 → 384, /2", "384, /2"} <= set(texts(other))
@@ -289,9 +286,8 @@ def test_it_shows_itself(drawn, tmp_path):
     assert root.get("role") == "img" and root.get("aria-label") == diagram.alt
     found = [t.text for t in root.iter("{http://www.w3.org/2000/svg}text")]
     assert found == texts(diagram) and len(svg) < 60_000
-    assert (
-        svg == viz.diagram(graph.blueprint(models.GoogLeNet)).svg()
-    )  # no ids, no dates: equal outputs for equal nets
+    # no ids, no dates: equal outputs for equal nets
+    assert svg == viz.diagram(graph.blueprint(models.GoogLeNet)).svg()
     assert diagram._repr_png_().startswith(b"\x89PNG") and repr(diagram) == f"Diagram: {diagram.alt}"
     diagram.save(tmp_path / "net.svg")
     assert (tmp_path / "net.svg").read_text("utf-8") == svg

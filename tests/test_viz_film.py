@@ -78,9 +78,8 @@ def test_a_history_says_nothing_of_callbacks(trained):
         verbose=False,
     )  # fmt: skip
     assert history.settings == plain.settings and list(history.curves) == list(plain.curves)
-    np.testing.assert_allclose(
-        history.curves["loss"], plain.curves["loss"], rtol=1e-3
-    )  # watching changes nothing
+    # watching changes nothing
+    np.testing.assert_allclose(history.curves["loss"], plain.curves["loss"], rtol=1e-3)
 
 
 def test_the_page_needs_nothing_but_itself(trained):
@@ -91,12 +90,10 @@ def test_the_page_needs_nothing_but_itself(trained):
     assert "http" not in html and html.count("<script>") == 1 and len(html) < 300_000
     first, script = html.split("<script>")
     still = re.search(r'<img src="data:image/png;base64,(.*?)" alt="(.*?)"', first)
-    assert (
-        base64.b64decode(still[1]) == frames[-1] and "epoch 3" in still[2]
-    )  # without scripts: the last frame,
-    assert (
-        f"{film.sentence}</p>" in first and "the training loss goes from" in film.sentence
-    )  # and what happens
+    # without scripts: the last frame,
+    assert base64.b64decode(still[1]) == frames[-1] and "epoch 3" in still[2]
+    # and what happens
+    assert f"{film.sentence}</p>" in first and "the training loss goes from" in film.sentence
     assert "<button" not in first and "<input" not in first  # nothing to press where no script runs
     assert '<div class="cnnbook-replay-row"></div>' in first
     assert "<button" in controls(html) and 'type="range" min="0" max="3" value="3"' in controls(html)

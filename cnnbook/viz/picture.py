@@ -109,14 +109,14 @@ def heat_scale(values, signed=None):
 
 
 def ratio_of(shown):
-    """Height / width of an image, within what a figure bears; of a curve 0.8."""
+    """Height / width of an image, limited so that a figure stays readable; 0.8 for a curve."""
     if np.ndim(shown) < 2:
         return 0.8
     return float(np.clip(shown.shape[0] / shown.shape[1], 0.4, 2))
 
 
 def grid(n, most):
-    """(rows, columns) for n panels, at most `most` in a row, as even as it goes."""
+    """(rows, columns) for n panels, at most `most` in a row, the rows as even as possible."""
     rows = -(-n // most)
     return rows, -(-n // rows)
 

@@ -24,7 +24,7 @@ HAND_ON = ("input", "padding", "preprocessing")
 
 
 class Net:
-    """A model whose calls can be watched, replaced and skipped. `rows` as `graph.trace` gives them, `nodes` their calls.
+    """A model whose calls can be watched, replaced and skipped. `rows` as `graph.trace` returns them, `nodes` their calls.
 
     The layers are the model's own, so are the weights; the model itself is never changed. `shape` fills in unknown sizes.
     """
@@ -98,7 +98,7 @@ class Net:
         return maps[-1]
 
     def _between(self, wanted, given):
-        """Names of the layers that must run to get from those given to those wanted."""
+        """Names of the layers that must run to get from the layers `given` to those `wanted`."""
         needed, stack = set(), [name for name in wanted if name not in given]
         while stack:
             name = stack.pop()

@@ -24,7 +24,7 @@ SETTINGS = {
 
 
 def figure(width=7, height=4, rows=1, columns=1, **options):
-    """A figure of that size in inches in the course's style, and its axes, as matplotlib's `subplots` gives them."""
+    """A figure of that size in inches in the course's style, and its axes, as matplotlib's `subplots` returns them."""
     import matplotlib.pyplot as plt
 
     # Not plt.rc_context: it would also take back the switch to interactive figures that the first figure of a notebook

@@ -45,7 +45,7 @@ class Diagram(Drawing):
 def diagram(model, *, block=None):
     """The network on one page: a row for each size of its maps, blocks in frames, repeats once; what a unit sees, and
     parameters, beside. A net that enlarges its maps again is drawn as a U. One that would not fit the page (`rows.PAGE`) is
-    set closer, then its blocks are told in words where one like them is drawn, and the legend says so.
+    set closer, then a block is written in words where one like it is drawn, and the legend says so.
 
     model: functional, Sequential or nested; `graph.blueprint(ResNet152)` needs no memory. block: the name of one block,
     "conv4_block2" (the beginning of its layers' names, or a layer inside it): that block alone, every layer of it. Shows

@@ -9,21 +9,21 @@ from .paint import FILLS, ink_on, width
 from .structure import Layer, Parallel, Series, Tangle, tangle_lines
 
 ROUND = 9  # pixels: the radius of a sum
-SHORT = "#EAF3F9"  # fill of a block that is told in words
+SHORT = "#EAF3F9"  # fill of a block that is written in words
 
 
 @dataclass(frozen=True)
 class Spacing:
     """How closely a chain is set, in pixels. gap: an arrow; fork: where branches part; room: above and below a line;
-    widest: the widest line of units. short: whether any block is told in words where one like it was drawn before, not only
-    those of three branches. told: the keys of blocks that are told in words though no other is like them."""
+    widest: the widest line of units. short: whether any block is written in words where one like it was drawn before, not
+    only those of three branches. always: the keys of blocks that are written in words though no other is like them."""
 
     gap: int = 14
     fork: int = 12
     room: int = 11
     widest: int = 724
     short: bool = False
-    told: tuple = ()
+    always: tuple = ()
 
 
 class Flow:
@@ -74,7 +74,7 @@ def lines_size(lines):
 
 def measured(element, flow):
     """The node of an element: `along`, `before` and `after` are its size, `place(page, along, across)` puts it on a page
-    and gives where the line goes on."""
+    and returns where the line goes on."""
     if isinstance(element, Layer):
         return MergeNode(element, flow) if element.kind == "merge" else BoxNode(element, flow)
     if isinstance(element, Series):

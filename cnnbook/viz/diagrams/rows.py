@@ -20,14 +20,14 @@ from .structure import (
 PAGE = 1060, 1100  # pixels: the widest and the highest a net's diagram may be
 LEFT, PAD, LINK, CAPTION = 92, 7, 30, 15
 
-# What the legend says of blocks that are told in words.
+# What the legend says of blocks that are written in words.
 FILTERS = "pale: filters of the branches, in the order of the block drawn before them"
 IN_SHORT = "in short, to fit a page; pale: the numbers of a block's layers, a line for each branch"
 
 
 def spacings(bands):
-    """Spacings for these bands, ever shorter: set closer, then in words what is like another block, then one block after the
-    other, the smallest first, so that those with most to see are drawn longest."""
+    """Spacings for these bands, ever shorter: set closer, then with blocks in words if one like them is drawn before, then
+    with one more kind of block in words each time, the smallest first, so that those with most to see are drawn longest."""
     yield Spacing()
     close = Spacing(gap=12, fork=10, room=6, widest=786)
     yield close
@@ -36,7 +36,7 @@ def spacings(bands):
     blocks = [elements[0] for elements in inner if len(elements) == 1 and in_short(elements[0], 1)]
     keys = list(dict.fromkeys(b.key(False) for b in sorted(blocks, key=lambda b: len(b.layers))))
     for n in range(1, len(keys) + 1):
-        yield replace(close, short=True, told=tuple(keys[:n]))
+        yield replace(close, short=True, always=tuple(keys[:n]))
 
 
 # --------------------------------------------------------------------------- units
@@ -66,20 +66,20 @@ class Unit:
         self.up, self.down = before + padding + (CAPTION if self.framed else 0), after + padding
 
     def _in_words(self, seen, spacing):
-        """(lines, in_numbers): the lines of a block that is told in words, or None; whether they are its layers' numbers."""
+        """(lines of a block that is written in words, or None; whether they are its layers' numbers)."""
         if len(self.inner) > 1:
             return None, False
         block = self.inner[0]
         lines = in_short(block, 1 if spacing.short else 3)
-        told = bool(lines) and (block.key(False) in seen or block.key(False) in spacing.told)
+        short = bool(lines) and (block.key(False) in seen or block.key(False) in spacing.always)
         if lines:
             seen.add(block.key(False))
         if isinstance(block, Tangle):
             return tangle_lines(block), False
-        return (lines if told else None), told
+        return (lines if short else None), short
 
     def place(self, page, x, y):
-        """Puts it on the page with the line of data at height y; gives where the line enters and leaves."""
+        """Puts it on the page with the line of data at height y; returns where the line enters and leaves."""
         if not self.framed:
             return x, self.node.place(page, x, y)
         top = y - self.up + CAPTION
@@ -145,19 +145,22 @@ def rows_of(bands, spacing):
 
 
 def place_rows(page, bands, top, spacing):
-    """Puts bands on the page from `top` on; gives the bottom, and whether blocks are told by their numbers."""
+    """Puts bands on the page from `top` on; returns the bottom, and whether blocks are written as their numbers."""
     rows = rows_of(bands, spacing)
     right = LEFT + 20 + max(row.width for row in rows) + 18
     page.width = max(right + 142, 560)
     page.words(14, top, "maps", 9.5, "start", GREY)
-    page.words(page.width - 88, top, "sees (pixels)", 9.5, "end", GREY)
-    page.words(page.width - 14, top, "parameters", 9.5, "end", GREY)
+    # the right ends of the two columns of numbers
+    widest = max(width(params_text(band), 11) for band in bands)
+    columns = page.width - 14 - max(74, widest + 10), page.width - 14
+    page.words(columns[0], top, "sees (pixels)", 9.5, "end", GREY)
+    page.words(columns[1], top, "parameters", 9.5, "end", GREY)
     y, leave = top + 10, None
     for row in rows:
         if row.first:
             page.line((10, y), (page.width - 10, y), color="#D5D5D5", width=0.8)
         middle = y + spacing.room + row.up
-        _place_captions(page, row, middle)
+        _place_captions(page, row, middle, columns)
         turn = y if row.first else y + spacing.room / 2
         leave = _place_units(page, row, middle, leave, turn)
         y = middle + row.down + spacing.room
@@ -165,7 +168,11 @@ def place_rows(page, bands, top, spacing):
     return y, any(unit.in_numbers for row in rows for unit in row.units)
 
 
-def _place_captions(page, row, middle):
+def params_text(band):
+    return tables.number(sum(row.params for row in band.rows))
+
+
+def _place_captions(page, row, middle, columns):
     """The size of the maps and the stages on the left, what a unit sees and the parameters on the right."""
     band = row.band
     if row.first:
@@ -173,14 +180,13 @@ def _place_captions(page, row, middle):
         for i, stage in enumerate(band.stages()):
             page.words(14, middle + 9 + 12 * i, stage, 9.5, "start", GREY)
     if row.last:
-        params = tables.number(sum(r.params for r in band.rows))
-        page.words(page.width - 88, middle, band.sees(), 11, "end")
-        page.words(page.width - 14, middle, params, 11, "end")
+        page.words(columns[0], middle, band.sees(), 11, "end")
+        page.words(columns[1], middle, params_text(band), 11, "end")
 
 
 def _place_units(page, row, middle, leave, turn):
     """The units of a row with the lines between them; the line from the row above, which ends at `leave`, comes back at the
-    height `turn`. Gives where the line leaves this row."""
+    height `turn`. Returns where the line leaves this row."""
     x, before = LEFT + 20, None
     for unit in row.units:
         arrow = bool(not unit.framed or unit.lines)
@@ -202,9 +208,9 @@ def rows_page(name, total, elements, bands, notes):
     """The page of a net as rows, set as closely as it must be to fit `PAGE`."""
     for spacing in spacings(bands):
         page = titled_page(name)
-        bottom, told = place_rows(page, bands, 60, spacing)
+        bottom, in_numbers = place_rows(page, bands, 60, spacing)
         here = ["/2: stride; grey numbers: channels", *notes]
-        here += [IN_SHORT if spacing.short else FILTERS] * told
+        here += [IN_SHORT if spacing.short else FILTERS] * in_numbers
         place_frame(page, total, elements, bottom + 14, here)
         if page.width <= PAGE[0] and page.height <= PAGE[1]:
             break

@@ -77,7 +77,7 @@ def stacks_page(stacks):
 
 
 def _place_stack(page, name, stack, left, box_width):
-    """One column from the top down, with output sizes on the left where they change; gives where it ends."""
+    """One column from the top down, with output sizes on the left where they change; returns where it ends."""
     middle, before = left + box_width / 2, None
     depth = sum(box.kind in ("conv", "dense") for box in stack)
     page.words(middle, 22, name, 15, bold=True)

@@ -192,7 +192,7 @@ def chain(layers, source):
 
 
 def _between(inside, start, merge, reads):
-    """The branches from `start` to `merge`: what hangs together when both are taken away."""
+    """The branches from `start` to `merge`: what stays connected when both are taken away."""
     group = {layer: {layer} for layer in inside}
     for layer in inside:
         for parent in reads[layer]:
@@ -204,15 +204,14 @@ def _between(inside, start, merge, reads):
     if len(parts) == 1 and not direct:
         return Tangle([*inside, merge], label([*inside, merge]))
     branches = [_branch([x for x in inside if x in part], start, merge, reads) for part in parts]
-    ends = {
-        x: i for i, p in enumerate(merge.parents) for x in parts if p in x
-    }  # in the order in which merge reads
+    # in the order in which the merge reads them
+    ends = {part: i for i, parent in enumerate(merge.parents) for part in parts if parent in part}
     order = sorted(range(len(parts)), key=lambda i: ends.get(parts[i], len(parts)))
     return Parallel([[]] * direct + [branches[i] for i in order], merge)
 
 
 def _by_name(tangle):
-    """A large tangle as the stages that its layers' names tell: NASNet's cells, each of which reads the two before."""
+    """A large tangle as the stages in its layers' names: NASNet's cells, each of which reads the two before."""
     groups = {}
     for layer in tangle.layers:
         groups.setdefault(graph.stage_of(layer.row), []).append(layer)
@@ -260,7 +259,7 @@ _BLOCK = re.compile(r"^(.*block_?\d+[a-z]?)_")
 
 
 def named(elements):
-    """Elements with the layers of a separable block as one `Series`, where the names tell of blocks and no shortcut does."""
+    """Elements with the layers of a separable block as one `Series`, where the names show blocks and no shortcut does."""
     result, block = [], None
     for element in elements:
         match = _BLOCK.match(element.row.name) if isinstance(element, Layer) else None
@@ -462,7 +461,7 @@ def tangle_lines(tangle):
 
 
 def in_short(element, least=3):
-    """A block of at least `least` branches in a line for each: the numbers of its layers; None where that cannot be told."""
+    """A block of at least `least` branches in a line for each: the numbers of its layers; None for other elements."""
     branches = element.branches if isinstance(element, Parallel) else []
     branches = [element.elements] if isinstance(element, Series) else branches
     if len(branches) < least:

@@ -224,10 +224,10 @@ def _words(source, way, crowded):
     return "copy, crop" if any(row.kind == "Cropping2D" for row in source.folded) else "copy"
 
 
-def _place_skip(page, start, goal, width, words, gutter):
+def _place_skip(page, start, goal, box_width, words, gutter):
     """From one side of a level to the other; along `gutter` where groups lie between."""
     (x0, y0, height0), (x1, y1, height1) = start, goal
-    leave, enter = (x0 + width, y0 + height0 / 2), (x1, y1 + height1 / 2)
+    leave, enter = (x0 + box_width, y0 + height0 / 2), (x1, y1 + height1 / 2)
     look = dict(arrow=True, dashed=True, color="#B34700", width=1.4, skip=True)
     if gutter:
         turn = leave[0] + 7
@@ -239,6 +239,9 @@ def _place_skip(page, start, goal, width, words, gutter):
     turn = enter[0] - 14 if level else leave[0] + 12  # the switches of a pool lead to the level above
     corners = [] if leave[1] == enter[1] else [(turn, leave[1]), (turn, enter[1])]
     page.line(leave, *corners, enter, **look)
-    if words:
+    if words and not level and width(words, 9.5) > enter[0] - turn - 10:
+        # too short a line: beside its corner there is room
+        page.words(turn + 7, leave[1], words, 9.5, "start", "#B34700")
+    elif words:
         x, y = (leave[0], leave[1]) if level else (turn, enter[1])
         page.words((x + (turn if level else enter[0])) / 2, y - 8, words, 9.5, color="#B34700")

@@ -16,7 +16,7 @@ from ..reading import Net, before_activation, scales_pixels, show
 
 class Maximised(Picture):
     """`.array` (n, height, width, channels): an image per target, in the input values of the net (as seen, where the net's
-    `preprocess` was given). `.values`: what each target answers to its image. `.history` (steps, n): on the way."""
+    `preprocess` was given). `.values`: each target's response to its image. `.history` (steps, n): before each step."""
 
     def __init__(self, targets, array, values, history, span):
         self.targets, self.array, self.values, self.history, self.span = targets, array, values, history, span
@@ -36,13 +36,13 @@ def maximise(
     model, target, *, size=None, steps=128, rate=0.05, jitter=None, turn=5.0, zoom=0.05, smooth=1.0, values=None,
     preprocess=None, seed=0,
 ):  # fmt: skip
-    """The image that a channel of a layer answers to most: `maximise(model, "conv4_block1_out:12")`; several by a list.
+    """The image to which a channel of a layer responds most: `maximise(model, "conv4_block1_out:12")`; a list for several.
 
-    A map's channel counts by its mean, a vector's by its value, before its own activation (a silent ReLU gives no
-    gradient); "predictions:3" is the logit of class 3.
-    size: side in pixels of the image, the net's own (128 if that is free). steps, rate: of Adam. jitter: pixels that the
-    image may move, a twelfth of its side by default; turn: degrees; zoom: share. smooth: how fast the steps shrink with the
-    frequency, 0 for plain pixels. jitter=0, turn=0, zoom=0, smooth=0 is plain ascent.
+    The response of a map's channel is its mean, of a vector's its value, both before the layer's own activation (a silent
+    ReLU has no gradient); "predictions:3" is the logit of class 3.
+    size: side of the image in pixels, by default the net's (128 if that is None). steps, rate: of Adam. jitter: pixels by
+    which the image may move, a twelfth of its side by default; turn: degrees; zoom: share. smooth: how fast the steps shrink
+    with the frequency, 0 for plain pixels. jitter=0, turn=0, zoom=0, smooth=0 is plain ascent.
     values: (lowest, highest) input value; (0, 255) if the net scales its input or `preprocess` is given, else (-2, 2), two
     standard deviations.
     """

@@ -63,15 +63,14 @@ class Field(Picture):
         figure, axes = style.figure(4.6, 4.8)
         self.draw(axes)
         height, width = (abs(a - b) for a, b in (axes.get_ylim(), axes.get_xlim()))
-        figure.set_size_inches(
-            4.6, 4.4 * min(max(height / width, 0.4), 2) + 1.25
-        )  # room for three lines above, two below
+        # room for three lines above, two below
+        figure.set_size_inches(4.6, 4.4 * min(max(height / width, 0.4), 2) + 1.25)
         lines = [
             self.title,
             f"can see {self.sees}" + (", beyond its box by a global pool" if self.row.global_context else ""),
         ]
         if self.effective is None:
-            lines.append("its gradient is zero: all is silent below it")
+            lines.append("its gradient is zero: every unit below it is silent")
         else:
             t, l, b, r = self.effective
             lines.append(f"about 95 % of its gradient in {b - t} x {r - l} pixels")
@@ -107,7 +106,7 @@ def receptive_field(model, image, layer, unit=None, *, channel=None, check=False
     row = net.map(layer)
     if not row.known:
         raise ValueError(
-            f"{row.name} of {model.name} has no receptive field that the graph could tell ({row.kind})"
+            f"{row.name} of {model.name} has no receptive field that is known from the graph ({row.kind})"
         )
     unit = _unit(row, unit)
     channels = row.output_shape[-1]

@@ -44,7 +44,7 @@ class Recorder(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self._clear()
         net, _, self.pixels = prepare(self.model, self.image, self.preprocess)
-        # a name that is wrong is told before training
+        # a wrong name fails here, before training
         self.rows = [net.map(layer) for layer in self.layers]
         self.row = None if self.watched is None else convolution_row(net, self.watched)
         epochs = self.params["epochs"]

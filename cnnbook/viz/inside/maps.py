@@ -16,7 +16,7 @@ from ..reading import HAND_ON, Net, prepare
 
 
 class FeatureMaps(Picture):
-    """`.array` (height, width, channels): the maps of a layer for an image, all of them or those asked for. `.channels`:
+    """`.array` (height, width, channels): the maps of a layer for an image, all of them or the chosen ones. `.channels`:
     their numbers. `.mean`: the mean over ALL channels. `.total`: how many the layer has."""
 
     def __init__(self, row, shown, maps, channels, most):
@@ -222,55 +222,60 @@ class Convolution(Picture):
         )
 
     def _figure(self):
-        rest = len(self.reads) - len(self.drawn)
-        rows = len(self.drawn) + 1
-        figure, axes = style.figure(7.4, 1.72 * rows + 0.5, rows, 4, squeeze=False)
-        weight = np.abs(self.kernels).max() or 1
-        order = self.drawn + [i for i in range(len(self.reads)) if i not in self.drawn]
-        sums = np.cumsum(self.products[..., order], axis=-1)
-        top = max(float(np.quantile(np.abs(a), 0.998)) for a in (self.products, sums, self.array)) or 1
-        signed = dict(cmap="RdBu_r", vmin=-top, vmax=top)
-        cmap, low, high = heat_scale(self.inputs[..., self.drawn])
-        small = dict(fontsize=8.5, pad=3)
-        for r, i in enumerate(self.drawn):
-            one = axes[r]
-            one[0].imshow(self.inputs[..., i], cmap=cmap, vmin=low, vmax=high)
-            bare(one[0], self.names[i], **small)
-            one[1].imshow(self.kernels[..., i], cmap="RdBu_r", vmin=-weight, vmax=weight)
-            self._numbers(i, weight, one[1])
-            bare(one[1], "its kernel", **small)
-            one[2].imshow(self.products[..., i], **signed)
-            bare(one[2], "map * kernel", **small)
-            one[3].imshow(sums[..., r], **signed)
-            bare(one[3], "sum so far", **small)
-        last = (
-            [(f"the other {rest}, summed", self.products[..., order[len(self.drawn) :]].sum(-1), signed)]
-            if rest
-            else []
-        )
-        total = f"sum of all {len(self.reads)}" if len(self.reads) > 1 else "sum"
-        last.append(
-            (f"{total} + bias {self.bias:.3f}" if self.bias else f"{total}, no bias", self.array, signed)
-        )
-        if self.activation:
-            last.append((f"after {self.activation}", self.output, None))
-        last = (last + [(f"after {name}", map_, None) for name, map_ in self.after])[:4]
-        for axis, (title, values, scale) in zip(axes[-1], last, strict=False):
-            if scale is None:
-                cmap, low, high = heat_scale(values)
-                scale = dict(cmap=cmap, vmin=low, vmax=high)
-            axis.imshow(values, **scale)
-            bare(axis, title if len(title) < 22 else title.replace("after ", "after\n"), **small)
-        for axis in axes[-1][len(last) :]:
-            axis.remove()
-        figure.suptitle(
-            f"{self.layer}, channel {self.channel}: red adds, blue takes away, white is 0", fontsize=10
-        )
+        rows = [*self._sum_rows(), self._last_row()]
+        figure, axes = style.figure(7.4, 1.72 * len(rows) + 0.5, len(rows), 4, squeeze=False)
+        for line, row in zip(axes, rows, strict=True):
+            for axis, (title, values, (cmap, low, high)) in zip(line, row, strict=False):
+                axis.imshow(values, cmap=cmap, vmin=low, vmax=high)
+                bare(axis, title, fontsize=8.5, pad=3)
+            for axis in line[len(row) :]:
+                axis.remove()
+        for i, line in zip(self.drawn, axes, strict=False):
+            self._write_numbers(self.kernels[..., i], line[1])
+        title = f"{self.layer}, channel {self.channel}: red adds, blue takes away, white is 0"
+        figure.suptitle(title, fontsize=10)
         return figure
 
-    def _numbers(self, i, weight, axis):
+    def _order(self):
+        """The numbers of the input maps, those drawn first."""
+        return self.drawn + [i for i in range(len(self.reads)) if i not in self.drawn]
+
+    def _scale(self):
+        """The colour scale of all that is summed."""
+        sums = np.cumsum(self.products[..., self._order()], axis=-1)
+        top = max(float(np.quantile(np.abs(a), 0.998)) for a in (self.products, sums, self.array)) or 1
+        return "RdBu_r", -top, top
+
+    def _sum_rows(self):
+        """For each map drawn, panels (title, values, colour scale): the map, its kernel, their product, the sum so far."""
+        weight = np.abs(self.kernels).max() or 1
+        inputs, scale = heat_scale(self.inputs[..., self.drawn]), self._scale()
+        sums = np.cumsum(self.products[..., self.drawn], axis=-1)
+        for r, i in enumerate(self.drawn):
+            yield [
+                (self.names[i], self.inputs[..., i], inputs),
+                ("its kernel", self.kernels[..., i], ("RdBu_r", -weight, weight)),
+                ("map * kernel", self.products[..., i], scale),
+                ("sum so far", sums[..., r], scale),
+            ]
+
+    def _last_row(self):
+        """Panels of the maps not drawn, the sum with the bias, and what the layers after it make of it; four at most."""
+        row, scale, rest = [], self._scale(), self._order()[len(self.drawn) :]
+        if rest:
+            row.append((f"the other {len(rest)}, summed", self.products[..., rest].sum(-1), scale))
+        total = f"sum of all {len(self.reads)}" if len(self.reads) > 1 else "sum"
+        bias = f" + bias {self.bias:.3f}" if self.bias else ", no bias"
+        row.append((total + bias, self.array, scale))
+        after = [(self.activation, self.output)] if self.activation else []
+        for name, values in [*after, *self.after]:
+            title = f"after {name}" if len(name) < 16 else f"after\n{name}"
+            row.append((title, values, heat_scale(values)))
+        return row[:4]
+
+    def _write_numbers(self, kernel, axis):
         """The kernel's numbers, written into it where there is room."""
-        kernel = self.kernels[..., i]
+        weight = np.abs(self.kernels).max() or 1
         if max(kernel.shape) <= 3:
             for (r, c), value in np.ndenumerate(kernel):
                 ink = "white" if abs(value) > 0.6 * weight else "black"
@@ -326,25 +331,14 @@ def _following(net, row, most=2):
 
 def _taken_apart(layer, x, channel):
     """(maps, their numbers, kernels (kh, kw, n), one map and its kernel to a product) for one output channel."""
-    if isinstance(layer, L.SeparableConv2D):  # a 1x1 convolution over the depthwise maps
-        x = ops.convert_to_numpy(
-            ops.depthwise_conv(
-                x,
-                layer.depthwise_kernel,
-                layer.strides,
-                layer.padding,
-                layer.data_format,
-                layer.dilation_rate,
-            )
-        )
+    strides, padding, dilation = layer.strides, layer.padding, layer.dilation_rate
+    if isinstance(layer, L.SeparableConv2D):
+        # a 1x1 convolution over the depthwise maps
+        depthwise = layer.depthwise_kernel, strides, padding, layer.data_format, dilation
+        x = ops.convert_to_numpy(ops.depthwise_conv(x, *depthwise))
         kernel, strides, padding, dilation = ops.convert_to_numpy(layer.pointwise_kernel), 1, "valid", 1
     else:
-        kernel, strides, padding, dilation = (
-            kernels_of(layer),
-            layer.strides,
-            layer.padding,
-            layer.dilation_rate,
-        )
+        kernel = kernels_of(layer)
     kernel = kernel.astype("float32")
     if isinstance(layer, L.DepthwiseConv2D) and not isinstance(layer, L.SeparableConv2D):
         first, n = channel // layer.depth_multiplier, 1

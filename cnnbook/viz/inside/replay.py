@@ -58,7 +58,7 @@ _SCRIPT = """
 
 
 class Replay(Picture):
-    """Pictures one after another. A subclass gives `labels`, `sentence`, `_figure()` and `_turn(figure, k)`, which draws
+    """Pictures one after another. A subclass has `labels`, `sentence`, `_figure()` and `_turn(figure, k)`, which draws
     frame k on the figure. `.shown`: the frame that stands where scripts do not run; `.frames()`: all as PNG."""
 
     labels, sentence, shown, plays, milliseconds = (), "", -1, True, 600

@@ -184,7 +184,7 @@ def _fitting(model, given):
 
 
 class _at_rest:
-    """Dropout that does not drop, while batch norm is asked to use the batch."""
+    """Dropout switched off, while batch norm runs in training mode."""
 
     def __init__(self, model, needed):
         layers = all_layers(model) if needed else []

@@ -3,8 +3,8 @@
 The arguments they share:
 
 image        one image as the net takes it, (h, w, c); or as it is seen, with `preprocess`, the net's input scaling
-target       a class index (or one of `names`); the net's own first choice if not given
-mask         for a net whose output is a map: True where the asked region is, (h, w) like the output; the pixels predicted
+target       a class index (or one of `names`); the class the net predicts if not given
+mask         for a net whose output is a map: True in the region, (h, w) like the output; the pixels predicted
              as `target` if not given. The score is then the mean logit of `target` over the region (Vinogradova, Dibrov &
              Myers 2020, Seg-Grad-CAM, arXiv:2002.11434, take the sum)
 layer        of the class activation maps: a layer or a stage; the last map before the global pool if not given
@@ -35,7 +35,7 @@ class Attribution(Picture):
     """A number for each pixel: `.array` (height, width) of the image.
 
     values: before reduction to one number per pixel: the layer's map (h, w), or (height, width, channels). question: what
-    was asked (its `.score`, `.probability`, `.target`). signed: whether negative numbers speak against the class.
+    was asked of the net (its `.score`, `.probability`, `.target`). signed: whether negative numbers speak against the class.
     """
 
     def __init__(

@@ -68,9 +68,9 @@ class Randomisation(Picture):
 def randomisation(model, image, method, *, steps=4, seed=0, **arguments):
     """The same attribution while the net is destroyed from the top down: the weights of ever more layers are shuffled.
 
-    method: `viz.grad_cam`, "grad_cam" or any function (model, image, target=...) that gives an `Attribution`; `arguments`
-    go to it. The class asked about stays the trained net's. Each layer's numbers are shuffled among themselves, so that
-    their sizes stay; `steps` is how often one looks, the last time with every layer shuffled. The weights are put back.
+    method: `viz.grad_cam`, "grad_cam" or any function (model, image, target=...) that returns an `Attribution`; `arguments`
+    go to it. The class stays that of the trained net. Each layer's numbers are shuffled among themselves, so that
+    their sizes stay; `steps` is how many maps are made, the last one with every layer shuffled. The weights are put back.
     """
     call = getattr(methods, method, None) if method in methods.METHODS else method
     if not callable(call):
@@ -133,8 +133,8 @@ def _curve(kind, model, image, attribution, steps, seed, empty):
         raise ValueError(
             f"attribution is what grad_cam, saliency ... gave for this image, got {type(attribution).__name__}"
         )
-    before = attribution.question
-    q = Question(model, image, before.target, before.mask, before.preprocess, before.names)
+    question = attribution.question
+    q = Question(model, image, question.target, question.mask, question.preprocess, question.names)
     if attribution.array.shape != q.size:
         raise ValueError(
             f"the attribution is of an image of {attribution.array.shape} pixels, this one has {q.size}"
