@@ -10,8 +10,8 @@ from keras import layers as L
 
 from cnnbook import graph, models, viz
 from cnnbook.parts import blocks
+from cnnbook.viz.diagrams import elements, structure, u_shape
 from cnnbook.viz.diagrams import rows as net_rows
-from cnnbook.viz.diagrams import structure, u_shape
 from cnnbook.viz.diagrams.paint import Line, Rect, Words, width
 
 BUILDERS = ("ResNet50", "GoogLeNet", "DenseNet121", "UNet", "MobileNetV3Small")
@@ -50,7 +50,7 @@ def texts(diagram):
 
 def boxes(diagram, what):
     """How many layers' boxes have `what` in their first line."""
-    layers = [r.of for r in diagram.page.of(Rect) if isinstance(r.of, structure.Layer)]
+    layers = [r.of for r in diagram.page.of(Rect) if isinstance(r.of, elements.Layer)]
     return sum(what in layer.what for layer in layers)
 
 
@@ -155,7 +155,7 @@ def test_unet_is_a_u(drawn):
     assert lengths == sorted(lengths)  # the deepest first, the longest above
     assert {"568×568×64", "28×28×1024", "388×388×2", "sees 140 px"} <= set(texts(diagram))
     place = {id(r.of): r for r in diagram.page.of(Rect)}
-    layers = [r.of for r in place.values() if isinstance(r.of, structure.Layer)]
+    layers = [r.of for r in place.values() if isinstance(r.of, elements.Layer)]
     low = max(layers, key=lambda layer: place[id(layer)].y)
     assert low.row.name == "down5_2_conv"
     left, right = (next(x for x in layers if x.row.name == n) for n in ("down2_1_conv", "up2_1_conv"))

@@ -3,27 +3,15 @@
 A row for each map size, boxes for layers, frames for blocks with their shortcuts and branches, repeats once (×3). Nets
 that enlarge their maps again (U-Net, FCN) stand as a U, a level for each stride. `block=` draws one block, layer by layer.
 
-Three steps: `structure` makes elements of a model, `rows` and `u_shape` place them on a page by `layout`, `paint` writes the
-page as SVG or draws it with matplotlib.
+Three steps: `structure` reads `elements` from a model; `rows` and `u_shape` place them on a page, by `layout`; `paint`
+writes the page as SVG or draws it with matplotlib.
 """
 
 from ... import graph
 from . import rows, u_shape
+from .elements import Layer, in_words, label, name_of, single
 from .paint import Drawing, side_by_side
-from .structure import (
-    Layer,
-    bands,
-    boxes,
-    chain,
-    gates,
-    in_words,
-    label,
-    levels,
-    name_of,
-    named,
-    of_block,
-    single,
-)
+from .structure import bands, boxes, chain, gates, levels, named, of_block
 
 
 class Diagram(Drawing):

@@ -5,8 +5,8 @@ A chain runs from left to right, or from top to bottom. Lengths are pixels along
 
 from dataclasses import dataclass
 
+from .elements import Layer, Parallel, Series, Tangle, tangle_lines
 from .paint import FILLS, ink_on, width
-from .structure import Layer, Parallel, Series, Tangle, tangle_lines
 
 ROUND = 9  # pixels: the radius of a sum
 SHORT = "#EAF3F9"  # fill of a block that is written in words

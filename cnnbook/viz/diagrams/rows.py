@@ -4,18 +4,10 @@ from dataclasses import dataclass, replace
 
 from ... import tables
 from ...graph.rules import size_text
+from .elements import Layer, Repeat, Series, Tangle, in_short, name_of, tangle_lines
 from .layout import Flow, SeriesNode, Spacing, lines_size, place_lines
 from .paint import FILLS, GREY, RULE, WORDS, Page, width
-from .structure import (
-    Layer,
-    Repeat,
-    Series,
-    Tangle,
-    chain,
-    in_short,
-    name_of,
-    tangle_lines,
-)
+from .structure import chain
 
 PAGE = 1060, 1100  # pixels: the widest and the highest a net's diagram may be
 LEFT, PAD, LINK, CAPTION = 92, 7, 30, 15

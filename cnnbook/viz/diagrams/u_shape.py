@@ -1,10 +1,11 @@
 """The layout of nets that enlarge their maps again: a level for each stride, down on the left, up on the right."""
 
 from ...graph.rules import size_text
+from .elements import Layer, Repeat, name_of
 from .layout import place_box, place_lines
 from .paint import GREY, width
 from .rows import place_frame, titled_page
-from .structure import Layer, Repeat, chain, collapsed, gates, name_of
+from .structure import chain, collapsed, gates
 
 # pixels: a box at least, and the room between two
 WIDTH, HEIGHT, BETWEEN = 126, 22, 8
