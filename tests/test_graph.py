@@ -425,6 +425,12 @@ def test_a_layer_is_registered_once_with_all_that_is_known_of_it():
         assert graph.describe(row).text == "every other pixel, /2"
     with pytest.raises(ValueError, match="group is one of input, .*, got 'pooling'"):
         graph.register(Halved, group="pooling")
+    with pytest.raises(ValueError, match='"pool" needs field='):
+        graph.register(Halved, group="pool")
+    with pytest.raises(ValueError, match='"dense" needs macs='):
+        graph.register(Halved, group="dense")
+    with pytest.raises(ValueError, match="box is None or one of input, .*, got 'quiet'"):
+        graph.register(Halved, group="norm", box="quiet")
 
 
 def test_what_drawings_say():

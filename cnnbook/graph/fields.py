@@ -14,8 +14,8 @@ class Field:
 
     size: of a unit's window. step: between neighbouring units, a fraction where maps have been enlarged. start: the first
     pixel that unit (0, 0) sees, negative inside the padding. local: False for a vector of the whole image, which has no
-    place of its own. global_context: a global pool or a flatten lies before. known: False after an operation of which
-    the rules say nothing.
+    place of its own. global_context: a global pool or a flatten lies before. known: False after an operation that is
+    not registered in the rules.
     """
 
     size: tuple = (1, 1)

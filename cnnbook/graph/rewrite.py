@@ -36,7 +36,7 @@ def flatten(model, shape=None):
 
     shape: (height, width, channels) of the image, for a model of one input whose sizes are free. A model that is flat
     already, and has no size to fill in, is returned itself. Inlining calls the shared layers once more, which Keras
-    remembers for good; so the answer is made once and kept with the model, until the layers in it are others.
+    remembers as long as they live, so the result is kept with the model, until its layers change.
     """
     functional = as_functional(model)
     free = shape is not None and None in functional.inputs[0].shape[1:]
@@ -68,7 +68,7 @@ def _inline(operation, *args, **kwargs):
 
 
 class _Kept:
-    """Rewritten forms of one model, and of which layers and inputs they were made."""
+    """The rewritten forms of one model, and the layers and inputs from which they were made."""
 
     def __init__(self, made_of):
         self.made_of, self.forms = made_of, {}
@@ -80,9 +80,9 @@ _ATTRIBUTE = "_cnnbook_rewritten"
 def _kept(model, form, make):
     """`make()`, or what it returned before for this form, as long as the model consists of the same layers.
 
-    The answer hangs on the model, so that it goes when the model goes. A dictionary with weak keys would not let go: the
-    rewritten graph reaches the model, over a layer that both a nested model and the one around it have called. And it is
-    put past Keras' `__setattr__` and in a plain object, so that Keras neither counts it as a layer nor saves it.
+    The result is an attribute of the model, so both are collected together. In a dictionary with weak keys neither would
+    be: the rewritten graph refers to the model where a layer before a nested model leads to both. The attribute is set
+    past Keras' `__setattr__` and holds a plain object, so that Keras neither counts it as a layer nor saves it.
     """
     made_of, kept = _made_of(model), vars(model).get(_ATTRIBUTE)
     if kept is None or [*map(id, kept.made_of)] != [*map(id, made_of)]:
@@ -93,7 +93,7 @@ def _kept(model, form, make):
 
 
 def _made_of(model):
-    """The layers and inputs of a model and of those nested in it: other ones for a model to which a layer was added."""
+    """The layers and inputs of a model and of those nested in it; they differ once a layer was added or removed."""
     parts = [*(getattr(model, "inputs", None) or ())]
     for layer in model.layers:
         parts += [layer, *(_made_of(layer) if isinstance(layer, keras.Model) else [])]

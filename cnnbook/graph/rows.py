@@ -24,8 +24,8 @@ class Row:
     kernels for one image; None where a size is free, and of a kernel in an unknown operation. activations: numbers in
     the output. receptive_field, stride: (height, width) in input pixels, of the local path; window: the first input
     pixel that output (0, 0) sees. global_context: a global pool or a flatten lies before, so in truth the unit sees the
-    whole image. known: False for an operation of no registered kind and all that follow; the receptive field is then
-    None. inputs: the names of the rows that it reads; reads: of those whose values count, not their size alone. local:
+    whole image. known: False for an unregistered operation and all that follow it; the receptive field is then None.
+    inputs: the names of the rows that it reads; reads: without those of which it reads the size alone. local:
     False for a vector of the whole image, which has no place of its own.
     """
 

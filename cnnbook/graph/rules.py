@@ -18,19 +18,20 @@ from .fields import as_pair, padding_before
 
 GROUPS = {
     "input": "an image, or another input",
-    "preprocessing": "pixels scaled; augmentation, which does nothing at inference",
-    "conv": "kernels over windows of pixels",
+    "preprocessing": "scaling of pixels; augmentation, which does nothing at inference",
+    "conv": "kernels that read a window of pixels",
     "dense": "a kernel from all numbers of a place to all",
-    "pool": "pixels joined, in windows or all of them",
+    "pool": "pixels combined, those of a window or all",
     "enlarge": "more pixels, without a kernel",
     "padding": "pixels added or cut off at the edge",
-    "norm": "numbers brought to a common scale",
-    "pointwise": "each number by itself: activations, dropout, arithmetic",
-    "channels": "channels moved, chosen or joined, each pixel by itself",
-    "merge": "several inputs joined",
+    "norm": "normalisation",
+    "pointwise": "each number on its own: activations, dropout, arithmetic",
+    "channels": "channels permuted, selected or combined, each pixel on its own",
+    "merge": "several inputs combined",
     "reshape": "the same numbers in another shape",
-    "unknown": "of no registered kind",
+    "unknown": "not registered",
 }
+BOXES = ("input", "conv", "pool", "norm", "dense", "merge", "other", "unknown")
 
 # --------------------------------------------------------------------------- rules, and where they are kept
 
@@ -45,6 +46,7 @@ def no_macs(operation, inputs, outputs):
 
 
 def class_name(operation, shape):
+    """Words of an operation that has none of its own."""
     name = type(operation).__name__
     return name, str(shape[-1]) if shape else "", name
 
@@ -55,9 +57,10 @@ class Rule:
 
     group: a key of `GROUPS`. field: (operation, Field of the inputs, input shapes, output shapes) -> Field of the output.
     macs: (operation, input shapes, output shapes) -> multiply-adds for one image, None where a size is free. kernels:
-    {name of a variable: the names of its axes}, see `kernel_axes`. box: the kind of box that a drawing has for it; None
-    where it belongs to the layer before. words: (operation, output shape without the batch axis) -> what, numbers and
-    text of its `Description`. reads: of how many inputs the values count; None for all.
+    {name of a variable: the names of its axes}, see `kernel_axes`. box: one of `BOXES`, how drawings show it; None where it
+    belongs to the layer before. words: (operation, output shape without the batch axis) -> what, numbers and
+    text of its `Description`. reads: how many of the inputs it reads the values of, not the size alone; None for all.
+    ValueError for another group or box, and for a group that moves pixels or multiplies, without its field or macs.
     """
 
     group: str
@@ -71,6 +74,13 @@ class Rule:
     def __post_init__(self):
         if self.group not in GROUPS:
             raise ValueError(f"group is one of {', '.join(GROUPS)}, got {self.group!r}")
+        if self.box is not None and self.box not in BOXES:
+            raise ValueError(f"box is None or one of {', '.join(BOXES)}, got {self.box!r}")
+        moves = self.group in ("conv", "pool", "enlarge", "padding", "reshape", "merge")
+        if moves and self.field is same_place:
+            raise ValueError(f'a layer of the group "{self.group}" needs field=, where its units look')
+        if self.group in ("conv", "dense") and self.macs is no_macs:
+            raise ValueError(f'a layer of the group "{self.group}" needs macs=, its multiply-adds')
 
 
 def _unknown_field(operation, field, inputs, outputs):
@@ -78,7 +88,7 @@ def _unknown_field(operation, field, inputs, outputs):
 
 
 def _unknown_macs(operation, inputs, outputs):
-    """0 without a kernel; None with one, since nobody knows how often it is used."""
+    """0 without a kernel; None with one, since it is not known how often each weight is used."""
     return None if any(len(v.shape) > 1 for v in getattr(operation, "weights", ())) else 0
 
 
@@ -88,20 +98,20 @@ _BY_NAME = {}
 
 @functools.singledispatch
 def rule_of(operation):
-    """The `Rule` of an operation: that of its class, or of the nearest class it descends from."""
+    """The `Rule` of an operation: the one registered for its class, or for the nearest class that it inherits from."""
     return _BY_NAME.get(type(operation).__name__, UNKNOWN)
 
 
 @rule_of.register(keras.layers.Layer)
 def _of_a_layer(layer):
-    """A layer whose class nobody registered; a class that only shares its name with a bare operation is no such one."""
+    """A layer whose class is not registered. That it shares its name with a bare operation says nothing."""
     return _LAYERS_BY_NAME.get(type(layer).__name__, UNKNOWN)
 
 
 def register(*classes, **parts):
-    """Registers one `Rule(**parts)` for layer classes and all that descend from them; returns it.
+    """Registers one `Rule(**parts)` for layer classes and those that inherit from them; returns it.
 
-    A layer of your own that works on each pixel by itself: `graph.register(Mine, group="pointwise")`.
+    For a layer of your own that treats each number on its own: `graph.register(Mine, group="pointwise")`.
     """
     rule = Rule(**parts)
     for cls in classes:
@@ -116,9 +126,8 @@ def register(*classes, **parts):
 class Description:
     """What a drawing says of a row.
 
-    kind: its box, one of input, conv, pool, norm, dense, merge, other and unknown; None for what belongs to the layer
-    before (activation, batch norm, padding). what, numbers: the two lines of the box: "3×3 conv", "64, /2". text: one
-    line of ASCII in their place: "3x3 conv, 64, /2".
+    kind: one of `BOXES`; None for what belongs to the layer before (activation, batch norm, padding) and has no box. what,
+    numbers: the two lines of the box: "3×3 conv", "64, /2". text: both as one line of ASCII: "3x3 conv, 64, /2".
     """
 
     kind: str | None
@@ -149,7 +158,7 @@ def fixed_words(what, numbers="", text=None):
 
 
 def lower_case_words(operation, shape):
-    """Of what has no box of its own, and a class name that can be read: "spatial dropout2d"."""
+    """The class name in words, for what has no box: "spatial dropout2d"."""
     name = re.sub("(?<=[a-z])([A-Z])", r" \1", type(operation).__name__).lower()
     return name, "", name
 
