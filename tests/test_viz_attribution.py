@@ -153,18 +153,16 @@ def test_three_ways_back_through_a_relu_by_hand():
     """mix: 2x and -3x of x = relu(image) = (1, 2, 0, 4); the second channel is shut wherever x > 0, at x = 0 both are."""
     net, image = by_hand()
     plain = viz.saliency(net, image).values.ravel()
-    np.testing.assert_allclose(
-        plain, [2, -2, 0, -2]
-    )  # the dense weights 1, -1, ., -1 through the open channel
+    # the dense weights 1, -1, ., -1 through the open channel
+    np.testing.assert_allclose(plain, [2, -2, 0, -2])
     guided = viz.guided_backprop(net, image).values.ravel()
     np.testing.assert_allclose(guided, [2, 0, 0, 0])  # negative ones are stopped at the second ReLU
     # deconvnet asks only for the sign: 2 * 1 - 3 * 1 < 0, - 3 * 1 < 0, 2 - 3 < 0, nothing
     np.testing.assert_allclose(viz.deconvnet(net, image).values.ravel(), [0, 0, 0, 0])
     net.layers[-1].set_weights([np.array([1.0, 0, -1, 0, 1, 0, 1, 0])[:, None]])
     np.testing.assert_allclose(viz.guided_backprop(net, image).values.ravel(), [2, 0, 0, 2])
-    np.testing.assert_allclose(
-        viz.deconvnet(net, image).values.ravel(), [2, 0, 2, 2]
-    )  # even where x was negative
+    # even where x was negative
+    np.testing.assert_allclose(viz.deconvnet(net, image).values.ravel(), [2, 0, 2, 2])
 
 
 def test_deconvnet_sends_pools_back_to_their_maxima():

@@ -10,14 +10,22 @@ from keras import layers as L
 
 from cnnbook import graph, models, viz
 from cnnbook.parts import blocks
-from cnnbook.viz.diagrams import diagram as architecture
-from cnnbook.viz.diagrams import structure
-from cnnbook.viz.diagrams import u_shape as letter_u
-from cnnbook.viz.diagrams.paint import Line, Rect, Words
+from cnnbook.viz.diagrams import elements, structure, u_shape
+from cnnbook.viz.diagrams import rows as net_rows
+from cnnbook.viz.diagrams.paint import Line, Rect, Words, width
 
 BUILDERS = ("ResNet50", "GoogLeNet", "DenseNet121", "UNet", "MobileNetV3Small")
 # Those that have most to say: they are set closer, or told in words in part.
-LARGE = ("SKNet50", "ResNeSt50", "InceptionV3", "InceptionV4", "EfficientNetB0", "ShuffleNetV2", "DeconvNet")
+LARGE = (
+    "SKNet50",
+    "ResNeSt50",
+    "InceptionV3",
+    "InceptionV4",
+    "InceptionResNetV2",
+    "EfficientNetB0",
+    "ShuffleNetV2",
+    "DeconvNet",
+)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +50,7 @@ def texts(diagram):
 
 def boxes(diagram, what):
     """How many layers' boxes have `what` in their first line."""
-    layers = [r.of for r in diagram.page.of(Rect) if isinstance(r.of, structure.Layer)]
+    layers = [r.of for r in diagram.page.of(Rect) if isinstance(r.of, elements.Layer)]
     return sum(what in layer.what for layer in layers)
 
 
@@ -75,7 +83,7 @@ def test_nothing_lies_on_anything_else(drawn, name):
         assert all(inside((left, top + 3, right, bottom - 3), r.box) for r in home), word.text
     for x, y in (point for line in page.of(Line) for point in line.points):
         assert 0 <= x <= page.width and 0 <= y <= page.height
-    assert page.width <= architecture.PAGE[0] and page.height <= architecture.PAGE[1]
+    assert page.width <= net_rows.PAGE[0] and page.height <= net_rows.PAGE[1]
 
 
 @pytest.mark.parametrize("name", [n for n in LARGE if n != "DeconvNet"])
@@ -122,9 +130,8 @@ def test_googlenet_draws_a_module_once(drawn):
     shown = texts(diagram)
     for *widths, pool in filter(None, models.googlenet.MODULES.values()):
         assert f"pool → {pool}" in shown or widths == [64, 96, 128, 16, 32]
-    assert (
-        "112 → 224" in shown and sum("→" in t for t in shown) == 8 * 3
-    )  # Table 1, 4b; three branches of eight modules
+    # Table 1, 4b; three branches of eight modules
+    assert "112 → 224" in shown and sum("→" in t for t in shown) == 8 * 3
     with_heads = viz.diagram(zoo.plan(models.GoogLeNet, auxiliary=True))
     assert with_heads.blocks == diagram.blocks
     assert [t for t in texts(with_heads) if t.startswith("not drawn: ")]
@@ -134,9 +141,8 @@ def test_densenet_is_dense_blocks_and_transitions(drawn):
     diagram = drawn("DenseNet121")
     assert [t for t in texts(diagram) if t.startswith("×")] == ["×6", "×12", "×24", "×16"]
     assert len(diagram.blocks) == 6 + 12 + 24 + 16 and boxes(diagram, "concat") == 4
-    assert {"64", "256", "128", "512", "1024"} <= set(
-        texts(diagram)
-    )  # channels before and behind the dense blocks
+    # channels before and behind the dense blocks
+    assert {"64", "256", "128", "512", "1024"} <= set(texts(diagram))
     assert boxes(diagram, "avg pool") == 3  # transitions
 
 
@@ -149,7 +155,7 @@ def test_unet_is_a_u(drawn):
     assert lengths == sorted(lengths)  # the deepest first, the longest above
     assert {"568×568×64", "28×28×1024", "388×388×2", "sees 140 px"} <= set(texts(diagram))
     place = {id(r.of): r for r in diagram.page.of(Rect)}
-    layers = [r.of for r in place.values() if isinstance(r.of, structure.Layer)]
+    layers = [r.of for r in place.values() if isinstance(r.of, elements.Layer)]
     low = max(layers, key=lambda layer: place[id(layer)].y)
     assert low.row.name == "down5_2_conv"
     left, right = (next(x for x in layers if x.row.name == n) for n in ("down2_1_conv", "up2_1_conv"))
@@ -158,8 +164,8 @@ def test_unet_is_a_u(drawn):
 
 
 def test_other_nets_that_enlarge_their_maps():
-    fcn, _ = structure.boxes(zoo.plan(models.FCN8s))
-    groups, skips = letter_u.read(fcn)
+    fcn, *_ = structure.boxes(zoo.plan(models.FCN8s))
+    groups, skips = u_shape.read(fcn)
     assert [g.stride for g in groups] == [1, 2, 4, 8, 16, 32, 16, 8, 1]
     assert [(s.row.stride[0], [w.what for w in way]) for s, way, _ in skips] == [
         (16, ["1×1 conv"]),
@@ -167,8 +173,8 @@ def test_other_nets_that_enlarge_their_maps():
     ]
     switches = viz.diagram(zoo.plan(models.DeconvNet))
     assert texts(switches).count("switches") == 4 and boxes(switches, "unpool") == 5
-    nested_u, _ = structure.boxes(zoo.plan(models.UNetPlusPlus))
-    groups, skips = letter_u.read(nested_u)
+    nested_u, *_ = structure.boxes(zoo.plan(models.UNetPlusPlus))
+    groups, skips = u_shape.read(nested_u)
     assert len(groups) == 15 and len(skips) == 4 * 1 + 3 * 2 + 2 * 3 + 1 * 4
     on_resnet = viz.diagram(zoo.plan(models.UNet, padding="same", backbone="ResNet18"))
     assert sum(line.skip for line in on_resnet.page.of(Line)) == 4 and len(on_resnet.blocks) == 8
@@ -221,21 +227,21 @@ def test_squeeze_and_excitation_is_one_box():
 
 def test_what_is_left_out_of_a_large_net_is_told(drawn):
     """A block in words has its numbers, in the order of its branches, and the legend says that this is in short."""
-    for name in ("SKNet50", "InceptionV4"):
-        assert sum(t == architecture.IN_SHORT for t in texts(drawn(name))) == 1
+    for name in ("SKNet50", "InceptionResNetV2"):
+        assert sum(t == net_rows.IN_SHORT for t in texts(drawn(name))) == 1
     select = drawn("SKNet50")
     assert "256 → (256 in 32 | 256 in 32) → attention → 256 → 512" in texts(select)
-    assert (
-        boxes(select, "sum splits") == 3 and select.blocks[-1] == "conv5_block3"
-    )  # one drawn for each kind of block
+    # one drawn for each kind of block
+    assert boxes(select, "sum splits") == 3 and select.blocks[-1] == "conv5_block3"
     assert [t for t in texts(select) if t.startswith("×")] == ["×2", "×3", "×5", "×2"]
+    other = drawn("InceptionResNetV2")
+    assert {"256 → 256 → 384, /2", "384, /2"} <= set(texts(other))
     fourth = drawn("InceptionV4")
-    assert {"192 → 224 → 256, /2", "384, /2", "192 → 192, /2"} <= set(texts(fourth))
-    assert (
-        boxes(fourth, "concat") == 3 + 2
-    )  # the three kinds of block are drawn, the last with two concatenations inside
+    assert net_rows.IN_SHORT not in texts(fourth)
+    # three of the stem, five kinds of block, the last with two concatenations inside
+    assert boxes(fourth, "concat") == 3 + 5 + 2
     shown = drawn("EfficientNetB0")
-    assert architecture.IN_SHORT not in texts(shown) and boxes(shown, "squeeze") == 12  # closer is enough
+    assert net_rows.IN_SHORT not in texts(shown) and boxes(shown, "squeeze") == 12  # closer is enough
 
 
 def test_one_block_layer_by_layer():
@@ -259,6 +265,18 @@ def test_one_block_layer_by_layer():
         viz.diagram(net, block="conv9")
 
 
+def test_a_text_is_as_wide_as_its_font_says():
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextToPath
+
+    for text in ("3×3 conv", "local response norm", "112 → 224", "conv2_block2 … 3", "64, /2"):
+        for bold in (False, True):
+            font = FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal", size=10.5)
+            rendered = TextToPath().get_text_width_height_descent(text, font, ismath=False)[0]
+            assert width(text, 10.5, bold) == pytest.approx(rendered, rel=0.02)
+    assert width("卷") == 10.5  # what the font lacks counts as a square
+
+
 def test_it_shows_itself(drawn, tmp_path):
     from xml.etree import ElementTree
 
@@ -268,9 +286,8 @@ def test_it_shows_itself(drawn, tmp_path):
     assert root.get("role") == "img" and root.get("aria-label") == diagram.alt
     found = [t.text for t in root.iter("{http://www.w3.org/2000/svg}text")]
     assert found == texts(diagram) and len(svg) < 60_000
-    assert (
-        svg == viz.diagram(graph.blueprint(models.GoogLeNet)).svg()
-    )  # no ids, no dates: equal outputs for equal nets
+    # no ids, no dates: equal outputs for equal nets
+    assert svg == viz.diagram(graph.blueprint(models.GoogLeNet)).svg()
     assert diagram._repr_png_().startswith(b"\x89PNG") and repr(diagram) == f"Diagram: {diagram.alt}"
     diagram.save(tmp_path / "net.svg")
     assert (tmp_path / "net.svg").read_text("utf-8") == svg

@@ -78,9 +78,8 @@ def test_a_history_says_nothing_of_callbacks(trained):
         verbose=False,
     )  # fmt: skip
     assert history.settings == plain.settings and list(history.curves) == list(plain.curves)
-    np.testing.assert_allclose(
-        history.curves["loss"], plain.curves["loss"], rtol=1e-3
-    )  # watching changes nothing
+    # watching changes nothing
+    np.testing.assert_allclose(history.curves["loss"], plain.curves["loss"], rtol=1e-3)
 
 
 def test_the_page_needs_nothing_but_itself(trained):
@@ -91,12 +90,10 @@ def test_the_page_needs_nothing_but_itself(trained):
     assert "http" not in html and html.count("<script>") == 1 and len(html) < 300_000
     first, script = html.split("<script>")
     still = re.search(r'<img src="data:image/png;base64,(.*?)" alt="(.*?)"', first)
-    assert (
-        base64.b64decode(still[1]) == frames[-1] and "epoch 3" in still[2]
-    )  # without scripts: the last frame,
-    assert (
-        f"{film.sentence}</p>" in first and "the training loss goes from" in film.sentence
-    )  # and what happens
+    # without scripts: the last frame,
+    assert base64.b64decode(still[1]) == frames[-1] and "epoch 3" in still[2]
+    # and what happens
+    assert f"{film.sentence}</p>" in first and "the training loss goes from" in film.sentence
     assert "<button" not in first and "<input" not in first  # nothing to press where no script runs
     assert '<div class="cnnbook-replay-row"></div>' in first
     assert "<button" in controls(html) and 'type="range" min="0" max="3" value="3"' in controls(html)
@@ -125,17 +122,17 @@ def test_one_strong_frame_does_not_darken_the_others():
     film = viz.Film(None, "conv1")
     maps = np.abs(nets.image((5, 8, 8, 2)))
     film.maps, film.epochs = {"conv1": np.concatenate([100 * maps[:1], maps[1:]])}, [0, 1, 2, 3, 4]
-    (strip,) = film._strips().values()
+    (strip,) = film.strips().values()
     spreads = strip.std((1, 2)).max(-1)
     assert spreads[1:].min() > 0.1 and strip.shape[0] == 5
 
 
 def test_large_maps_are_averaged_down():
     maps = np.arange(100 * 100, dtype="float32").reshape(100, 100, 1)
-    found = films._reduced(maps)
+    found = films.reduced(maps)
     assert found.shape == (33, 33, 1)
     assert found[0, 0, 0] == maps[:3, :3].mean()
-    np.testing.assert_array_equal(films._reduced(maps[:48, :40]), maps[:48, :40])
+    np.testing.assert_array_equal(films.reduced(maps[:48, :40]), maps[:48, :40])
 
 
 def test_browse_goes_through_the_stages():

@@ -196,9 +196,8 @@ def test_the_box_by_gradient_is_the_box_by_walk(name):
     high, wide = model.input_shape[1:3]
     found = viz.receptive_field(model, nets.image((high, wide, 3)), layer, check=True)
     top, left, bottom, right = found.box
-    assert (
-        0 <= top < bottom <= high and 0 <= left < right <= wide
-    )  # all of it is in the image, and so is compared
+    # all of it is in the image, and so is compared
+    assert 0 <= top < bottom <= high and 0 <= left < right <= wide
     assert found.measured == found.box
     assert found.row.receptive_field == (bottom - top, right - left)
     np.testing.assert_array_equal(model.get_weights()[0], before)
@@ -314,9 +313,8 @@ def test_embed_is_the_plane_of_greatest_variance(net):
     np.testing.assert_allclose(found.explained, values[::-1][:2] / values.sum(), rtol=1e-4)
     projected = (points - points.mean(0)) @ vectors[:, ::-1][:, :2]
     np.testing.assert_allclose(np.abs(found.array), np.abs(projected), rtol=1e-3, atol=1e-5)
-    np.testing.assert_allclose(
-        viz.embed(net, images, "conv2_out", labels).array, found.array, atol=1e-5
-    )  # a map by its mean
+    # a map by its mean
+    np.testing.assert_allclose(viz.embed(net, images, "conv2_out", labels).array, found.array, atol=1e-5)
     labels_drawn = [t.get_text() for t in found.figure().axes[0].get_legend().get_texts()]
     assert labels_drawn == ["class 0", "class 1", "class 2", "class 3"]
     with pytest.raises(ValueError, match="one label for each image"):

@@ -129,9 +129,8 @@ def test_a_net_of_keras_applications_by_hand(pair, images):
     answers = read(flat(images))
     top = answers[0].argmax()
     last = read(keras.Model(flat.input, flat.get_layer("conv_pw_13_relu").output)(images[:1]))[0]
-    cam = (
-        np.maximum(last @ read(flat.get_layer("head").kernel)[:, top], 0) / last[..., 0].size
-    )  # Zhou et al. 2016
+    # Zhou et al. 2016
+    cam = np.maximum(last @ read(flat.get_layer("head").kernel)[:, top], 0) / last[..., 0].size
     for model in pair:
         np.testing.assert_allclose(viz.grad_cam(model, images[0]).values, cam, rtol=1e-3, atol=1e-7)
     for model in pair:

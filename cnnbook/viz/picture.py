@@ -1,4 +1,6 @@
-"""How a result of `viz` shows itself: numbers, a figure, and the figure in words."""
+"""How a result of `viz` shows itself: numbers, a figure, and the figure in words. The parts that figures share."""
+
+import io
 
 import numpy as np
 
@@ -6,12 +8,13 @@ from . import style
 
 
 class Picture:
-    """What the functions of `viz` give: `.array` (NumPy) holds the numbers, `.figure()` draws them with matplotlib, `.alt`
-    says in words what is drawn. As the last line of a notebook's cell it shows itself."""
+    """What the functions of `viz` return: `.array` holds the numbers (NumPy; drawings have `.svg()` instead), `.figure()`
+    draws them with matplotlib, `.alt` says in words what is drawn. As the last line of a notebook's cell it shows itself.
+    """
 
-    array, alt = None, ""
-
-    size = (4.4, 3.4)  # inches, of a picture that is one pair of axes
+    alt = ""
+    # inches, of a picture that is one pair of axes
+    size = (4.4, 3.4)
 
     def _figure(self):
         """The figure; a picture that is one pair of axes needs no more than `draw(axes)`."""
@@ -28,10 +31,55 @@ class Picture:
         return figure
 
     def _repr_png_(self):
-        return style.png(self.figure())
+        return png(self.figure())
 
     def __repr__(self):
         return f"{type(self).__name__}: {self.alt}"
+
+
+# --------------------------------------------------------------------------- files and pixels
+
+
+def png(figure, colors=None):
+    """A matplotlib figure as the bytes of a PNG file, on white; with so many colours where a page must stay small."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", facecolor="white")
+    if colors is None:
+        return file.getvalue()
+    from PIL import Image
+
+    # This method covers the range of colours; the others drop rare ones, such as the top of a colour scale.
+    method, dither = Image.Quantize.MAXCOVERAGE, Image.Dither.NONE
+    return _png_of(Image.open(file).convert("RGB").quantize(colors, method, dither=dither))
+
+
+def pixels_png(pixels):
+    """An image (h, w) or (h, w, 3), 0 to 1, as the bytes of a PNG file of its own size."""
+    from PIL import Image
+
+    return _png_of(Image.fromarray((255 * np.clip(pixels, 0, 1)).round().astype("uint8")))
+
+
+def _png_of(image):
+    file = io.BytesIO()
+    image.save(file, format="PNG", optimize=True)
+    return file.getvalue()
+
+
+def in_unit_range(pixels):
+    """Pixels as float64 from 0 to 1. Bytes, and numbers from 0 to 255, are divided by 255; a scaled net input, which goes
+    below 0 or beyond 255, is stretched from its least to its greatest value."""
+    pixels = np.asarray(pixels)
+    is_bytes, pixels = pixels.dtype == np.uint8, pixels.astype("float64")
+    low, high = pixels.min(), pixels.max()
+    if is_bytes or (low >= 0 and 1 < high <= 255):
+        return pixels / 255
+    if low < 0 or high > 1:
+        return (pixels - low) / (high - low or 1.0)
+    return pixels
+
+
+# --------------------------------------------------------------------------- axes
 
 
 def bare(axes, title="", **options):
@@ -61,55 +109,67 @@ def heat_scale(values, signed=None):
 
 
 def ratio_of(shown):
-    """Height / width of an image, within what a figure bears; of a curve 0.8."""
+    """Height / width of an image, limited so that a figure stays readable; 0.8 for a curve."""
     if np.ndim(shown) < 2:
         return 0.8
     return float(np.clip(shown.shape[0] / shown.shape[1], 0.4, 2))
 
 
 def grid(n, most):
-    """(rows, columns) for n panels, at most `most` in a row, as even as it goes."""
+    """(rows, columns) for n panels, at most `most` in a row, the rows as even as possible."""
     rows = -(-n // most)
     return rows, -(-n // rows)
 
 
-def tiles(panels, columns, ratio, cell, title, scale=None, gap=0.06):
+def panels(n, most, width, height, above=0.0):
+    """(figure, n axes): at most `most` panels in a row, each of that size in inches, and room above them all."""
+    rows, columns = grid(n, most)
+    figure, axes = style.figure(width * columns, height * rows + above, rows, columns, squeeze=False)
+    for axis in axes.flat[n:]:
+        axis.remove()
+    return figure, list(axes.flat[:n])
+
+
+def tiles(images, columns, ratio, cell, title, scale=None, gap=0.06):
     """A figure of many small images on one pair of axes (an axes for each would take seconds).
 
-    panels: [(image, caption, imshow's options)], row by row; ratio: height / width; cell: a panel's width in inches;
-    scale: (colour map, low, high) of a colour bar; gap: between panels, in widths.
+    images: [(image, caption, imshow's options)], row by row; ratio: height / width; cell: an image's width in inches;
+    scale: (colour map, low, high) of a colour bar; gap: between images, in widths.
     """
     import matplotlib.pyplot as plt
 
-    lines = [panels[i : i + columns] for i in range(0, len(panels), columns)]
-    above = [0.15 / cell if any(caption for _, caption, _ in line) else 0.0 for line in lines]
-    wide, high = columns * (1 + gap) - gap, len(lines) * (ratio + gap) - gap + sum(above)
-    figure, axes = style.figure(cell * wide + (0.85 if scale else 0.15), cell * high + 0.45)
-    for r, line in enumerate(lines):
+    rows = [images[i : i + columns] for i in range(0, len(images), columns)]
+    above = [0.15 / cell if any(caption for _, caption, _ in row) else 0.0 for row in rows]
+    width, height = columns * (1 + gap) - gap, len(rows) * (ratio + gap) - gap + sum(above)
+    figure, axes = style.figure(cell * width + (0.85 if scale else 0.15), cell * height + 0.45)
+    for r, row in enumerate(rows):
         top = r * (ratio + gap) + sum(above[: r + 1])
-        for c, (image, caption, options) in enumerate(line):
+        for c, (image, caption, options) in enumerate(row):
             left = c * (1 + gap)
             axes.imshow(image, extent=(left, left + 1, top + ratio, top), **options)
             axes.text(left + 0.5, top - 0.02 / cell, caption, ha="center", va="bottom", size=8)
-    axes.set(xlim=(0, wide), ylim=(high, 0))
+    axes.set(xlim=(0, width), ylim=(height, 0))
     axes.set_aspect("equal")
     bare(axes)
     figure.suptitle(title, fontsize=10)
     if scale is not None:
         cmap, low, top = scale
-        bar(figure, axes, plt.cm.ScalarMappable(plt.Normalize(low, top), cmap), min(1, 1.8 / (cell * high)))
+        bar(figure, axes, plt.cm.ScalarMappable(plt.Normalize(low, top), cmap), min(1, 1.8 / (cell * height)))
     return figure, axes
 
 
 def bar(figure, axes, drawn, shrink=0.8, label=""):
     """A slim colour bar."""
-    made = figure.colorbar(drawn, ax=axes, shrink=shrink, aspect=18, pad=0.02)
-    made.formatter.set_powerlimits((-2, 4))
-    made.ax.tick_params(labelsize=8)
-    made.ax.yaxis.get_offset_text().set_size(8)
-    made.ax.grid(False)
-    made.outline.set_visible(False)
-    made.set_label(label, fontsize=8)
+    scale = figure.colorbar(drawn, ax=axes, shrink=shrink, aspect=18, pad=0.02)
+    scale.formatter.set_powerlimits((-2, 4))
+    scale.ax.tick_params(labelsize=8)
+    scale.ax.yaxis.get_offset_text().set_size(8)
+    scale.ax.grid(False)
+    scale.outline.set_visible(False)
+    scale.set_label(label, fontsize=8)
+
+
+# --------------------------------------------------------------------------- side by side
 
 
 class Beside(Picture):
@@ -121,19 +181,14 @@ class Beside(Picture):
         self.alt = "Side by side: " + "; ".join(p.alt for p in pictures)
 
     def _figure(self):
-        n = len(self.pictures) + (self.image is not None)
-        rows, columns = grid(n, 4)
-        high = 2.35 * ratio_of(self.pictures[0].array) + 0.35
-        figure, axes = style.figure(2.4 * columns, high * rows, rows, columns, squeeze=False)
-        axes = list(axes.flat)
+        first = int(self.image is not None)
+        height = 2.35 * ratio_of(self.pictures[0].array) + 0.35
+        figure, axes = panels(first + len(self.pictures), 4, 2.4, height)
         if self.image is not None:
             picture(axes[0], self.image, "image", fontsize=10)
-        start = int(self.image is not None)
-        for axis, one, title in zip(axes[start:], self.pictures, self.titles, strict=False):
-            one.draw(axis)
+        for axis, drawn, title in zip(axes[first:], self.pictures, self.titles, strict=True):
+            drawn.draw(axis)
             axis.set_title(title, fontsize=10)
-        for axis in axes[n:]:
-            axis.remove()
         return figure
 
 

@@ -1,6 +1,6 @@
 """A net that runs call by call, and images that fit it: what every picture of a network stands on.
 
-Layers are asked for by name, wherever they lie: nested and Sequential models are read as one graph (`graph.flatten`).
+Layers are called by name, wherever they lie: nested and Sequential models are read as one graph (`graph.flatten`).
 The stage's name works too: "conv4" is the last map of conv4_block1_1_conv ... conv4_block6_out.
 """
 
@@ -15,23 +15,22 @@ from keras import ops
 from .. import graph
 from ..keras_internals import filled_in
 from ..training import fast
+from .picture import in_unit_range
+
+# Groups of layers that hand pixels on: they see nothing in them.
+HAND_ON = ("input", "padding", "preprocessing")
 
 # --------------------------------------------------------------------------- a net, call by call
 
 
-def flat_model(model, shape):
-    """The model as one functional graph, its free sizes filled in by the image's."""
-    return graph.flatten(model, shape)
-
-
 class Net:
-    """A model whose calls can be watched, replaced and skipped. `rows` as `graph.trace` gives them, `nodes` their calls.
+    """A model whose calls can be watched, replaced and skipped. `rows` as `graph.trace` returns them, `nodes` their calls.
 
-    The layers are the model's own, so are the weights; the model itself is never changed. `shape` fills in free sizes.
+    The layers are the model's own, so are the weights; the model itself is never changed. `shape` fills in unknown sizes.
     """
 
     def __init__(self, model, shape=None):
-        self.model = flat_model(model, shape)
+        self.model = graph.flatten(model, shape)
         if len(self.model.inputs) != 1 or len(self.model.inputs[0].shape) != 4:
             shapes = [tuple(t.shape[1:]) for t in self.model.inputs]
             raise ValueError(f"{model.name} must take one image (height, width, channels), it takes {shapes}")
@@ -57,7 +56,7 @@ class Net:
         if name in self.place:
             return self[name]
         stage = [r for r in self.rows if graph.stage_of(r) == name and len(r.output_shape) == 3]
-        stage = [r for r in stage if not isinstance(r.operation, (L.ZeroPadding2D, L.Cropping2D))]
+        stage = [r for r in stage if r.group != "padding"]
         if stage:
             return stage[-1]
         stages = [s for s in dict.fromkeys(map(graph.stage_of, self.rows)) if s not in self.place]
@@ -87,10 +86,9 @@ class Net:
         """
         before, ends_in_map = self._between([self.output], ()), len(self[self.output].output_shape) == 3
         rows = [row for row in self.rows if row.name in before]
-        if ends_in_map:  # before the last layer with weights: the classes' own maps explain nothing
+        if ends_in_map:  # skip the class-score maps: they are what is to be explained
             rows = rows[: max((i for i, row in enumerate(rows) if row.params), default=0)]
-        nothing = (L.InputLayer, L.ZeroPadding2D, L.Cropping2D, *graph.PREPROCESSING)
-        maps = [r for r in rows if len(r.output_shape) == 3 and not isinstance(r.operation, nothing)]
+        maps = [r for r in rows if len(r.output_shape) == 3 and r.group not in HAND_ON]
         maps = [r for r in maps if r.output_shape[:2] != (1, 1)] or maps  # a pooled vector may keep its axes
         if not maps:
             raise ValueError(f"{self.model.name} has no map before its head; name a layer")
@@ -100,7 +98,7 @@ class Net:
         return maps[-1]
 
     def _between(self, wanted, given):
-        """Names of the layers that must run to get from those given to those wanted."""
+        """Names of the layers that must run to get from the layers `given` to those `wanted`."""
         needed, stack = set(), [name for name in wanted if name not in given]
         while stack:
             name = stack.pop()
@@ -154,7 +152,7 @@ def twin(layer, **changed):
 
 
 def logits(operation):
-    """What to call in place of a last operation to get the scores before its softmax or sigmoid; None if it has none."""
+    """What to call instead of the last operation to get the scores before its softmax or sigmoid; None if it has neither."""
     squashing = (keras.activations.softmax, keras.activations.sigmoid)
     if getattr(operation, "activation", None) in squashing:
         return twin(operation, activation=keras.activations.linear)
@@ -186,10 +184,10 @@ def prepare(model, image, preprocess=None):
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     if pixels.ndim != 3:
         raise ValueError(
-            f"one image (height, width, channels) is asked, got an array of shape {np.shape(image)}"
+            f"one image (height, width, channels) is needed, got an array of shape {np.shape(image)}"
         )
     net, x = fit(model, pixels[None], preprocess)
-    return net, x, show(pixels, preprocess is not None)
+    return net, x, show(pixels)
 
 
 def fit(model, images, preprocess=None):
@@ -237,21 +235,16 @@ def scales_pixels(net):
     at = net.input
     for row in net.rows:
         if row.inputs == (at,) and isinstance(row.operation, graph.AT_REST):
-            at = row.name  # augmentation, which rests
+            at = row.name  # augmentation, which does nothing at inference
         elif row.inputs == (at,):
             rescales = isinstance(row.operation, L.Rescaling)
             return row.name if rescales and np.max(np.abs(row.operation.scale)) < 0.02 else ""
     return ""
 
 
-def show(pixels, seen=False):
-    """An image (h, w, c) as it can be drawn: (h, w, 3) or (h, w), 0 to 1. Scaled inputs are stretched to that range."""
-    whole, pixels = pixels.dtype == np.uint8, pixels.astype("float64")
-    low, high = pixels.min(), pixels.max()
-    if whole or (low >= 0 and 1 < high <= 255):
-        pixels = pixels / 255
-    elif low < 0 or high > 1:
-        pixels = (pixels - low) / (high - low)
+def show(pixels):
+    """An image (h, w, c) as it can be drawn: (h, w, 3) or (h, w), 0 to 1."""
+    pixels = in_unit_range(pixels)
     return pixels if pixels.shape[-1] == 3 else pixels.mean(-1)
 
 

@@ -24,7 +24,7 @@ SETTINGS = {
 
 
 def figure(width=7, height=4, rows=1, columns=1, **options):
-    """A figure of that size in inches in the course's style, and its axes, as matplotlib's `subplots` gives them."""
+    """A figure of that size in inches in the course's style, and its axes, as matplotlib's `subplots` returns them."""
     import matplotlib.pyplot as plt
 
     # Not plt.rc_context: it would also take back the switch to interactive figures that the first figure of a notebook
@@ -44,15 +44,3 @@ def colors(n):
     import matplotlib.pyplot as plt
 
     return [tuple(c) for c in plt.get_cmap("viridis")(np.linspace(0.05, 0.9, n))]
-
-
-def png(figure):
-    """A figure as the bytes of a PNG file, on white."""
-    import io
-
-    import matplotlib.pyplot as plt
-
-    file = io.BytesIO()
-    figure.savefig(file, format="png", facecolor="white")
-    plt.close(figure)
-    return file.getvalue()

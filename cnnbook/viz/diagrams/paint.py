@@ -1,27 +1,33 @@
-"""Boxes, lines and words on a page, and two painters for them: SVG, and matplotlib where a PNG is asked.
+"""Boxes, lines and words on a page, and what paints them: as SVG, and by matplotlib where a PNG is needed.
 
 Lengths are pixels of a page whose origin is above on the left. The SVG is written here, so it needs no program.
 """
 
+import functools
 from dataclasses import dataclass, replace
+from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
-from .stacks import KINDS
+from ..picture import Picture
 
 INK, GREY, RULE = "#1A1A1A", "#5F5F5F", "#8A8A8A"
-FILLS = {
-    **{kind: fill for kind, (fill, _) in KINDS.items()},
-    "gate": "#009E73",
-    "attention": "#009E73",
-    "quiet": "#F2F2F2",  # activations and the like
-    "merge": "#FFFFFF",
+# kind -> (fill, what the legend says); Okabe & Ito's colours, and each box says in words what it is
+# fmt: off
+KINDS = {
+    "input":     ("#FFFFFF", "image"),
+    "conv":      ("#0072B2", "convolution"),
+    "pool":      ("#E69F00", "pooling"),
+    "norm":      ("#CC79A7", "local response norm"),
+    "dense":     ("#56B4E9", "dense"),
+    "merge":     ("#FFFFFF", "merge of branches"),
+    "other":     ("#DDDDDD", "other"),
+    "gate":      ("#009E73", "squeeze-and-excitation"),
+    "attention": ("#009E73", "attention over splits"),
+    "quiet":     ("#F2F2F2", "activation and the like"),
 }
-WORDS = {
-    **{kind: words for kind, (_, words) in KINDS.items()},
-    "gate": "squeeze-and-excitation",
-    "attention": "attention over splits",
-    "merge": "merge of branches",
-}
+# fmt: on
+FILLS = {kind: fill for kind, (fill, _) in KINDS.items()}
+WORDS = {kind: words for kind, (_, words) in KINDS.items()}
 FAMILY = "DejaVu Sans, Verdana, Helvetica, Arial, sans-serif"
 
 
@@ -30,11 +36,23 @@ def ink_on(kind):
     return "#FFFFFF" if kind in ("conv", "gate", "attention") else INK
 
 
-def width(words, size=10.5, bold=False):
-    """How wide words are at most, in pixels: DejaVu Sans is the widest of the fonts named above."""
-    narrow, wide = set("il.,:;'|! jtfrI()[]/"), set("mwMW%@…×+−→")
-    units = sum(0.38 if c in narrow else 0.88 if c in wide else 0.69 if c.isupper() else 0.64 for c in words)
-    return units * size * (1.1 if bold else 1)
+def width(text, size=10.5, bold=False):
+    """The length of a text in pixels, in DejaVu Sans, the widest of the fonts named above but for a bold Verdana."""
+    units, per_em = _advances(bold)
+    return sum(units.get(ord(character), per_em) for character in text) * size / per_em
+
+
+@functools.lru_cache
+def _advances(bold):
+    """({character: its advance}, units of an em) from the font file that comes with matplotlib. These are the same on every
+    machine, while the length of a rendered text depends on the version of FreeType."""
+    import matplotlib
+    from fontTools.ttLib import TTFont
+
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    with TTFont(Path(matplotlib.get_data_path(), "fonts", "ttf", name), lazy=True) as font:
+        advance = {glyph: units for glyph, (units, _) in font["hmtx"].metrics.items()}
+        return {code: advance[glyph] for code, glyph in font.getBestCmap().items()}, font["head"].unitsPerEm
 
 
 @dataclass(frozen=True)
@@ -82,11 +100,12 @@ class Words:
 
     @property
     def box(self):
-        wide, high = width(self.text, self.size, self.bold), self.size
+        """(left, top, right, bottom)."""
+        length, height = width(self.text, self.size, self.bold), self.size
         if self.turned:
-            return self.x - high / 2, self.y - wide / 2, self.x + high / 2, self.y + wide / 2
-        left = self.x - {"start": 0, "middle": wide / 2, "end": wide}[self.anchor]
-        return left, self.y - high / 2, left + wide, self.y + high / 2
+            return self.x - height / 2, self.y - length / 2, self.x + height / 2, self.y + length / 2
+        left = self.x - {"start": 0, "middle": length / 2, "end": length}[self.anchor]
+        return left, self.y - height / 2, left + length, self.y + height / 2
 
 
 class Page:
@@ -143,16 +162,42 @@ class Page:
 def side_by_side(pages):
     """One page of several, from left to right."""
     page = Page()
-    for one in pages:
-        for item in one.items:
-            moved = (
-                {"points": tuple((x + page.width, y) for x, y in item.points)}
-                if isinstance(item, Line)
-                else None
-            )
-            page.add(replace(item, **(moved or {"x": item.x + page.width})))
-        page.width, page.height = page.width + one.width, max(page.height, one.height)
+    for part in pages:
+        for item in part.items:
+            page.add(_moved(item, page.width))
+        page.width, page.height = page.width + part.width, max(page.height, part.height)
     return page
+
+
+def _moved(item, right):
+    if isinstance(item, Line):
+        return replace(item, points=tuple((x + right, y) for x, y in item.points))
+    return replace(item, x=item.x + right)
+
+
+class Drawing(Picture):
+    """A page as a picture: `.page`, its boxes, lines and words with their places; `.svg()`, the drawing as text;
+    `.figure()`, by matplotlib; `.alt`, the drawing in words. There are no numbers behind it, so it has no `.array`."""
+
+    def __init__(self, page, alt):
+        self.page, self.alt = page, alt
+
+    def svg(self):
+        return self.page.svg(self.alt)
+
+    def save(self, path):
+        """Writes the drawing to a file: .svg, or what matplotlib knows by its ending (.png, .pdf)."""
+        if str(path).endswith(".svg"):
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(self.svg())
+        else:
+            self.figure().savefig(path)
+
+    def _figure(self):
+        return self.page.figure()
+
+    def _repr_svg_(self):
+        return self.svg()
 
 
 def _n(number):
@@ -171,15 +216,15 @@ def _corners(points, radius=7):
 
 def _towards(start, goal, length):
     dx, dy = goal[0] - start[0], goal[1] - start[1]
-    far = (dx * dx + dy * dy) ** 0.5 or 1
-    return start[0] + dx / far * length, start[1] + dy / far * length
+    distance = (dx * dx + dy * dy) ** 0.5 or 1
+    return start[0] + dx / distance * length, start[1] + dy / distance * length
 
 
 def _head(points, length=6, half=3):
     """The triangle of an arrow at the end of a line."""
     (x0, y0), (x, y) = points[-2:]
-    far = ((x - x0) ** 2 + (y - y0) ** 2) ** 0.5 or 1
-    dx, dy = (x - x0) / far, (y - y0) / far
+    distance = ((x - x0) ** 2 + (y - y0) ** 2) ** 0.5 or 1
+    dx, dy = (x - x0) / distance, (y - y0) / distance
     back = x - dx * length, y - dy * length
     return (x, y), (back[0] - dy * half, back[1] + dx * half), (back[0] + dy * half, back[1] - dx * half)
 

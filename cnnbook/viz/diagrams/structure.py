@@ -4,236 +4,52 @@ What belongs to the layer before it (activation, batch norm, padding, dropout) i
 so nets with any names, nested and Sequential ones have the same structure.
 """
 
-import os
 import re
-from dataclasses import dataclass, field
-
-from keras import layers as L
 
 from ... import graph
-from ...parts.layers import (
-    LocallyConnected2D,
-    LocalResponseNormalization,
-    MatchSize,
-    MaxPoolingWithSwitches,
-    MaxUnpooling,
-    ShuffleChannels,
-    SoftmaxSplits,
-    SumSplits,
-    TakeChannels,
-)
-from ..reading import flat_model
-from .stacks import GLOBAL_POOLS, NO_BOX, window_text
-
-# --------------------------------------------------------------------------- the elements of a drawing
-
-
-@dataclass(eq=False)
-class Layer:
-    """One box. what, numbers: its two lines of text; row: its row of `graph.trace`; folded: the rows that belong to it;
-    parents: the boxes it reads."""
-
-    row: graph.Row
-    kind: str
-    what: str
-    numbers: str
-    parents: list = field(default_factory=list)
-    folded: list = field(default_factory=list)
-
-    @property
-    def size(self):
-        """(height, width) of its map; None for a vector of the whole image."""
-        return self.row.output_shape[:2] if len(self.row.output_shape) == 3 and self.row.local else None
-
-    @property
-    def channels(self):
-        return self.row.output_shape[-1] if self.row.output_shape else None
-
-    @property
-    def layers(self):
-        return [self]
-
-    def key(self, numbers=True):
-        """Equal for layers that are drawn the same; without numbers for those of the same kind."""
-        return (self.kind, self.what, self.numbers if numbers else "")
-
-
-@dataclass(eq=False)
-class Parallel:
-    """Branches, each a list of elements (an empty one is the identity), from one map to `merge`; None where they end in
-    a merge further on."""
-
-    branches: list
-    merge: Layer | None
-
-    @property
-    def last(self):
-        return self.merge or self.branches[-1][-1].last
-
-    @property
-    def layers(self):
-        inside = [layer for branch in self.branches for element in branch for layer in element.layers]
-        return inside + ([self.merge] if self.merge else [])
-
-    def key(self, numbers=True):
-        merge = self.merge.key(False) if self.merge else None
-        return (merge, *(tuple(e.key(numbers) for e in branch) for branch in self.branches))
-
-
-@dataclass(eq=False)
-class Series:
-    """A block without branches, known by its layers' names: an inverted residual that has no shortcut."""
-
-    elements: list
-
-    @property
-    def last(self):
-        return self.elements[-1].last
-
-    @property
-    def layers(self):
-        return [layer for element in self.elements for layer in element.layers]
-
-    def key(self, numbers=True):
-        return tuple(element.key(numbers) for element in self.elements)
-
-
-@dataclass(eq=False)
-class Tangle:
-    """Layers whose branches cross (the cells of NASNet): one box that counts them."""
-
-    layers: list
-    name: str
-
-    @property
-    def last(self):
-        return self.layers[-1]
-
-    def key(self, numbers=True):
-        return tuple(sorted(layer.key(numbers) for layer in self.layers))
-
-
-@dataclass(eq=False)
-class Repeat:
-    """`times` the same elements one after another; `elements` the first of them, `all` every one."""
-
-    all: list
-    times: int
-
-    @property
-    def elements(self):
-        return self.all[: len(self.all) // self.times]
-
-    @property
-    def last(self):
-        return self.all[-1].last
-
-    @property
-    def layers(self):
-        return [layer for element in self.all for layer in element.layers]
-
-
-Layer.last = property(lambda self: self)
+from ...graph.rules import size_text
+from .elements import Layer, Parallel, Repeat, Series, Tangle, label, name_of
 
 # --------------------------------------------------------------------------- boxes
 
-MERGES = {"Add": "+", "Multiply": "×", "Concatenate": "concat", "Average": "mean", "Maximum": "max"}
-MERGES |= {"Subtract": "−", "Minimum": "min", "CustomScaleLayer": "+"}
-
-
-def describe(row):
-    """(kind, what, numbers) of a row: its colour and its two lines. kind None for what belongs to the layer before."""
-    operation, shape = row.operation, row.output_shape
-    channels = str(shape[-1]) if shape else ""
-    if isinstance(operation, L.InputLayer):
-        return "input", "image", times(shape)
-    if isinstance(operation, (*NO_BOX, MatchSize)) or "Pad" in row.kind:
-        return None, "", ""
-    if row.kind in MERGES:
-        return "merge", MERGES[row.kind], ""
-    if isinstance(operation, L.Dense):
-        return "dense", "dense", channels
-    if isinstance(operation, GLOBAL_POOLS):
-        return "pool", "global", "average" if "Average" in row.kind else "maximum"
-    if isinstance(operation, (L.MaxPooling2D, L.AveragePooling2D)):
-        how = "max pool" if isinstance(operation, L.MaxPooling2D) else "avg pool"
-        return "pool", how, window_text(operation.pool_size).replace("x", "×") + _step(operation.strides)
-    if isinstance(operation, (MaxPoolingWithSwitches, MaxUnpooling)):
-        side = operation.size
-        pools = isinstance(operation, MaxPoolingWithSwitches)
-        return "pool", "max pool" if pools else "unpool", f"{side}×{side}, /{side}" if pools else f"×{side}"
-    if isinstance(operation, L.UpSampling2D):
-        return "pool", "enlarge", f"×{max(_pair(operation.size))}"
-    if isinstance(operation, (L.Conv2D, L.Conv2DTranspose, L.DepthwiseConv2D, L.SeparableConv2D)):
-        what = window_text(operation.kernel_size).replace("x", "×")
-        if isinstance(operation, L.Conv2DTranspose):
-            stride, side = max(_pair(operation.strides)), max(_pair(operation.kernel_size))
-            return "conv", f"{what} up-conv", channels + (f", ×{stride}" if stride not in (1, side) else "")
-        kind = {L.DepthwiseConv2D: " depthw.", L.SeparableConv2D: " separable"}.get(type(operation), " conv")
-        if max(_pair(operation.dilation_rate)) > 1:
-            kind += f" d{max(_pair(operation.dilation_rate))}"
-        groups = getattr(operation, "groups", 1)
-        numbers = channels + (f" in {groups}" if groups > 1 else "") + _step(operation.strides)
-        return "conv", what + kind, numbers
-    if isinstance(operation, LocallyConnected2D):
-        return (
-            "conv",
-            window_text(operation.kernel_size).replace("x", "×") + " local",
-            channels + _step(operation.strides),
-        )
-    if isinstance(operation, LocalResponseNormalization):
-        return "norm", "local", "norm"
-    if isinstance(operation, SumSplits):  # SoftmaxSplits is one, too
-        return "other", "softmax" if isinstance(operation, SoftmaxSplits) else "sum splits", channels
-    if isinstance(operation, (ShuffleChannels, TakeChannels)):
-        return "other", "shuffle" if isinstance(operation, ShuffleChannels) else "take", channels
-    return "other", row.kind, channels
-
-
-def times(shape):
-    return "×".join("?" if n is None else str(n) for n in shape)
-
-
-def _pair(value):
-    return value if isinstance(value, (tuple, list)) else (value, value)
-
-
-def _step(strides):
-    return f", /{max(_pair(strides))}" if max(_pair(strides)) > 1 else ""
-
 
 def boxes(model, everything=False):
-    """(boxes, others): the layers on the way to the model's first output, in graph order, each with those it reads, and
-    how many rows lead to its other outputs only. everything: activations and the like are boxes too."""
-    flat = flat_model(model, None)
+    """(layers, others, rows): the boxes on the way to the model's first output, in graph order, each with those it reads;
+    how many rows lead to its other outputs only; the rows of `graph.trace`. everything: activations and the like are boxes
+    too. ValueError for a model that does not begin with one image."""
+    flat = graph.flatten(model)
     rows = graph.trace(flat)
     main = graph.main_rows(rows, flat)
-    made, found = {}, []
+    # the box that gives each row's output
+    box_of, layers = {}, []
     for row in main:
-        kind, what, numbers = describe(row)
-        if kind is None and everything:
-            kind, what = "quiet", _quiet(row)
-        parents = list(dict.fromkeys(made[name] for name in row.reads if name in made))
-        if len(parents) == 1 and (kind is None or kind == "merge"):  # x * sigmoid(x) is an activation, too
-            made[row.name] = parents[0]
+        parents = list(dict.fromkeys(box_of[name] for name in row.reads if name in box_of))
+        kind, what, numbers, text = _described(row, len(parents), everything)
+        # x * sigmoid(x) is an activation, too
+        if kind is None or (len(parents) == 1 and kind == "merge"):
+            box_of[row.name] = parents[0]
             parents[0].folded.append(row)
             continue
-        if len(parents) > 1 and kind in (None, "other"):
-            kind, what = "merge", MERGES.get(row.kind, row.kind)
-        made[row.name] = Layer(row, kind or "other", what or row.kind, numbers, parents)
-        found.append(made[row.name])
-    if sum(layer.kind == "input" for layer in found) != 1:
+        box_of[row.name] = Layer(row, kind, what, numbers, text, parents)
+        layers.append(box_of[row.name])
+    if sum(layer.kind == "input" for layer in layers) != 1:
         raise ValueError(f"a diagram begins with one image; {model.name} has {len(flat.inputs)} inputs")
-    return found, len(rows) - len(main)
+    return layers, len(rows) - len(main), rows
 
 
-def _quiet(row):
-    operation = row.operation
-    names = {"BatchNormalization": "batch norm", "ReLU": "ReLU", "ZeroPadding2D": "pad", "Cropping2D": "crop"}
-    if isinstance(operation, L.Activation):
-        name = getattr(operation.activation, "__name__", "activation")
-        return {"relu": "ReLU", "silu": "swish"}.get(name, name)
-    return names.get(row.kind, re.sub("(?<=[a-z])([A-Z])", r" \1", row.kind).lower())
+def _described(row, parents, everything):
+    """(kind, what, numbers, text) of a row that reads so many boxes; kind None for what belongs to the box before."""
+    said = graph.describe(row)
+    kind, what = said.kind, said.what
+    if kind is None and everything:
+        kind = "quiet"
+    if parents > 1 and kind in (None, "other", "unknown"):
+        kind, what = "merge", row.kind
+    if kind is None and parents == 1:
+        return None, what, "", what
+    # nobody registered it, or nothing comes before it that it could belong to
+    kind = "other" if kind in (None, "unknown") else kind
+    return kind, what, said.numbers, said.text
 
 
 # --------------------------------------------------------------------------- series and branches
@@ -264,7 +80,7 @@ def chain(layers, source):
 
 
 def _between(inside, start, merge, reads):
-    """The branches from `start` to `merge`: what hangs together when both are taken away."""
+    """The branches from `start` to `merge`: what stays connected when both are taken away."""
     group = {layer: {layer} for layer in inside}
     for layer in inside:
         for parent in reads[layer]:
@@ -276,15 +92,14 @@ def _between(inside, start, merge, reads):
     if len(parts) == 1 and not direct:
         return Tangle([*inside, merge], label([*inside, merge]))
     branches = [_branch([x for x in inside if x in part], start, merge, reads) for part in parts]
-    ends = {
-        x: i for i, p in enumerate(merge.parents) for x in parts if p in x
-    }  # in the order in which merge reads
+    # in the order in which the merge reads them
+    ends = {part: i for i, parent in enumerate(merge.parents) for part in parts if parent in part}
     order = sorted(range(len(parts)), key=lambda i: ends.get(parts[i], len(parts)))
     return Parallel([[]] * direct + [branches[i] for i in order], merge)
 
 
 def _by_name(tangle):
-    """A large tangle as the stages that its layers' names tell: NASNet's cells, each of which reads the two before."""
+    """A large tangle as the stages in its layers' names: NASNet's cells, each of which reads the two before."""
     groups = {}
     for layer in tangle.layers:
         groups.setdefault(graph.stage_of(layer.row), []).append(layer)
@@ -300,7 +115,7 @@ def _branch(layers, start, merge, reads):
     ends = [layer for layer in layers if layer in reads[merge]]
     if len(ends) == 1 and ends[0] is layers[-1]:
         return chain(layers, start)
-    goal = Layer(merge.row, "merge", "", "", ends)
+    goal = Layer(merge.row, "merge", "", parents=ends)
     *elements, last = chain([*layers, goal], start)
     if isinstance(last, Parallel):
         return [*elements, Parallel(last.branches, None)]
@@ -332,7 +147,7 @@ _BLOCK = re.compile(r"^(.*block_?\d+[a-z]?)_")
 
 
 def named(elements):
-    """Elements with the layers of a separable block as one `Series`, where the names tell of blocks and no shortcut does."""
+    """Elements with the layers of a separable block as one `Series`, where the names show blocks and no shortcut does."""
     result, block = [], None
     for element in elements:
         match = _BLOCK.match(element.row.name) if isinstance(element, Layer) else None
@@ -347,38 +162,6 @@ def named(elements):
         for run, apart in zip(result, separable, strict=True)
         for e in ([Series(run)] if len(run) > 1 and apart else run)
     ]
-
-
-def label(layers):
-    """What the names of these layers share, up to a part of a name; "" if nothing. One layer: its name."""
-    names = [layer.row.name for layer in layers]
-    if len(names) == 1:
-        return names[0]
-    shared = os.path.commonprefix(names)
-    if any(name[len(shared) :][:1] not in ("", "_") for name in names):  # in the middle of a word
-        shared = shared[: shared.rfind("_") + 1]
-    shared = shared.rstrip("_")
-    automatic = re.fullmatch(r"(conv2d|add|concatenate|activation|batch_normalization)(_\d+)?", shared)
-    merges = [layer.row.name for layer in layers if layer.kind == "merge"]
-    return shared if shared and not automatic else (merges[-1] if merges else "")
-
-
-def name_of(element):
-    """The name of a block: conv2_block1; of a repeat its first and last: conv2_block2 … 3."""
-    if isinstance(element, Tangle):
-        return element.name
-    if not isinstance(element, Repeat):
-        return label(element.layers)
-    size = len(element.elements)
-    parts = element.all[:size], element.all[-size:]
-    first, last = (
-        name_of(part[0]) if size == 1 else label([x for e in part for x in e.layers]) for part in parts
-    )
-    shared = os.path.commonprefix([first, last])
-    shared = shared[: len(shared.rstrip("0123456789"))]
-    if not first or not last or first == last or not shared:
-        return first
-    return f"{first} … {last[len(shared) :]}"
 
 
 def gates(elements):
@@ -400,9 +183,98 @@ def _gate(element):
     identity, branch = sorted(element.branches, key=len)
     if identity or not all(isinstance(e, Layer) for e in branch):
         return None
-    splits = isinstance(branch[0].row.operation, SumSplits)
+    splits = branch[0].what == "sum splits"
     if branch[splits].what != "global":
         return None
     kind, what, numbers = ("attention", "split", "attention") if splits else ("gate", "squeeze,", "excite")
     rows = element.merge.folded + [row for e in branch for row in (e.row, *e.folded)]
     return Layer(element.merge.row, kind, what, numbers, folded=rows)
+
+
+def of_block(layers, block, name):
+    """The layers of a block: those whose names begin with it, or those of the block that holds the layer `block`."""
+    inside = [x for x in layers if x.row.name == block or x.row.name.startswith(f"{block}_")]
+    if len(inside) > 1:
+        return inside
+    elements = chain(layers[1:], layers[0])
+    if inside:
+        for element in elements:
+            if inside[0] in element.layers and len(element.layers) > 1:
+                return element.layers
+    names = [name_of(e) for e in elements if not isinstance(e, Layer)]
+    raise ValueError(
+        f"{name} has no block {block!r}: it is the beginning of its layers' names; blocks of this net are "
+        + (", ".join(dict.fromkeys(n for n in names if n)) or "none, it is a plain chain")
+    )
+
+
+# --------------------------------------------------------------------------- map sizes
+
+
+class Band:
+    """The elements of one map size. key: its stride, or its size where that is not known; None for vectors."""
+
+    def __init__(self, key, elements=()):
+        self.key, self.elements = key, list(elements)
+
+    @property
+    def layers(self):
+        return [layer for e in self.elements for layer in e.layers]
+
+    @property
+    def rows(self):
+        return [row for layer in self.layers for row in (layer.row, *layer.folded)]
+
+    @property
+    def last(self):
+        return self.elements[-1].last
+
+    def stages(self):
+        """The names of its stages, three lines at most."""
+        names = list(
+            dict.fromkeys(graph.stage_of(layer.row) for layer in self.layers if layer.kind != "input")
+        )
+        return names if len(names) <= 3 else [names[0], "…", names[-1]]
+
+    def name(self):
+        """The size of its maps."""
+        return "vector" if self.last.size is None else size_text(self.last.size)
+
+    def sees(self):
+        """The receptive field of its last layer, in words."""
+        field = self.last.row.receptive_field
+        if self.last.size is None:
+            return "all"
+        return "?" if field is None else f"{field[0]}" if field[0] == field[1] else size_text(field)
+
+    def record(self):
+        """What a row of the diagram says, as numbers."""
+        return {
+            "size": self.last.size,
+            "stages": list(dict.fromkeys(graph.stage_of(layer.row) for layer in self.layers)),
+            "output": self.last.row.output_shape,
+            "params": sum(row.params for row in self.rows),
+            "receptive field": self.last.row.receptive_field if self.last.size else None,
+        }
+
+
+def bands(elements):
+    """Elements by the size of the maps they give."""
+    result = []
+    for element in elements:
+        layer = element.last
+        key = None if layer.size is None else (layer.row.stride or layer.size)
+        if not result or result[-1].key != key:
+            result.append(Band(key))
+        result[-1].elements.append(element)
+    if len(result) > 1 and len(result[0].elements) == 1:  # the image stands in the row of the first layer
+        image = result.pop(0)
+        result[0].elements[:0] = image.elements
+    for band in result:
+        band.elements = collapsed(band.elements)
+    return result
+
+
+def levels(groups):
+    """The sides of a U as bands, each of its own."""
+    return [Band(group.stride, group.elements) for group in groups]

@@ -10,33 +10,25 @@ import numpy as np
 from keras import ops
 
 from ...training import gradients
-from .. import style
-from ..picture import Picture, bare, grid, ratio_of
+from ..picture import Picture, bare, panels, ratio_of
 from ..reading import Net, before_activation, scales_pixels, show
 
 
 class Maximised(Picture):
     """`.array` (n, height, width, channels): an image per target, in the input values of the net (as seen, where the net's
-    `preprocess` was given). `.values`: what each target answers to its image. `.history` (steps, n): on the way."""
+    `preprocess` was given). `.values`: each target's response to its image. `.history` (steps, n): before each step."""
 
     def __init__(self, targets, array, values, history, span):
         self.targets, self.array, self.values, self.history, self.span = targets, array, values, history, span
         self.alt = f"Images that maximise {', '.join(targets)}, found by gradient ascent"
 
     def _figure(self):
-        n = len(self.targets)
-        rows, columns = grid(n, 4)
-        figure, axes = style.figure(
-            2.3 * columns, (2.25 * ratio_of(self.array[0]) + 0.45) * rows, rows, columns, squeeze=False
-        )
-        axes = list(axes.flat)
+        figure, axes = panels(len(self.targets), 4, 2.3, 2.25 * ratio_of(self.array[0]) + 0.45)
         low, high = self.span
-        for axis, target, image, value in zip(axes, self.targets, self.array, self.values, strict=False):
+        for axis, target, image, value in zip(axes, self.targets, self.array, self.values, strict=True):
             axis.imshow(show((image - low) / (high - low)), cmap="gray", vmin=0, vmax=1)
             layer, _, channel = target.rpartition(":")
             bare(axis, f"{layer}\nchannel {channel}: {value:.3g}", fontsize=9)
-        for axis in axes[n:]:
-            axis.remove()
         return figure
 
 
@@ -44,13 +36,13 @@ def maximise(
     model, target, *, size=None, steps=128, rate=0.05, jitter=None, turn=5.0, zoom=0.05, smooth=1.0, values=None,
     preprocess=None, seed=0,
 ):  # fmt: skip
-    """The image that a channel of a layer answers to most: `maximise(model, "conv4_block1_out:12")`; several by a list.
+    """The image to which a channel of a layer responds most: `maximise(model, "conv4_block1_out:12")`; a list for several.
 
-    A map's channel counts by its mean, a vector's by its value, before its own activation (a silent ReLU gives no
-    gradient); "predictions:3" is the logit of class 3.
-    size: side in pixels of the image, the net's own (128 if that is free). steps, rate: of Adam. jitter: pixels that the
-    image may move, a twelfth of its side by default; turn: degrees; zoom: share. smooth: how fast the steps shrink with the
-    frequency, 0 for plain pixels. jitter=0, turn=0, zoom=0, smooth=0 is plain ascent.
+    The response of a map's channel is its mean, of a vector's its value, both before the layer's own activation (a silent
+    ReLU has no gradient); "predictions:3" is the logit of class 3.
+    size: side of the image in pixels, by default the net's (128 if that is None). steps, rate: of Adam. jitter: pixels by
+    which the image may move, a twelfth of its side by default; turn: degrees; zoom: share. smooth: how fast the steps shrink
+    with the frequency, 0 for plain pixels. jitter=0, turn=0, zoom=0, smooth=0 is plain ascent.
     values: (lowest, highest) input value; (0, 255) if the net scales its input or `preprocess` is given, else (-2, 2), two
     standard deviations.
     """
@@ -63,10 +55,10 @@ def maximise(
     swap = {key: call for key, call in swap.items() if call is not None}
     low, high = values or ((0, 255) if preprocess or scales_pixels(net) else (-2.0, 2.0))
     matrix, offset = _affine(preprocess, net.shape[-1], high)
-    tall, wide, depth = net.shape
-    vertical, horizontal = _cosines(tall), _cosines(wide)
-    frequency = np.hypot(np.arange(tall)[:, None] / tall, np.arange(wide) / wide)
-    reach = (1 / np.maximum(frequency, 1 / max(tall, wide))) ** smooth
+    height, width, depth = net.shape
+    vertical, horizontal = _cosines(height), _cosines(width)
+    frequency = np.hypot(np.arange(height)[:, None] / height, np.arange(width) / width)
+    reach = (1 / np.maximum(frequency, 1 / max(height, width))) ** smooth
     reach = (reach / np.sqrt((reach**2).mean()))[..., None].astype("float32")
 
     def image(coefficients):
@@ -76,27 +68,27 @@ def maximise(
 
     def answers(x):
         x = ops.einsum("nyxc,cd->nyxd", x, matrix) + offset
-        found = net.run({net.input: x}, sorted({row.name for row in rows}), swap)
-        got = [found[row.name][i, ..., c] for i, (row, c) in enumerate(zip(rows, channels, strict=True))]
-        return ops.cast(ops.stack([ops.mean(g) for g in got]), "float32")
+        values = net.run({net.input: x}, sorted({row.name for row in rows}), swap)
+        maps = [values[row.name][i, ..., c] for i, (row, c) in enumerate(zip(rows, channels, strict=True))]
+        return ops.cast(ops.stack([ops.mean(map_) for map_ in maps]), "float32")
 
     def total(coefficients, places, weights):
-        x = ops.reshape(image(coefficients), (len(targets), tall * wide, depth))
+        x = ops.reshape(image(coefficients), (len(targets), height * width, depth))
         moved = sum(ops.take(x, places[k], axis=1) * weights[k][:, None] for k in range(4))
-        return ops.sum(answers(ops.reshape(moved, (len(targets), tall, wide, depth))))
+        return ops.sum(answers(ops.reshape(moved, (len(targets), height, width, depth))))
 
     climb = gradients.repeated(total, model.variables)
     rng = np.random.default_rng(seed)
-    jitter = max(1, min(tall, wide) // 12) if jitter is None else jitter
-    x = rng.normal(0, 0.1, (len(targets), tall, wide, depth)).astype("float32")
+    jitter = max(1, min(height, width) // 12) if jitter is None else jitter
+    x = rng.normal(0, 0.1, (len(targets), height, width, depth)).astype("float32")
     first, second, history = np.zeros_like(x), np.zeros_like(x), []
     for step in range(1, steps + 1):
-        value, slope = climb(x, *_moved(rng, tall, wide, jitter, turn, zoom))
+        value, slope = climb(x, *_moved(rng, height, width, jitter, turn, zoom))
         first, second = 0.9 * first + 0.1 * slope, 0.99 * second + 0.01 * slope**2  # Adam
         x = x + rate * (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.99**step)) + 1e-8)
         history.append(value)
-    found = image(ops.convert_to_tensor(x))
-    array, reached = ops.convert_to_numpy(found), ops.convert_to_numpy(answers(found))
+    best = image(ops.convert_to_tensor(x))
+    array, reached = ops.convert_to_numpy(best), ops.convert_to_numpy(answers(best))
     return Maximised(targets, array, reached, np.array(history), (low, high))
 
 
@@ -133,19 +125,19 @@ def _cosines(n):
     return waves.astype("float32")
 
 
-def _moved(rng, tall, wide, jitter, turn, zoom):
+def _moved(rng, height, width, jitter, turn, zoom):
     """Where each pixel of a moved, turned and scaled copy comes from: four places (4, h * w) and their weights."""
     angle, scale = np.deg2rad(rng.uniform(-turn, turn)), 1 + rng.uniform(-zoom, zoom)
-    y, x = np.mgrid[:tall, :wide].reshape(2, -1)
-    y, x = y - (tall - 1) / 2, x - (wide - 1) / 2
+    y, x = np.mgrid[:height, :width].reshape(2, -1)
+    y, x = y - (height - 1) / 2, x - (width - 1) / 2
     shift = rng.integers(-jitter, jitter + 1, 2) if jitter else (0, 0)
-    from_y = (np.cos(angle) * y - np.sin(angle) * x) / scale + (tall - 1) / 2 + shift[0]
-    from_x = (np.sin(angle) * y + np.cos(angle) * x) / scale + (wide - 1) / 2 + shift[1]
-    from_y, from_x = _mirrored(from_y, tall), _mirrored(from_x, wide)
+    from_y = (np.cos(angle) * y - np.sin(angle) * x) / scale + (height - 1) / 2 + shift[0]
+    from_x = (np.sin(angle) * y + np.cos(angle) * x) / scale + (width - 1) / 2 + shift[1]
+    from_y, from_x = _mirrored(from_y, height), _mirrored(from_x, width)
     top, left = np.floor(from_y).astype(int), np.floor(from_x).astype(int)
     down, right = from_y - top, from_x - left
-    bottom, end = np.minimum(top + 1, tall - 1), np.minimum(left + 1, wide - 1)
-    places = np.stack([top * wide + left, top * wide + end, bottom * wide + left, bottom * wide + end])
+    bottom, end = np.minimum(top + 1, height - 1), np.minimum(left + 1, width - 1)
+    places = np.stack([top * width + left, top * width + end, bottom * width + left, bottom * width + end])
     weights = np.stack([(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right])
     return places.astype("int32"), weights.astype("float32")
 
@@ -157,17 +149,17 @@ def _mirrored(place, n):
 
 
 def _affine(preprocess, channels, high):
-    """An input scaling as (matrix, offset), read off by asking it about a few colours: pixel @ matrix + offset."""
+    """An input scaling as (matrix, offset), so that it is pixel @ matrix + offset: read off what it makes of colours."""
     if preprocess is None:
         return np.eye(channels, dtype="float32"), np.zeros(channels, "float32")
 
-    def ask(colours):
+    def scaled(colours):
         return np.asarray(preprocess(np.asarray(colours, "float32")[:, None, None])).reshape(len(colours), -1)
 
-    offset = ask(np.zeros((1, channels)))[0]
-    matrix = (ask(high * np.eye(channels)) - offset) / high
+    offset = scaled(np.zeros((1, channels)))[0]
+    matrix = (scaled(high * np.eye(channels)) - offset) / high
     trial = high * np.random.default_rng(0).random((4, channels))
-    if not np.allclose(ask(trial), trial @ matrix + offset, rtol=1e-3, atol=1e-3):
+    if not np.allclose(scaled(trial), trial @ matrix + offset, rtol=1e-3, atol=1e-3):
         raise ValueError(
             "preprocess must be a scaling of the pixels' colours; this one depends on more than that"
         )

@@ -6,14 +6,13 @@ from html import escape
 
 import numpy as np
 
-from .. import style
-from ..picture import Picture, bare, grid, ratio_of
+from ..picture import Picture, bare, panels, pixels_png, png, ratio_of
 from ..reading import prepare
-from .replay import png, script_json, small_png
+from .replay import script_json
 
 _SCRIPT = """
 (function () {
-  var layers = %(layers)s, side = [%(high)d, %(wide)d];
+  var layers = %(layers)s, side = [%(height)d, %(width)d];
   document.querySelectorAll(".%(name)s:not([data-ready])").forEach(function (box) {
     box.setAttribute("data-ready", "");
     box.querySelector(".cnnbook-field-live").innerHTML = %(live)s;
@@ -55,7 +54,7 @@ _SCRIPT = """
   });
 })();
 """
-# made by the script: where none runs, and on paper, the figure stands instead, with nothing to press
+# The script makes it: where none runs, and on paper, the figure stands instead, with nothing to press.
 _LIVE = """
 <div style="display:flex;flex-wrap:wrap;gap:0.2rem 0.8rem;margin-bottom:0.4rem">
 <select aria-label="Layer">%(options)s</select><output aria-live="polite"></output></div>
@@ -86,47 +85,35 @@ class FieldExplorer(Picture):
 
     def box(self, layer, unit=None):
         """(top, left, bottom, right) of what a unit (row, column) can see; the middle one by default."""
-        f = self.fields[layer]
-        unit = [n // 2 for n in f["units"]] if unit is None else unit
-        start = [w + u * s for w, u, s in zip(f["window"], unit, f["stride"], strict=True)]
-        return (*start, *(a + n for a, n in zip(start, f["field"], strict=True)))
+        known = self.fields[layer]
+        unit = [n // 2 for n in known["units"]] if unit is None else unit
+        start = [w + u * s for w, u, s in zip(known["window"], unit, known["stride"], strict=True)]
+        return (*start, *(a + n for a, n in zip(start, known["field"], strict=True)))
 
     def _figure(self):
-        rows, columns = grid(len(self.fields), 4)
-        cell = 1.9 * ratio_of(self.shown) + 0.62  # two lines of title above each
-        figure, axes = style.figure(1.9 * columns, cell * rows, rows, columns, squeeze=False)
-        high, wide = self.shown.shape[:2]
-        for axis in axes.flat[len(self.fields) :]:
-            axis.remove()
-        for axis, (name, f), box in zip(axes.flat, self.fields.items(), self.array, strict=False):
+        # two lines of title above each
+        figure, axes = panels(len(self.fields), 4, 1.9, 1.9 * ratio_of(self.shown) + 0.62)
+        height, width = self.shown.shape[:2]
+        for axis, (name, field), box in zip(axes, self.fields.items(), self.array, strict=True):
             axis.imshow(self.shown, cmap="gray", vmin=0, vmax=1)
-            top, left, bottom, right = np.clip(box, 0, [high, wide, high, wide]) - 0.5
-            axis.plot(
-                [left, right, right, left, left],
-                [top, top, bottom, bottom, top],
-                color="white",
-                linewidth=3.4,
-            )
-            axis.plot(
-                [left, right, right, left, left],
-                [top, top, bottom, bottom, top],
-                color="#D55E00",
-                linewidth=2,
-            )
-            bare(axis, f"{name}\n{' x '.join(map(str, f['field']))} pixels", fontsize=8)
+            top, left, bottom, right = np.clip(box, 0, [height, width, height, width]) - 0.5
+            corners = [left, right, right, left, left], [top, top, bottom, bottom, top]
+            axis.plot(*corners, color="white", linewidth=3.4)
+            axis.plot(*corners, color="#D55E00", linewidth=2)
+            bare(axis, f"{name}\n{' x '.join(map(str, field['field']))} pixels", fontsize=8)
         return figure
 
     def _repr_html_(self):
-        still = base64.b64encode(small_png(self.figure())).decode()
-        high, wide = self.shown.shape[:2]
+        still = base64.b64encode(png(self.figure(), colors=256)).decode()
+        height, width = self.shown.shape[:2]
         layers = script_json([dict(f, name=name) for name, f in self.fields.items()])
         live = _LIVE % dict(
             options="".join(f'<option value="{i}">{escape(n)}</option>' for i, n in enumerate(self.fields)),
-            image=base64.b64encode(png(self.shown)).decode(),
+            image=base64.b64encode(pixels_png(self.shown)).decode(),
             alt="The image, and the box of one unit",
         )
         name = "cnnbook-field-" + hashlib.sha256((live + layers).encode()).hexdigest()[:10]
-        script = _SCRIPT % dict(layers=layers, name=name, high=high, wide=wide, live=script_json(live))
+        script = _SCRIPT % dict(layers=layers, name=name, height=height, width=width, live=script_json(live))
         return (
             f'<div class="cnnbook-field {name}" style="max-width:760px;break-inside:avoid">'
             '<div class="cnnbook-field-live"></div><div class="cnnbook-field-still">'

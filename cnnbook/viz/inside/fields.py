@@ -26,7 +26,7 @@ class Field(Picture):
 
     def __init__(self, row, unit, channel, shown, heat, box, measured):
         self.row, self.unit, self.channel, self.shown, self.array = row, unit, channel, shown, heat
-        self.box, self.measured, self.effective = box, measured, _holds(heat, box)
+        self.box, self.measured, self.effective = box, measured, _holds(heat)
         where = f"unit {unit}" + ("" if channel is None else f", channel {channel}")
         self.title = f"{row.name}, {where}"
         sees = "the whole image" if row.global_context else f"{box[2] - box[0]} x {box[3] - box[1]} pixels"
@@ -35,16 +35,16 @@ class Field(Picture):
         self.alt += ", and a heat map of the gradient"
 
     def draw(self, axes):
-        high, wide = self.array.shape
+        height, width = self.array.shape
         top, left, bottom, right = (float(side) for side in self.box)
         grey = self.shown if self.shown.ndim == 2 else self.shown.mean(-1)
         # Where the box reaches into the padding there is room for it, up to half an image on every side.
-        room, margin = (0.5 * high, 0.5 * wide), 0.03 * max(high, wide)
+        room, margin = (0.5 * height, 0.5 * width), 0.03 * max(height, width)
         seen = (
             max(top, -room[0]),
             max(left, -room[1]),
-            min(bottom, high + room[0]),
-            min(right, wide + room[1]),
+            min(bottom, height + room[0]),
+            min(right, width + room[1]),
         )
         axes.set_facecolor("#E8E8E8")
         axes.imshow(0.3 + 0.7 * grey, cmap="gray", vmin=0, vmax=1)
@@ -55,23 +55,22 @@ class Field(Picture):
         for (x, y), here, true in zip(edges, seen, self.box, strict=True):  # dashed: the box goes on
             axes.plot(x, y, color="white", linewidth=3.4, solid_capstyle="projecting")
             axes.plot(x, y, color="#D55E00", linewidth=2, linestyle="-" if here == true else (0, (3, 3)))
-        axes.set(xlim=(min(l, -0.5) - margin, max(r, wide - 0.5) + margin))
-        axes.set(ylim=(max(b, high - 0.5) + margin, min(t, -0.5) - margin))
+        axes.set(xlim=(min(l, -0.5) - margin, max(r, width - 0.5) + margin))
+        axes.set(ylim=(max(b, height - 0.5) + margin, min(t, -0.5) - margin))
         bare(axes, self.title, fontsize=10)
 
     def _figure(self):
         figure, axes = style.figure(4.6, 4.8)
         self.draw(axes)
-        tall, wide = (abs(a - b) for a, b in (axes.get_ylim(), axes.get_xlim()))
-        figure.set_size_inches(
-            4.6, 4.4 * min(max(tall / wide, 0.4), 2) + 1.25
-        )  # room for three lines above, two below
+        height, width = (abs(a - b) for a, b in (axes.get_ylim(), axes.get_xlim()))
+        # room for three lines above, two below
+        figure.set_size_inches(4.6, 4.4 * min(max(height / width, 0.4), 2) + 1.25)
         lines = [
             self.title,
             f"can see {self.sees}" + (", beyond its box by a global pool" if self.row.global_context else ""),
         ]
         if self.effective is None:
-            lines.append("its gradient is zero: all is silent below it")
+            lines.append("its gradient is zero: every unit below it is silent")
         else:
             t, l, b, r = self.effective
             lines.append(f"about 95 % of its gradient in {b - t} x {r - l} pixels")
@@ -83,7 +82,7 @@ class Field(Picture):
         return figure
 
 
-def _holds(heat, box, share=0.95):
+def _holds(heat, share=0.95):
     """A box that holds about a share of the gradient: as much is left out on every side. None if there is no gradient."""
     total = heat.sum(dtype="float64")
     if not total > 0:
@@ -107,7 +106,7 @@ def receptive_field(model, image, layer, unit=None, *, channel=None, check=False
     row = net.map(layer)
     if not row.known:
         raise ValueError(
-            f"{row.name} of {model.name} has no receptive field that the graph could tell ({row.kind})"
+            f"{row.name} of {model.name} has no receptive field that is known from the graph ({row.kind})"
         )
     unit = _unit(row, unit)
     channels = row.output_shape[-1]

@@ -9,30 +9,22 @@ And the same mechanism without time: `browse`, the maps of a net layer by layer.
 
 import keras
 import numpy as np
-from keras import layers as L
 
-from ...graph import PREPROCESSING, stage_of
+from ...graph import stage_of
 from .. import style
 from ..picture import bare, heat_scale
-from ..reading import prepare
+from ..reading import HAND_ON, prepare
 from .maps import convolution_row, kernels_of
 from .replay import Replay
 
-MOST_PIXELS = 48  # a map's side in a film: larger ones are averaged down
+# a map's side in a film: larger ones are averaged down
+MOST_PIXELS = 48
+
+# --------------------------------------------------------------------------- while it trains
 
 
-class Film(keras.callbacks.Callback, Replay):
-    """A callback that keeps, before training and after its epochs, the maps of layers for one image, the kernels of one
-    layer, and the loss.
-
-    image: as the net takes it, or with preprocess. layers: names of layers or stages. filters: a convolution whose kernels
-    are kept, or None. channels: how many maps and kernels of a layer, the first ones, the same in all frames. frames: how
-    many are kept at most, spread evenly over the epochs, the first and the last among them.
-
-    `.array`: maps of the first layer (frames, height, width, channels); `.maps`: {layer: those}; `.kernels` (frames,
-    height, width, inputs, outputs) or None; `.epochs`: the epoch of each frame, 0 before training; `.losses`: {"loss": one
-    number per epoch, "val_loss": ...}.
-    """
+class Recorder(keras.callbacks.Callback):
+    """Keeps the maps of layers for one image, the kernels of one layer, and the loss. See `Film`."""
 
     def __init__(self, image, layers, *, filters=None, channels=8, frames=20, preprocess=None):
         super().__init__()
@@ -44,18 +36,16 @@ class Film(keras.callbacks.Callback, Replay):
                 raise ValueError(f"{name} is a whole number of at least {least}, got {number!r}")
         self.image, self.layers, self.watched, self.channels = image, layers, filters, channels
         self.most, self.preprocess = frames, preprocess
-        self._empty()
+        self._clear()
 
-    def _empty(self):
-        self.epochs, self.maps, self.losses, self._kept = [], {}, {}, []
-        self.kernels = None
-
-    # ----------------------------------------------------------------------- while it trains
+    def _clear(self):
+        self.epochs, self.maps, self.losses, self.kernels = [], {}, {}, None
 
     def on_train_begin(self, logs=None):
-        self._empty()
+        self._clear()
         net, _, self.pixels = prepare(self.model, self.image, self.preprocess)
-        self.rows = [net.map(layer) for layer in self.layers]  # a name that is wrong is told before training
+        # a wrong name fails here, before training
+        self.rows = [net.map(layer) for layer in self.layers]
         self.row = None if self.watched is None else convolution_row(net, self.watched)
         epochs = self.params["epochs"]
         self.wanted = set(np.unique(np.linspace(0, epochs, min(self.most, epochs + 1)).round().astype(int)))
@@ -70,17 +60,43 @@ class Film(keras.callbacks.Callback, Replay):
 
     def _keep(self, epoch):
         net, x, _ = prepare(self.model, self.image, self.preprocess)
-        read = net.read(x, [row.name for row in self.rows])
-        kept = {name: _reduced(maps[0][..., : self.channels]) for name, maps in read.items()}
-        for name, maps in kept.items():
-            old = self.maps.get(name)
-            self.maps[name] = maps[None] if old is None else np.concatenate([old, maps[None]])
+        for name, maps in net.read(x, [row.name for row in self.rows]).items():
+            self.maps[name] = _appended(self.maps.get(name), reduced(maps[0][..., : self.channels]))
         if self.row is not None:
-            kernel = kernels_of(self.row.operation)[None, ..., : self.channels]
-            self.kernels = kernel if self.kernels is None else np.concatenate([self.kernels, kernel])
+            kernel = kernels_of(self.row.operation)[..., : self.channels]
+            self.kernels = _appended(self.kernels, kernel)
         self.epochs.append(epoch)
 
-    # ----------------------------------------------------------------------- what it shows
+
+def _appended(frames, frame):
+    return frame[None] if frames is None else np.concatenate([frames, frame[None]])
+
+
+def reduced(maps):
+    """Maps (h, w, c) averaged down to at most MOST_PIXELS a side."""
+    step = -(-max(maps.shape[:2]) // MOST_PIXELS)
+    height, width = (max(side // step, 1) for side in maps.shape[:2])
+    cut = maps[: height * step, : width * step]
+    if step == 1 or cut.shape[0] < step or cut.shape[1] < step:
+        return maps
+    return cut.reshape(height, step, width, step, -1).mean((1, 3))
+
+
+# --------------------------------------------------------------------------- what it shows
+
+
+class Film(Recorder, Replay):
+    """A callback that keeps, before training and after its epochs, the maps of layers for one image, the kernels of one
+    layer, and the loss.
+
+    image: as the net takes it, or with preprocess. layers: names of layers or stages. filters: a convolution whose kernels
+    are kept, or None. channels: how many maps and kernels of a layer, the first ones, the same in all frames. frames: how
+    many are kept at most, spread evenly over the epochs, the first and the last among them.
+
+    `.array`: maps of the first layer (frames, height, width, channels); `.maps`: {layer: those}; `.kernels` (frames,
+    height, width, inputs, outputs) or None; `.epochs`: the epoch of each frame, 0 before training; `.losses`: {"loss": one
+    number per epoch, "val_loss": ...}.
+    """
 
     @property
     def array(self):
@@ -110,56 +126,45 @@ class Film(keras.callbacks.Callback, Replay):
     def _repr_png_(self):
         return super()._repr_png_() if self.epochs else None
 
-    def _strips(self):
-        """{title: (frames, height, width, 3) pictures}, one colour scale for all frames: that of the middle one in strength,
-        for in a new net, whose batch norm has seen no image, the maps may be many times as strong."""
-        import matplotlib.pyplot as plt
-
-        strips = {}
-        for name, maps in self.maps.items():
-            signed = bool(maps.min() < 0)
-            cmap = heat_scale(maps, signed)[0]
-            top = float(np.median([heat_scale(frame, signed)[2] for frame in maps]))
-            low = -top if signed else 0
-            painted = plt.get_cmap(cmap)(plt.Normalize(low, top)(maps.transpose(0, 3, 1, 2)))[..., :3]
-            strips[f"{name}, maps 0 to {maps.shape[-1] - 1}"] = np.array([_strip(frame) for frame in painted])
+    def strips(self):
+        """{title: (frames, height, width, 3) pictures}: a row of maps for each layer, then a row of kernels."""
+        strips = {
+            f"{name}, maps 0 to {maps.shape[-1] - 1}": map_strips(maps) for name, maps in self.maps.items()
+        }
         if self.kernels is not None:
-            top = np.abs(self.kernels).max() or 1
-            first = self.kernels.transpose(0, 4, 1, 2, 3)
-            if first.shape[-1] == 3:
-                painted = 0.5 + first / (2 * top)
-            else:
-                painted = plt.get_cmap("RdBu_r")(plt.Normalize(-top, top)(first[..., 0]))[..., :3]
-            inputs = "" if first.shape[-1] in (1, 3) else ", of input 0"
-            title = f"{self.row.name}, kernels 0 to {first.shape[1] - 1}{inputs}"
-            strips[title] = np.array([_strip(frame) for frame in painted])
+            inputs, outputs = self.kernels.shape[-2:]
+            which = "" if inputs in (1, 3) else ", of input 0"
+            strips[f"{self.row.name}, kernels 0 to {outputs - 1}{which}"] = kernel_strips(self.kernels)
         return strips
 
     def _figure(self):
         if not self.epochs:
             raise ValueError("this film has no frames: give it to training.fit(..., callbacks=[film]) first")
-        strips, wide = self._strips(), 7.0
-        ratios = [max(0.55, min(1.6, (wide - 0.2) * s.shape[1] / s.shape[2])) for s in strips.values()]
-        heights = [1.7, *(r + 0.3 for r in ratios)]
+        strips, width = self.strips(), 7.0
+        ratios = [max(0.55, min(1.6, (width - 0.2) * s.shape[1] / s.shape[2])) for s in strips.values()]
+        heights = [1.7, *(ratio + 0.3 for ratio in ratios)]
         figure, axes = style.figure(
-            wide, sum(heights), 1 + len(strips), 1, squeeze=False, height_ratios=heights
+            width, sum(heights), 1 + len(strips), 1, squeeze=False, height_ratios=heights
         )
         curve, *rows = axes[:, 0]
-        for (key, values), color in zip(self.losses.items(), style.PALETTE, strict=False):
-            name = {"loss": "training", "val_loss": "held out"}[key]
-            curve.plot(range(1, len(values) + 1), values, color=color, label=name, linewidth=1.4)
-        curve.set(xlabel="epoch", ylabel="loss", xlim=(-0.3, max(self.epochs[-1], 1) + 0.3))
-        if self.losses:
-            curve.legend(loc="upper right", fontsize=8, framealpha=1, edgecolor="none")
+        self._draw_losses(curve)
         drawn = [curve.axvline(self.epochs[-1], color="#555555", linewidth=1.2), curve]
         for (title, strip), row in zip(strips.items(), rows, strict=True):
             drawn.append(row.imshow(strip[-1]))
             bare(row, title, fontsize=9, loc="left")
         figure.drawn = drawn, list(strips.values())
         self._turn(figure, self.shown)
-        figure.get_layout_engine().execute(figure)
-        figure.set_layout_engine("none")  # the frames stand still
+        stand_still(figure)
         return figure
+
+    def _draw_losses(self, axes):
+        names = {"loss": "training", "val_loss": "held out"}
+        for (key, values), color in zip(self.losses.items(), style.PALETTE, strict=False):
+            epochs = range(1, len(values) + 1)
+            axes.plot(epochs, values, color=color, label=names[key], linewidth=1.4)
+        axes.set(xlabel="epoch", ylabel="loss", xlim=(-0.3, max(self.epochs[-1], 1) + 0.3))
+        if self.losses:
+            axes.legend(loc="upper right", fontsize=8, framealpha=1, edgecolor="none")
 
     def _turn(self, figure, k):
         (line, curve, *images), strips = figure.drawn
@@ -169,24 +174,50 @@ class Film(keras.callbacks.Callback, Replay):
             image.set_data(strip[k])
 
 
-def _reduced(maps):
-    """Maps (h, w, c) averaged down to at most MOST_PIXELS a side."""
-    step = -(-max(maps.shape[:2]) // MOST_PIXELS)
-    high, wide = (max(side // step, 1) for side in maps.shape[:2])
-    cut = maps[: high * step, : wide * step]
-    if step == 1 or cut.shape[0] < step or cut.shape[1] < step:
-        return maps
-    return cut.reshape(high, step, wide, step, -1).mean((1, 3))
+def stand_still(figure):
+    """Lays a figure out once, so that its frames do not move."""
+    figure.get_layout_engine().execute(figure)
+    figure.set_layout_engine("none")
 
 
-def _strip(tiles):
+# --------------------------------------------------------------------------- strips of tiles
+
+
+def map_strips(maps):
+    """Maps (frames, h, w, n) as pictures (frames, height, width, 3), one colour scale for all frames: that of the middle one
+    in strength. In a new net, whose batch norm has seen no image, the maps may be many times as strong."""
+    signed = bool(maps.min() < 0)
+    cmap = heat_scale(maps, signed)[0]
+    top = float(np.median([heat_scale(frame, signed)[2] for frame in maps]))
+    painted = coloured(maps.transpose(0, 3, 1, 2), cmap, -top if signed else 0, top)
+    return np.array([strip(frame) for frame in painted])
+
+
+def kernel_strips(kernels):
+    """Kernels (frames, h, w, inputs, n) as pictures (frames, height, width, 3), in colour where they read three inputs, else
+    those of the first input in red and blue."""
+    top = np.abs(kernels).max() or 1
+    tiles = kernels.transpose(0, 4, 1, 2, 3)
+    in_colour = tiles.shape[-1] == 3
+    painted = 0.5 + tiles / (2 * top) if in_colour else coloured(tiles[..., 0], "RdBu_r", -top, top)
+    return np.array([strip(frame) for frame in painted])
+
+
+def coloured(values, cmap, low, high):
+    """Values (...) as colours (..., 3)."""
+    import matplotlib.pyplot as plt
+
+    return plt.get_cmap(cmap)(plt.Normalize(low, high)(values))[..., :3]
+
+
+def strip(tiles):
     """Tiles (n, h, w, 3) side by side, a white gap between."""
-    n, high, wide = tiles.shape[:3]
-    gap = max(1, wide // 10)
-    strip = np.ones((high, n * (wide + gap) - gap, 3))
+    n, height, width = tiles.shape[:3]
+    gap = max(1, width // 10)
+    joined = np.ones((height, n * (width + gap) - gap, 3))
     for i, tile in enumerate(tiles):
-        strip[:, i * (wide + gap) : i * (wide + gap) + wide] = tile
-    return strip
+        joined[:, i * (width + gap) : i * (width + gap) + width] = tile
+    return joined
 
 
 # --------------------------------------------------------------------------- layer by layer
@@ -214,40 +245,32 @@ class Browser(Replay):
         bare(left, "image", fontsize=10)
         figure.drawn = right
         self._turn(figure, self.shown)
-        figure.get_layout_engine().execute(figure)
-        figure.set_layout_engine("none")
+        stand_still(figure)
         return figure
 
     def _turn(self, figure, k):
-        import matplotlib.pyplot as plt
-
         row, maps = self.rows[k], self.array[self.labels[k]]
         strongest = np.sort(np.argsort(-np.abs(maps).mean((0, 1)), kind="stable")[: self.most])
-        cmap, low, top = heat_scale(maps[..., strongest])
-        painted = plt.get_cmap(cmap)(plt.Normalize(low, top)(maps[..., strongest].transpose(2, 0, 1)))[
-            ..., :3
-        ]
+        painted = coloured(maps[..., strongest].transpose(2, 0, 1), *heat_scale(maps[..., strongest]))
         columns = int(np.ceil(np.sqrt(len(strongest) * 1.3)))
         blank = np.ones_like(painted[:1])
         lines = [painted[i : i + columns] for i in range(0, len(painted), columns)]
-        lines = [np.concatenate([line, *[blank] * (columns - len(line))]) for line in lines]
-        gap = np.ones((max(1, painted.shape[1] // 10), _strip(lines[0]).shape[1], 3))
-        stacked = [part for line in lines for part in (_strip(line), gap)][:-1]
+        lines = [strip(np.concatenate([line, *[blank] * (columns - len(line))])) for line in lines]
+        gap = np.ones((max(1, painted.shape[1] // 10), lines[0].shape[1], 3))
+        stacked = [part for line in lines for part in (line, gap)][:-1]
         right = figure.drawn
         right.clear()
         right.imshow(np.concatenate(stacked))
-        high, wide, total = row.output_shape
+        height, width, total = row.output_shape
         field = row.receptive_field
         sees = f", each unit sees {field[0]} x {field[1]} pixels" if field else ""
-        bare(right, f"{row.name}: {len(strongest)} of {total} maps, {high} x {wide}{sees}", fontsize=9)
+        title = f"{row.name}: {len(strongest)} of {total} maps, {height} x {width}{sees}"
+        bare(right, title, fontsize=9)
 
 
 def stage_ends(net, most=16):
     """The last map of each stage, by name; of more than `most` stages as many, evenly chosen."""
-    quiet = (L.InputLayer, L.ZeroPadding2D, L.Cropping2D, *PREPROCESSING)
-    maps = [
-        r for r in net.rows if len(r.output_shape) == 3 and r.local and not isinstance(r.operation, quiet)
-    ]
+    maps = [r for r in net.rows if len(r.output_shape) == 3 and r.local and r.group not in HAND_ON]
     stages = list({stage_of(row): row.name for row in maps}.values())
     kept = np.unique(np.linspace(0, len(stages) - 1, min(most, len(stages))).round().astype(int))
     return [stages[i] for i in kept]

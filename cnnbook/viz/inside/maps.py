@@ -7,16 +7,16 @@ import numpy as np
 from keras import layers as L
 from keras import ops
 
-from ...graph import PREPROCESSING, kernel_axes, stage_of
+from ...graph import kernel_axes, stage_of
 from .. import style
 from ..picture import Picture, bar, bare, grid, heat_scale, tiles
-from ..reading import Net, prepare
+from ..reading import HAND_ON, Net, prepare
 
 # --------------------------------------------------------------------------- maps
 
 
 class FeatureMaps(Picture):
-    """`.array` (height, width, channels): the maps of a layer for an image, all of them or those asked for. `.channels`:
+    """`.array` (height, width, channels): the maps of a layer for an image, all of them or the chosen ones. `.channels`:
     their numbers. `.mean`: the mean over ALL channels. `.total`: how many the layer has."""
 
     def __init__(self, row, shown, maps, channels, most):
@@ -24,8 +24,9 @@ class FeatureMaps(Picture):
         self.array, self.channels, self.mean = maps[..., channels], list(channels), maps.mean(-1)
         strongest = np.argsort(-np.abs(self.array).mean((0, 1)), kind="stable")[:most]
         self.drawn = sorted(int(i) for i in strongest)
-        high, wide = maps.shape[:2]
-        self.alt = f"{len(self.drawn)} of the {self.total} maps of {self.layer}, {high} x {wide} units each, and their mean"
+        height, width = maps.shape[:2]
+        units = f"{height} x {width} units each"
+        self.alt = f"{len(self.drawn)} of the {self.total} maps of {self.layer}, {units}, and their mean"
 
     def _figure(self):
         which = (
@@ -41,11 +42,12 @@ class FeatureMaps(Picture):
         for i in self.drawn:
             silent = "" if np.any(self.array[..., i]) else " (zero)"
             panels.append((self.array[..., i], f"{self.channels[i]}{silent}", scale))
-        (high, wide), (tall, broad) = self.shown.shape[:2], self.mean.shape
-        title = f"{self.layer}: {which}, {tall} x {broad} units"
+        height, width = self.mean.shape
+        ratio = self.shown.shape[0] / self.shown.shape[1]
+        title = f"{self.layer}: {which}, {height} x {width} units"
         columns = grid(len(panels), 8)[1]
         cell = 1.05 if columns > 5 else 1.45
-        return tiles(panels, columns, high / wide, cell, title, (cmap, low, top))[0]
+        return tiles(panels, columns, ratio, cell, title, (cmap, low, top))[0]
 
 
 def feature_maps(model, image, layer, *, channels=None, most=30, preprocess=None):
@@ -98,8 +100,8 @@ def convolution_row(net, layer):
 
 
 def _stage_convolution(net, layer):
-    found = [r for r in net.rows if stage_of(r) == layer and isinstance(r.operation, _CONVOLUTIONS)]
-    return found[0] if found else net.row(layer)
+    rows = [r for r in net.rows if stage_of(r) == layer and isinstance(r.operation, _CONVOLUTIONS)]
+    return rows[0] if rows else net.row(layer)
 
 
 class Filters(Picture):
@@ -109,19 +111,19 @@ class Filters(Picture):
     def __init__(self, row, array, outputs, inputs, reads, bgr):
         self.layer, self.array, self.outputs, self.inputs, self.bgr = row.name, array, outputs, inputs, bgr
         self.colour = reads and array.shape[2] == 3
-        high, wide = array.shape[:2]
+        height, width = array.shape[:2]
         kind = "in colour" if self.colour else "red positive, blue negative"
         self.alt = (
-            f"{len(outputs)} of the {array.shape[3]} kernels of {row.name}, {high} x {wide} pixels, {kind}"
+            f"{len(outputs)} of the {array.shape[3]} kernels of {row.name}, {height} x {width} pixels, {kind}"
         )
 
     def _figure(self):
-        high, wide, ins, outs = self.array.shape
+        height, width, ins, outs = self.array.shape
         drawn = self.array[:, :, self.inputs][..., self.outputs]
-        some = "" if len(self.outputs) == outs or high == wide == 1 else f"{len(self.outputs)} of "
-        title = f"{self.layer}: {some}{outs} kernels of {high} x {wide} x {ins}"
+        some = "" if len(self.outputs) == outs or height == width == 1 else f"{len(self.outputs)} of "
+        title = f"{self.layer}: {some}{outs} kernels of {height} x {width} x {ins}"
         top = np.abs(drawn).max() or 1
-        if high == wide == 1:
+        if height == width == 1:
             return self._table(self.array[0, 0], title)
         gap, red_blue = 0.14, dict(cmap="RdBu_r", vmin=-top, vmax=top)
         if self.colour or ins == 1:
@@ -133,15 +135,15 @@ class Filters(Picture):
                 for image, o in zip(images, self.outputs, strict=True)
             ]
             scale = None if self.colour else ("RdBu_r", -top, top)
-            return tiles(panels, grid(len(panels), 8)[1], high / wide, 0.85, title, scale, gap)[0]
+            return tiles(panels, grid(len(panels), 8)[1], height / width, 0.85, title, scale, gap)[0]
         panels = [
             (drawn[:, :, i, o], f"in {self.inputs[i]}" if o == 0 else "", red_blue)
             for o in range(len(self.outputs))
             for i in range(len(self.inputs))
         ]
-        figure, axes = tiles(panels, len(self.inputs), high / wide, 0.6, title, ("RdBu_r", -top, top), gap)
-        pitch, end = high / wide + gap, axes.get_ylim()[0]
-        axes.set_yticks([end - pitch * o - high / wide / 2 for o in reversed(range(len(self.outputs)))])
+        figure, axes = tiles(panels, len(self.inputs), height / width, 0.6, title, ("RdBu_r", -top, top), gap)
+        pitch, end = height / width + gap, axes.get_ylim()[0]
+        axes.set_yticks([end - pitch * o - height / width / 2 for o in reversed(range(len(self.outputs)))])
         axes.set_yticklabels([f"out {o}" for o in self.outputs], fontsize=8)
         axes.tick_params(length=0)
         return figure
@@ -169,7 +171,7 @@ def filters(model, layer, *, outputs=None, inputs=None, bgr=False):
     net = Net(model)
     row = convolution_row(net, layer)
     array = kernels_of(row.operation)
-    high, wide, ins, outs = array.shape
+    ins, outs = array.shape[2:]
     reads = row.inputs and _is_image(net, row.inputs[0]) and ins == 3
     panel_per_input = not reads and ins > 1
     if outputs is None:
@@ -191,7 +193,7 @@ def filters(model, layer, *, outputs=None, inputs=None, bgr=False):
 def _is_image(net, name):
     """Whether a layer hands the image on: the input, or padding and scaling of it."""
     while name != net.input:
-        if not isinstance(net[name].operation, (L.ZeroPadding2D, *PREPROCESSING)):
+        if net[name].group not in HAND_ON:
             return False
         name = net[name].inputs[0]
     return True
@@ -220,55 +222,60 @@ class Convolution(Picture):
         )
 
     def _figure(self):
-        rest = len(self.reads) - len(self.drawn)
-        rows = len(self.drawn) + 1
-        figure, axes = style.figure(7.4, 1.72 * rows + 0.5, rows, 4, squeeze=False)
-        weight = np.abs(self.kernels).max() or 1
-        order = self.drawn + [i for i in range(len(self.reads)) if i not in self.drawn]
-        sums = np.cumsum(self.products[..., order], axis=-1)
-        top = max(float(np.quantile(np.abs(a), 0.998)) for a in (self.products, sums, self.array)) or 1
-        signed = dict(cmap="RdBu_r", vmin=-top, vmax=top)
-        cmap, low, high = heat_scale(self.inputs[..., self.drawn])
-        small = dict(fontsize=8.5, pad=3)
-        for r, i in enumerate(self.drawn):
-            one = axes[r]
-            one[0].imshow(self.inputs[..., i], cmap=cmap, vmin=low, vmax=high)
-            bare(one[0], self.names[i], **small)
-            one[1].imshow(self.kernels[..., i], cmap="RdBu_r", vmin=-weight, vmax=weight)
-            self._numbers(i, weight, one[1])
-            bare(one[1], "its kernel", **small)
-            one[2].imshow(self.products[..., i], **signed)
-            bare(one[2], "map * kernel", **small)
-            one[3].imshow(sums[..., r], **signed)
-            bare(one[3], "sum so far", **small)
-        last = (
-            [(f"the other {rest}, summed", self.products[..., order[len(self.drawn) :]].sum(-1), signed)]
-            if rest
-            else []
-        )
-        total = f"sum of all {len(self.reads)}" if len(self.reads) > 1 else "sum"
-        last.append(
-            (f"{total} + bias {self.bias:.3f}" if self.bias else f"{total}, no bias", self.array, signed)
-        )
-        if self.activation:
-            last.append((f"after {self.activation}", self.output, None))
-        last = (last + [(f"after {name}", map_, None) for name, map_ in self.after])[:4]
-        for axis, (title, values, scale) in zip(axes[-1], last, strict=False):
-            if scale is None:
-                cmap, low, high = heat_scale(values)
-                scale = dict(cmap=cmap, vmin=low, vmax=high)
-            axis.imshow(values, **scale)
-            bare(axis, title if len(title) < 22 else title.replace("after ", "after\n"), **small)
-        for axis in axes[-1][len(last) :]:
-            axis.remove()
-        figure.suptitle(
-            f"{self.layer}, channel {self.channel}: red adds, blue takes away, white is 0", fontsize=10
-        )
+        rows = [*self._sum_rows(), self._last_row()]
+        figure, axes = style.figure(7.4, 1.72 * len(rows) + 0.5, len(rows), 4, squeeze=False)
+        for line, row in zip(axes, rows, strict=True):
+            for axis, (title, values, (cmap, low, high)) in zip(line, row, strict=False):
+                axis.imshow(values, cmap=cmap, vmin=low, vmax=high)
+                bare(axis, title, fontsize=8.5, pad=3)
+            for axis in line[len(row) :]:
+                axis.remove()
+        for i, line in zip(self.drawn, axes, strict=False):
+            self._write_numbers(self.kernels[..., i], line[1])
+        title = f"{self.layer}, channel {self.channel}: red adds, blue takes away, white is 0"
+        figure.suptitle(title, fontsize=10)
         return figure
 
-    def _numbers(self, i, weight, axis):
+    def _order(self):
+        """The numbers of the input maps, those drawn first."""
+        return self.drawn + [i for i in range(len(self.reads)) if i not in self.drawn]
+
+    def _scale(self):
+        """The colour scale of all that is summed."""
+        sums = np.cumsum(self.products[..., self._order()], axis=-1)
+        top = max(float(np.quantile(np.abs(a), 0.998)) for a in (self.products, sums, self.array)) or 1
+        return "RdBu_r", -top, top
+
+    def _sum_rows(self):
+        """For each map drawn, panels (title, values, colour scale): the map, its kernel, their product, the sum so far."""
+        weight = np.abs(self.kernels).max() or 1
+        inputs, scale = heat_scale(self.inputs[..., self.drawn]), self._scale()
+        sums = np.cumsum(self.products[..., self.drawn], axis=-1)
+        for r, i in enumerate(self.drawn):
+            yield [
+                (self.names[i], self.inputs[..., i], inputs),
+                ("its kernel", self.kernels[..., i], ("RdBu_r", -weight, weight)),
+                ("map * kernel", self.products[..., i], scale),
+                ("sum so far", sums[..., r], scale),
+            ]
+
+    def _last_row(self):
+        """Panels of the maps not drawn, the sum with the bias, and what the layers after it make of it; four at most."""
+        row, scale, rest = [], self._scale(), self._order()[len(self.drawn) :]
+        if rest:
+            row.append((f"the other {len(rest)}, summed", self.products[..., rest].sum(-1), scale))
+        total = f"sum of all {len(self.reads)}" if len(self.reads) > 1 else "sum"
+        bias = f" + bias {self.bias:.3f}" if self.bias else ", no bias"
+        row.append((total + bias, self.array, scale))
+        after = [(self.activation, self.output)] if self.activation else []
+        for name, values in [*after, *self.after]:
+            title = f"after {name}" if len(name) < 16 else f"after\n{name}"
+            row.append((title, values, heat_scale(values)))
+        return row[:4]
+
+    def _write_numbers(self, kernel, axis):
         """The kernel's numbers, written into it where there is room."""
-        kernel = self.kernels[..., i]
+        weight = np.abs(self.kernels).max() or 1
         if max(kernel.shape) <= 3:
             for (r, c), value in np.ndenumerate(kernel):
                 ink = "white" if abs(value) > 0.6 * weight else "black"
@@ -288,8 +295,8 @@ def convolve(model, image, layer, channel, *, rows=4, preprocess=None):
     if not isinstance(rows, int) or rows < 1:
         raise ValueError(f"rows is a whole number from 1 up, got {rows!r}")
     following = _following(net, row)
-    found = net.read(x, [row.inputs[0], row.name, *(r.name for r in following)])
-    before, reads, kernels, one_map = _taken_apart(operation, found[row.inputs[0]], channel)
+    values = net.read(x, [row.inputs[0], row.name, *(r.name for r in following)])
+    before, reads, kernels, one_map = _taken_apart(operation, values[row.inputs[0]], channel)
     products = np.stack(
         [ops.convert_to_numpy(one_map(before[..., i : i + 1], kernels[..., i])) for i in range(len(reads))],
         axis=-1,
@@ -298,9 +305,9 @@ def convolve(model, image, layer, channel, *, rows=4, preprocess=None):
     total = ops.convert_to_tensor(products.sum(-1)[None, ..., None] + bias)
     linear = operation.activation in (None, keras.activations.linear)
     # softmax over channels needs them all, so the activation is taken from the layer's own output
-    output = ops.convert_to_numpy(total)[0, ..., 0] if linear else found[row.name][0, ..., channel]
+    output = ops.convert_to_numpy(total)[0, ..., 0] if linear else values[row.name][0, ..., channel]
     activation = "" if linear else getattr(operation.activation, "__name__", "activation")
-    after = [(r.name, found[r.name][0, ..., channel]) for r in following]
+    after = [(r.name, values[r.name][0, ..., channel]) for r in following]
     names = [f"input map {i}" for i in reads]
     if len(reads) == 3 and _is_image(net, row.inputs[0]):
         names = ["red of the image", "green of the image", "blue of the image"]
@@ -310,39 +317,28 @@ def convolve(model, image, layer, channel, *, rows=4, preprocess=None):
 
 def _following(net, row, most=2):
     """The layers that read nothing but this one and act point by point: batch norm, activation."""
-    found = []
-    while len(found) < most:
+    following = []
+    while len(following) < most:
         readers = [r for r in net.rows if row.name in r.inputs]
         if len(readers) != 1 or len(readers[0].inputs) != 1:
             break
         row = readers[0]
         if not isinstance(row.operation, (L.BatchNormalization, L.Activation, L.ReLU, L.LeakyReLU, L.PReLU)):
             break
-        found.append(row)
-    return found
+        following.append(row)
+    return following
 
 
 def _taken_apart(layer, x, channel):
     """(maps, their numbers, kernels (kh, kw, n), one map and its kernel to a product) for one output channel."""
-    if isinstance(layer, L.SeparableConv2D):  # a 1x1 convolution over the depthwise maps
-        x = ops.convert_to_numpy(
-            ops.depthwise_conv(
-                x,
-                layer.depthwise_kernel,
-                layer.strides,
-                layer.padding,
-                layer.data_format,
-                layer.dilation_rate,
-            )
-        )
+    strides, padding, dilation = layer.strides, layer.padding, layer.dilation_rate
+    if isinstance(layer, L.SeparableConv2D):
+        # a 1x1 convolution over the depthwise maps
+        depthwise = layer.depthwise_kernel, strides, padding, layer.data_format, dilation
+        x = ops.convert_to_numpy(ops.depthwise_conv(x, *depthwise))
         kernel, strides, padding, dilation = ops.convert_to_numpy(layer.pointwise_kernel), 1, "valid", 1
     else:
-        kernel, strides, padding, dilation = (
-            kernels_of(layer),
-            layer.strides,
-            layer.padding,
-            layer.dilation_rate,
-        )
+        kernel = kernels_of(layer)
     kernel = kernel.astype("float32")
     if isinstance(layer, L.DepthwiseConv2D) and not isinstance(layer, L.SeparableConv2D):
         first, n = channel // layer.depth_multiplier, 1

@@ -5,13 +5,10 @@ Without scripts (an untrusted notebook, GitHub) one picture stays, with a senten
 
 import base64
 import hashlib
-import io
 import json
 from html import escape
 
-import numpy as np
-
-from ..picture import Picture
+from ..picture import Picture, png
 
 _SCRIPT = """
 (function () {
@@ -61,7 +58,7 @@ _SCRIPT = """
 
 
 class Replay(Picture):
-    """Pictures one after another. A subclass gives `labels`, `sentence`, `_figure()` and `_turn(figure, k)`, which draws
+    """Pictures one after another. A subclass has `labels`, `sentence`, `_figure()` and `_turn(figure, k)`, which draws
     frame k on the figure. `.shown`: the frame that stands where scripts do not run; `.frames()`: all as PNG."""
 
     labels, sentence, shown, plays, milliseconds = (), "", -1, True, 600
@@ -73,18 +70,19 @@ class Replay(Picture):
         """The frames as PNG files (bytes), with 256 colours so that a page stays small."""
         import matplotlib.pyplot as plt
 
-        figure, found = self._figure(), []
+        figure, files = self._figure(), []
         for k in range(len(self.labels)):
             self._turn(figure, k)
-            found.append(small_png(figure))
+            files.append(png(figure, colors=256))
         plt.close(figure)
-        return found
+        return files
 
     def _repr_html_(self):
         frames = [base64.b64encode(frame).decode() for frame in self.frames()]
         start = range(len(frames))[self.shown]
         name = "cnnbook-replay-" + hashlib.sha256("".join(frames).encode()).hexdigest()[:10]
-        # made by the script: without it there is nothing to press, also where a page's cleaning drops "hidden" (JupyterLab)
+        # The script makes them. Without it there is nothing to press, even where a page's cleaning drops "hidden", as
+        # JupyterLab's does.
         controls = (
             '<button type="button" style="min-width:6em">▶ Play</button>'
             f'<input type="range" min="0" max="{len(frames) - 1}" value="{start}" style="flex:1 1 8rem;min-width:0" '
@@ -109,28 +107,3 @@ class Replay(Picture):
 def script_json(value):
     """JSON that may stand inside a script element."""
     return json.dumps(value).replace("<", "\\u003c")
-
-
-def small_png(figure):
-    from PIL import Image
-
-    file = io.BytesIO()
-    figure.savefig(file, format="png", facecolor="white")
-    # this method covers the range of colours; the others give away the rare ones, the top of a colour scale
-    image = (
-        Image.open(file).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    )
-    file = io.BytesIO()
-    image.save(file, format="PNG", optimize=True)
-    return file.getvalue()
-
-
-def png(pixels):
-    """An image (h, w) or (h, w, 3), 0 to 1, as a PNG file of its own size."""
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray((255 * np.clip(pixels, 0, 1)).round().astype("uint8")).save(
-        file, format="PNG", optimize=True
-    )
-    return file.getvalue()

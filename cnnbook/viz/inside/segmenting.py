@@ -1,8 +1,8 @@
 """A class for every pixel, on the picture: overlays with a legend, where a net errs, and what its skips bring.
 
-Images are (h, w, c), uint8 or floats; floats are stretched from their least to their greatest value. Masks are whole numbers
-(h, w), indices into `classes`. Every result shows itself in a notebook; `.figure()` gives the matplotlib figure, `.array`
-the numbers, `.alt` the picture in words.
+Images are (h, w, c): bytes, or floats from 0 to 1 or to 255; other floats, such as a scaled net input, are stretched from
+their least to their greatest value. Masks are integers (h, w), indices into `classes`. Every result shows itself in a
+notebook; `.figure()` gives the matplotlib figure, `.array` the numbers, `.alt` the picture in words.
 """
 
 import keras
@@ -11,7 +11,7 @@ import numpy as np
 from ... import segmentation
 from ...keras_internals import producer
 from .. import style
-from ..picture import Picture
+from ..picture import Picture, in_unit_range, panels
 
 # Paul Tol's "muted" scheme: nine colours told apart with every form of colour vision; then grey and black
 CLASS_COLORS = (
@@ -32,12 +32,7 @@ def _rgb(image):
     image = image[..., None] if image.ndim == 2 else image
     if image.ndim != 3 or image.shape[-1] not in (1, 3):
         raise ValueError(f"an image is (h, w), (h, w, 1) or (h, w, 3), got shape {image.shape}")
-    if image.dtype == np.uint8:
-        image = image / 255
-    else:
-        low, high = float(image.min()), float(image.max())
-        image = (image - low) / (high - low or 1.0)
-    return np.broadcast_to(image, (*image.shape[:2], 3)).astype("float64")
+    return np.broadcast_to(in_unit_range(image), (*image.shape[:2], 3))
 
 
 def _class_rgb(classes):
@@ -85,16 +80,16 @@ def _legend(figure, entries, columns):
         )
 
 
-def _panel(ax, array, title):
-    ax.imshow(array, vmin=0, vmax=1)
-    ax.set_title(title)
-    ax.axis("off")
+def _panel(axes, array, title):
+    axes.imshow(array, vmin=0, vmax=1)
+    axes.set_title(title)
+    axes.axis("off")
 
 
-def _width(shape, panels):
-    """(width, height) in inches of panels of that shape side by side, without the legend."""
-    wide = min(3.0, 11 / panels)
-    return wide * panels, wide * shape[0] / shape[1]
+def _panel_size(shape, n):
+    """(width, height) in inches of one of n panels of that shape side by side, without the legend."""
+    width = min(3.0, 11 / n)
+    return width, width * shape[0] / shape[1]
 
 
 class Overlay(Picture):
@@ -109,8 +104,9 @@ class Overlay(Picture):
     def entries(self, *masks):
         """(colour, name) of every class in the masks but the background."""
         colors = _class_rgb(self.classes)
-        found = np.unique(np.concatenate([np.ravel(m) for m in masks or (self.mask,)]))
-        return [(colors[_index(k, self.background)], self.classes[k]) for k in found if k != self.background]
+        present = np.unique(np.concatenate([np.ravel(mask) for mask in masks or (self.mask,)]))
+        present = present[present != self.background] if self.background is not None else present
+        return [(colors[_index(k, self.background)], self.classes[k]) for k in present]
 
     @property
     def alt(self):
@@ -121,7 +117,7 @@ class Overlay(Picture):
         _panel(axes, self.array, self.title)
 
     def _figure(self):
-        width, height = _width(self.array.shape, 1)
+        width, height = _panel_size(self.array.shape, 1)
         figure, axes = style.figure(max(width, 3.2), height + 0.9)
         self.draw(axes)
         _legend(figure, self.entries(), 3)
@@ -179,7 +175,7 @@ class Errors(Picture):
         _panel(axes, self.painted(), self.title)
 
     def _figure(self):
-        width, height = _width(self.array.shape, 1)
+        width, height = _panel_size(self.array.shape, 1)
         figure, axes = style.figure(max(width, 3.4), height + 1.0)
         self.draw(axes)
         _legend(figure, self.entries(), 1)
@@ -194,25 +190,13 @@ def errors(truth, predicted, image=None, *, background=0):
 class Segmented(Picture):
     """See `segmented`. array: the predicted classes (h, w); probability: of the predicted class (h, w)."""
 
-    def __init__(self, model, image, classes, truth, shown, background):
-        if len(model.outputs) > 1:
-            raise ValueError(
-                f"{model.name} has {len(model.outputs)} outputs: take one, as unet_plus_plus.prune does"
-            )
-        outputs = keras.ops.convert_to_numpy(model(np.asarray(image)[None], training=False))
-        self.array = segmentation.labels(outputs)[0]
-        self.probability = (
-            outputs[0].max(-1) if outputs.shape[-1] > 1 else np.abs(outputs[0, ..., 0] - 0.5) + 0.5
-        )
-        size = self.array.shape
-        picture = segmentation.centre(_rgb(image if shown is None else shown)[None], *size)[0]
-        self.picture, self.classes, self.background = picture, tuple(classes), background
-        self.predicted = overlay(picture, self.array, classes, background=background)
+    def __init__(self, picture, array, probability, classes, truth, background):
+        self.picture, self.array, self.probability = picture, array, probability
+        self.predicted = overlay(picture, array, classes, background=background)
         self.truth = self.errors = None
         if truth is not None:
-            truth = segmentation.centre(np.asarray(truth)[None], *size)[0]
             self.truth = overlay(picture, truth, classes, background=background)
-            self.errors = errors(truth, self.array, picture, background=background)
+            self.errors = errors(truth, array, picture, background=background)
 
     @property
     def alt(self):
@@ -220,20 +204,18 @@ class Segmented(Picture):
         return f"A net's segmentation. {self.predicted.alt}{right}"
 
     def _figure(self):
-        panels = [(self.picture, "image")]
-        panels += [] if self.truth is None else [(self.truth.array, "truth")]
-        panels += [(self.predicted.array, "predicted")]
+        shown = [(self.picture, "image")]
+        shown += [] if self.truth is None else [(self.truth.array, "truth")]
+        shown += [(self.predicted.array, "predicted")]
         entries = self.predicted.entries(self.array, *([] if self.truth is None else [self.truth.mask]))
         if self.errors is not None:
-            panels += [(self.errors.painted(), f"errors, {1 - self.errors.shares[0]:.1%} of pixels")]
+            shown += [(self.errors.painted(), f"errors, {1 - self.errors.shares[0]:.1%} of pixels")]
             entries += self.errors.entries()
-        width, height = _width(self.array.shape, len(panels))
-        columns = 3
-        figure, axes = style.figure(
-            width, height + 0.5 + 0.22 * -(-len(entries) // columns), 1, len(panels), squeeze=False
-        )
-        for ax, (array, title) in zip(axes[0], panels, strict=True):
-            _panel(ax, array, title)
+        size, columns = _panel_size(self.array.shape, len(shown)), 3
+        legend = 0.5 + 0.22 * -(-len(entries) // columns)
+        figure, axes = panels(len(shown), len(shown), *size, above=legend)
+        for axis, (array, title) in zip(axes, shown, strict=True):
+            _panel(axis, array, title)
         _legend(figure, entries, columns)
         return figure
 
@@ -244,25 +226,24 @@ def segmented(model, image, classes, *, truth=None, shown=None, background=0):
     image: as the net reads it; shown: the picture to draw instead, of the same size. Where the net's output is smaller, the
     middle of image and truth is shown.
     """
-    return Segmented(model, image, classes, truth, shown, background)
+    if len(model.outputs) > 1:
+        raise ValueError(
+            f"{model.name} has {len(model.outputs)} outputs: take one, as unet_plus_plus.prune does"
+        )
+    outputs = keras.ops.convert_to_numpy(model(np.asarray(image)[None], training=False))
+    array = segmentation.labels(outputs)[0]
+    probability = outputs[0].max(-1) if outputs.shape[-1] > 1 else np.abs(outputs[0, ..., 0] - 0.5) + 0.5
+    picture = segmentation.centre(_rgb(image if shown is None else shown)[None], *array.shape)[0]
+    if truth is not None:
+        truth = segmentation.centre(np.asarray(truth)[None], *array.shape)[0]
+    return Segmented(picture, array, probability, classes, truth, background)
 
 
 class Skips(Picture):
     """See `skips`. array: what the merge gives (h, w, c). parts: {name of a layer: its map (h, w, c)}, in order."""
 
-    def __init__(self, model, image, layer, channels):
-        merges = [op for op in model.operations if _is_merge(op)]
-        if not merges:
-            raise ValueError(f"{model.name} has no layer that joins maps (Concatenate or Add)")
-        names = [op.name for op in merges]
-        if layer is not None and layer not in names:
-            raise ValueError(f"{model.name} has no joining layer {layer!r}; it has {', '.join(names)}")
-        merge = merges[-1] if layer is None else merges[names.index(layer)]
-        tensors = [*merge.input, merge.output]
-        outputs = keras.Model(model.input, tensors)(np.asarray(image)[None], training=False)
-        arrays = [keras.ops.convert_to_numpy(o)[0] for o in outputs]
-        self.name, self.array, self.channels = merge.name, arrays[-1], channels
-        self.parts = {producer(t).name: a for t, a in zip(merge.input, arrays, strict=False)}
+    def __init__(self, name, array, parts, channels):
+        self.name, self.array, self.parts, self.channels = name, array, parts, channels
 
     @property
     def alt(self):
@@ -279,16 +260,16 @@ class Skips(Picture):
         height, width = self.array.shape[:2]
         side = min(2.0, 10 / columns)
         labels = [f"{name}, {' x '.join(map(str, array.shape))}" for name, array in self.parts.items()]
-        wide = max(side * columns, 0.1 * max(map(len, labels)))
-        size = wide, (side * height / width + 0.5) * rows
-        figure, axes = style.figure(*size, rows, columns, squeeze=False)
-        for line, text, (name, array) in zip(axes, labels, self.parts.items(), strict=True):
-            for ax in line:
-                ax.axis("off")
-            for ax, k in zip(line, self.strongest(name), strict=False):
-                ax.imshow(array[..., k], cmap="viridis")
-                ax.set_title(f"channel {k}", size=9, pad=3)
-            label = line[0].annotate(
+        broad = max(side, 0.1 * max(map(len, labels)) / columns)
+        figure, axes = panels(rows * columns, columns, broad, side * height / width + 0.5)
+        for i, (text, (name, array)) in enumerate(zip(labels, self.parts.items(), strict=True)):
+            row = axes[i * columns : (i + 1) * columns]
+            for axis in row:
+                axis.axis("off")
+            for axis, k in zip(row, self.strongest(name), strict=False):
+                axis.imshow(array[..., k], cmap="viridis")
+                axis.set_title(f"channel {k}", size=9, pad=3)
+            label = row[0].annotate(
                 text, (0, 1), (0, 19), xycoords="axes fraction", textcoords="offset points",
                 size=10, weight="bold",
             )  # fmt: skip
@@ -298,14 +279,21 @@ class Skips(Picture):
         return figure
 
 
-def _is_merge(operation):
-    return isinstance(operation, (keras.layers.Concatenate, keras.layers.Add))
-
-
 def skips(model, image, layer=None, *, channels=5):
     """What a layer that joins maps reads, side by side: the encoder's skip above, the enlarged map of the decoder below.
 
     layer: the name of a Concatenate or Add, the last one by default. channels: how many of each map are shown, those that
     vary most over the image (h, w, c).
     """
-    return Skips(model, image, layer, channels)
+    merges = [op for op in model.operations if isinstance(op, (keras.layers.Concatenate, keras.layers.Add))]
+    if not merges:
+        raise ValueError(f"{model.name} has no layer that joins maps (Concatenate or Add)")
+    names = [op.name for op in merges]
+    if layer is not None and layer not in names:
+        raise ValueError(f"{model.name} has no joining layer {layer!r}; it has {', '.join(names)}")
+    merge = merges[-1] if layer is None else merges[names.index(layer)]
+    tensors = [*merge.input, merge.output]
+    outputs = keras.Model(model.input, tensors)(np.asarray(image)[None], training=False)
+    arrays = [keras.ops.convert_to_numpy(o)[0] for o in outputs]
+    parts = {producer(t).name: a for t, a in zip(merge.input, arrays, strict=False)}
+    return Skips(merge.name, arrays[-1], parts, channels)

@@ -1,9 +1,11 @@
 """What is alike for a net? Images as points of a layer's space: the nearest ones, and a plane that shows them all."""
 
+import importlib
+
 import numpy as np
 
 from .. import style
-from ..picture import Picture, bare, grid, picture, ratio_of
+from ..picture import Picture, bare, panels, picture, ratio_of
 from ..reading import fit, show
 
 
@@ -11,10 +13,10 @@ def vectors(model, images, layer, preprocess=None):
     """(row, n x channels): a layer's answer to each image; a map counts by its mean over all positions."""
     net, x = fit(model, images, preprocess)
     row = net.row(layer)
-    found = net.read(x, [row.name])[row.name]
-    if found.ndim not in (2, 4):
-        raise ValueError(f"{row.name} gives {found.shape[1:]} for an image; a map or a vector is needed")
-    return row, found.mean((1, 2)) if found.ndim == 4 else found
+    values = net.read(x, [row.name])[row.name]
+    if values.ndim not in (2, 4):
+        raise ValueError(f"{row.name} gives {values.shape[1:]} for an image; a map or a vector is needed")
+    return row, values.mean((1, 2)) if values.ndim == 4 else values
 
 
 # --------------------------------------------------------------------------- nearest
@@ -29,21 +31,14 @@ class Nearest(Picture):
         self.alt = f"An image and the {len(array)} nearest to it in the space of {layer}"
 
     def _figure(self):
-        n = len(self.array) + 1
-        rows, columns = grid(n, 7)
-        figure, axes = style.figure(
-            1.35 * columns, (1.3 * ratio_of(self.query) + 0.4) * rows + 0.3, rows, columns, squeeze=False
-        )
-        axes = list(axes.flat)
-        picture(axes[0], self.query, self.captions[0], fontsize=8.5, weight="bold", pad=3)
-        for axis, image, caption, distance in zip(
-            axes[1:], self.images, self.captions[1:], self.distances, strict=False
-        ):
+        height = 1.3 * ratio_of(self.query) + 0.4
+        figure, (first, *axes) = panels(len(self.array) + 1, 7, 1.35, height, above=0.3)
+        picture(first, self.query, self.captions[0], fontsize=8.5, weight="bold", pad=3)
+        first.set_xlabel("query", fontsize=8)
+        drawn = zip(axes, self.images, self.captions[1:], self.distances, strict=True)
+        for axis, image, caption, distance in drawn:
             picture(axis, image, caption, fontsize=8.5, pad=3)
             axis.set_xlabel(f"{distance:.3f}", fontsize=8)
-        axes[0].set_xlabel("query", fontsize=8)
-        for axis in axes[n:]:
-            axis.remove()
         figure.suptitle(f"Nearest in {self.layer}, by 1 - cosine", fontsize=10)
         return figure
 
@@ -55,29 +50,30 @@ def nearest(model, images, query, layer, *, k=6, labels=None, names=None, prepro
     over all positions is compared. labels, names: captions, a class index per image and the classes' names.
     """
     images = np.asarray(images)
-    own = isinstance(query, (int, np.integer)) and not isinstance(query, bool)
-    if own and not 0 <= query < len(images):
+    by_index = isinstance(query, (int, np.integer)) and not isinstance(query, bool)
+    if by_index and not 0 <= query < len(images):
         raise ValueError(f"query is an image or an index from 0 to {len(images) - 1}, got {query}")
-    one = images[query] if own else np.asarray(query)
-    if one.shape != images.shape[1:]:
-        raise ValueError(f"the query has the shape {one.shape}, the images {images.shape[1:]}")
-    if not isinstance(k, int) or not 1 <= k <= len(images) - own:
-        raise ValueError(f"k is from 1 to {len(images) - own}, the number of other images; got {k!r}")
-    if not own and one.dtype != images.dtype:
+    image = images[query] if by_index else np.asarray(query)
+    if image.shape != images.shape[1:]:
+        raise ValueError(f"the query has the shape {image.shape}, the images {images.shape[1:]}")
+    others = len(images) - by_index
+    if not isinstance(k, int) or not 1 <= k <= others:
+        raise ValueError(f"k is from 1 to {others}, the number of other images; got {k!r}")
+    if image.dtype != images.dtype:
         raise ValueError(
-            f"the query is {one.dtype}, the images are {images.dtype}: scale both in the same way"
+            f"the query is {image.dtype}, the images are {images.dtype}: scale both in the same way"
         )
-    row, points = vectors(model, np.concatenate([one[None], images]), layer, preprocess)
+    row, points = vectors(model, np.concatenate([image[None], images]), layer, preprocess)
     points = points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
     distances = 1 - points[1:] @ points[0]
     order = np.argsort(distances, kind="stable")
-    order = order[order != query][:k] if own else order[:k]
-    captions = [_name(labels, names, query) if own else "", *(_name(labels, names, i) for i in order)]
-    if not own or labels is None:
-        captions[0] = "query" if not own else f"image {query}"
-    seen = preprocess is not None
-    pictures = [show(_deep(images[i]), seen) for i in order]
-    return Nearest(row.name, show(_deep(one), seen), pictures, order, distances[order], captions)
+    order = order[order != query][:k] if by_index else order[:k]
+    caption = "query"
+    if by_index:
+        caption = f"image {query}" if labels is None else _name(labels, names, query)
+    captions = [caption, *(_name(labels, names, i) for i in order)]
+    shown = [show(_deep(images[i])) for i in order]
+    return Nearest(row.name, show(_deep(image)), shown, order, distances[order], captions)
 
 
 def _deep(image):
@@ -98,7 +94,7 @@ class Embedding(Picture):
 
     size, markers = (6.8, 4.2), "osD^vP*XdH"
 
-    def __init__(self, layer, method, array, labels, names, explained):
+    def __init__(self, layer, method, array, explained, labels, names):
         self.layer, self.method, self.array, self.labels = layer, method, array, labels
         self.names, self.explained = names, explained
         self.title = f"{len(array)} images in {layer}"
@@ -126,8 +122,8 @@ class Embedding(Picture):
 def embed(model, images, layer, labels, *, method="pca", names=None, seed=0, preprocess=None):
     """Images as points of a plane, by what a layer answers to them (a map by its mean), coloured by class.
 
-    method: "pca", the two directions of greatest variance; or "tsne", which keeps neighbours together and needs
-    scikit-learn. labels: a class index per image; names: the classes' names.
+    method: "pca", the two directions of greatest variance; or "tsne", which keeps neighbours together. labels: a class index
+    per image; names: the classes' names. Needs scikit-learn; ImportError without it.
     """
     if method not in ("pca", "tsne"):
         raise ValueError(f'method is "pca" or "tsne", got {method!r}')
@@ -138,28 +134,32 @@ def embed(model, images, layer, labels, *, method="pca", names=None, seed=0, pre
         )
     row, points = vectors(model, images, layer, preprocess)
     if method == "tsne":
-        return Embedding(row.name, "t-SNE", _tsne(points, seed), labels, names, None)
-    centred = points - points.mean(0)
-    u, scale, directions = np.linalg.svd(centred.astype("float64"), full_matrices=False)
-    if len(scale) < 2:  # a layer of one channel
-        u, scale, directions = (
-            np.pad(u, ((0, 0), (0, 1))),
-            np.pad(scale, (0, 1)),
-            np.pad(directions, ((0, 1), (0, 0))),
-        )
-    sign = np.sign(
-        directions[np.arange(len(directions)), np.abs(directions).argmax(1)]
-    )  # the same on every machine
-    plane = (u * scale * np.where(sign == 0, 1, sign))[:, :2]
-    return Embedding(row.name, "PCA", plane, labels, names, (scale**2 / max((scale**2).sum(), 1e-30))[:2])
+        return Embedding(row.name, "t-SNE", _tsne(points, seed), None, labels, names)
+    return Embedding(row.name, "PCA", *_pca(points), labels, names)
+
+
+def _sklearn(name):
+    try:
+        return importlib.import_module(f"sklearn.{name}")
+    except ImportError as error:
+        raise ImportError(
+            f"embed(...) needs scikit-learn, which is not here ({error}): pip install scikit-learn"
+        ) from None
+
+
+def _pca(points):
+    """(n, 2) and the shares of variance along the two axes; the second is 0 for a layer of one channel."""
+    if points.shape[1] < 2:
+        points = np.pad(points, ((0, 0), (0, 1)))
+    pca = _sklearn("decomposition").PCA(2, svd_solver="full")
+    plane = pca.fit_transform(points.astype("float64"))
+    # Each axis points to where its largest part is positive: the same on every machine and in every version.
+    largest = np.abs(pca.components_).argmax(1)
+    plane = plane * np.where(pca.components_[[0, 1], largest] < 0, -1, 1)
+    return plane, np.nan_to_num(pca.explained_variance_ratio_)
 
 
 def _tsne(points, seed):
-    try:
-        from sklearn.manifold import TSNE
-    except ImportError as error:
-        raise ImportError(
-            f'method="tsne" needs scikit-learn, which is not here ({error}): pip install scikit-learn, or method="pca"'
-        ) from None
     perplexity = min(30.0, (len(points) - 1) / 3)
-    return TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(points)
+    tsne = _sklearn("manifold").TSNE(2, perplexity=perplexity, init="pca", random_state=seed)
+    return tsne.fit_transform(points)

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from ...graph import kernel_axes
+from ...graph import flatten, kernel_axes
 from ...keras_internals import all_layers, own_trainable_variables
 from ...training import gradients
 from .. import style
@@ -27,16 +27,16 @@ def direction(model, rng):
     channel; of a depthwise kernel, what reads one channel; of a dense layer, the weights of one output.
     """
     axes = _filter_axes(model)
-    found = []
+    steps = []
     for variable in model.trainable_variables:
         weights = ops.convert_to_numpy(variable.value).astype("float64")
         if variable.path not in axes:
-            found.append(np.zeros(weights.shape, "float32"))
+            steps.append(np.zeros(weights.shape, "float32"))
             continue
         step, along = rng.normal(size=weights.shape), axes[variable.path]
-        length, own = (np.sqrt((a**2).sum(along, keepdims=True)) for a in (step, weights))
-        found.append((step * own / np.maximum(length, 1e-10)).astype("float32"))
-    return found
+        step_length, length = (np.sqrt((a**2).sum(along, keepdims=True)) for a in (step, weights))
+        steps.append((step * length / np.maximum(step_length, 1e-10)).astype("float32"))
+    return steps
 
 
 def _filter_axes(model):
@@ -184,7 +184,7 @@ def _fitting(model, given):
 
 
 class _at_rest:
-    """Dropout that does not drop, while batch norm is asked to use the batch."""
+    """Dropout switched off, while batch norm runs in training mode."""
 
     def __init__(self, model, needed):
         layers = all_layers(model) if needed else []
@@ -223,7 +223,7 @@ def _measure(model, x, y, loss, training, batch, directions):
     def measure(*steps):
         steps = ops.convert_to_tensor(np.array(steps, "float32"))
         losses = [float(measured(*part, weights, state, steps, *moves)) for part in parts]
-        return math.fsum(one * len(part[0]) for one, part in zip(losses, parts, strict=True)) / len(x)
+        return math.fsum(loss * len(part[0]) for loss, part in zip(losses, parts, strict=True)) / len(x)
 
     return measure
 
@@ -239,7 +239,7 @@ class GradientFlow(Picture):
 
     def __init__(self, norms):
         self.norms = norms
-        arrays = [np.array(list(found.values())) for found in norms.values()]
+        arrays = [np.array(list(lengths.values())) for lengths in norms.values()]
         self.array = arrays[0] if len(arrays) == 1 else arrays
         ends = (
             f"{name}, {a[0]:.2g} in the first of {len(a)} layers and {a[-1]:.2g} in the last"
@@ -249,9 +249,9 @@ class GradientFlow(Picture):
 
     def draw(self, axes):
         looks = zip(self.norms.items(), style.colors(len(self.norms)), "osD^vP*X" * 9, strict=False)
-        for (name, found), color, marker in looks:
-            depth = np.arange(1, len(found) + 1)
-            axes.plot(depth, list(found.values()), marker=marker, color=color, label=name, markersize=3.5)
+        for (name, lengths), color, marker in looks:
+            depth = np.arange(1, len(lengths) + 1)
+            axes.plot(depth, list(lengths.values()), marker=marker, color=color, label=name, markersize=3.5)
         axes.set(yscale="log", xlabel="kernel, from the input to the output", ylabel="length of its gradient")
         if len(self.norms) > 1:
             axes.legend()
@@ -264,8 +264,7 @@ def gradient_flow(model, x, y):
     in a training step; the weights stay as they are. Nested nets are read through.
     """
     from ...training import gradient_norms
-    from ..reading import flat_model
 
     nets = model if isinstance(model, dict) else {model.name: model}
     shape = np.shape(x)[1:]
-    return GradientFlow({label: gradient_norms(flat_model(net, shape), x, y) for label, net in nets.items()})
+    return GradientFlow({label: gradient_norms(flatten(net, shape), x, y) for label, net in nets.items()})

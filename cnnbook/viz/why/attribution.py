@@ -3,8 +3,8 @@
 The arguments they share:
 
 image        one image as the net takes it, (h, w, c); or as it is seen, with `preprocess`, the net's input scaling
-target       a class index (or one of `names`); the net's own first choice if not given
-mask         for a net whose output is a map: True where the asked region is, (h, w) like the output; the pixels predicted
+target       a class index (or one of `names`); the class the net predicts if not given
+mask         for a net whose output is a map: True in the region, (h, w) like the output; the pixels predicted
              as `target` if not given. The score is then the mean logit of `target` over the region (Vinogradova, Dibrov &
              Myers 2020, Seg-Grad-CAM, arXiv:2002.11434, take the sum)
 layer        of the class activation maps: a layer or a stage; the last map before the global pool if not given
@@ -12,7 +12,7 @@ names        the classes' names, for the titles
 
 The score is the logit, before softmax or sigmoid. Grad-CAM's maps stand where the units of the layer look, which their
 receptive fields say; stretched over the image, as is often done, they lie up to half a stride away.
-See `cnnbook.viz.sanity` for what to check before believing any of them.
+See `cnnbook.viz.why.sanity` for what to check before believing any of them.
 """
 
 import keras
@@ -35,7 +35,7 @@ class Attribution(Picture):
     """A number for each pixel: `.array` (height, width) of the image.
 
     values: before reduction to one number per pixel: the layer's map (h, w), or (height, width, channels). question: what
-    was asked (its `.score`, `.probability`, `.target`). signed: whether negative numbers speak against the class.
+    was asked of the net (its `.score`, `.probability`, `.target`). signed: whether negative numbers speak against the class.
     """
 
     def __init__(
@@ -76,11 +76,11 @@ class Attribution(Picture):
 
 
 def _frame(axes, mask, shown):
-    """Plain axes; the outline of an asked region, brought to the image's size."""
+    """Plain axes; the outline of a region, brought to the image's size."""
     bare(axes, axes.get_title(), fontsize=10)
     if mask is not None and not mask.all():
-        high, wide = shown.shape[:2]
-        rows, columns = np.arange(high) * mask.shape[0] // high, np.arange(wide) * mask.shape[1] // wide
+        height, width = shown.shape[:2]
+        rows, columns = np.arange(height) * mask.shape[0] // height, np.arange(width) * mask.shape[1] // width
         axes.contour(mask[rows][:, columns], [0.5], colors="white", linewidths=2.2)
         axes.contour(mask[rows][:, columns], [0.5], colors="#D55E00", linewidths=1.2)
 
@@ -182,11 +182,11 @@ def integrated_gradients(
     difference = q.score - float(q.scores(zero)[0])
     missed = abs(float(values.sum(dtype="float64")) - difference) / max(abs(difference), 1e-12)
     note = f"sum misses the score by {100 * missed:.1f} %"
-    found = Attribution(
+    attribution = Attribution(
         q, values.sum(-1), values, "Integrated gradients", "share of the logit", signed=True, note=note
     )
-    found.completeness, found.difference = missed, difference
-    return found
+    attribution.completeness, attribution.difference = missed, difference
+    return attribution
 
 
 # --------------------------------------------------------------------------- other ways back through a ReLU
@@ -261,37 +261,34 @@ def occlusion(
     size: the patch's side in pixels, an eighth of the image by default; step: between patches, half of that.
     fill: what covers, in the net's own input values: a number or one per channel; the image's mean colour by default."""
     q = Question(model, image, target, mask, preprocess, names)
-    high, wide = q.size
-    size = max(1, min(high, wide) // 8) if size is None else size
-    if not isinstance(size, int) or not 1 <= size <= min(high, wide):
-        raise ValueError(f"size is a patch's side from 1 to {min(high, wide)} pixels, got {size!r}")
+    size, step = _patch(q.size, size, step)
+    fill = q.x.mean((0, 1, 2)) if fill is None else np.asarray(fill, "float32")
+    tops, lefts = ([*range(0, side - size, step), side - size] for side in q.size)
+    corners = [(top, left) for top in tops for left in lefts]
+    drops = []
+    for i in range(0, len(corners), 32):
+        covered = np.repeat(q.x, len(corners[i : i + 32]), axis=0)
+        for image, (top, left) in zip(covered, corners[i : i + 32], strict=True):
+            image[top : top + size, left : left + size] = fill
+        drops.extend(q.score - q.scores(covered))
+    total, count = np.zeros((2, *q.size))
+    for (top, left), drop in zip(corners, drops, strict=True):
+        total[top : top + size, left : left + size] += drop
+        count[top : top + size, left : left + size] += 1
+    values, note = np.reshape(drops, (len(tops), len(lefts))), f"patches of {size} pixels"
+    look = dict(over=True, signed=True, note=note)
+    return Attribution(q, total / count, values, "Occlusion", "drop of the logit", **look)
+
+
+def _patch(sides, size, step):
+    """(size, step) of the patches, filled in and checked."""
+    most = min(sides)
+    size = max(1, most // 8) if size is None else size
+    if not isinstance(size, int) or not 1 <= size <= most:
+        raise ValueError(f"size is a patch's side from 1 to {most} pixels, got {size!r}")
     step = max(1, size // 2) if step is None else step
     if not isinstance(step, int) or not 1 <= step <= size:
         raise ValueError(
             f"step is from 1 to size={size} pixels, so that every pixel is covered; got {step!r}"
         )
-    fill = q.x.mean((0, 1, 2)) if fill is None else np.asarray(fill, "float32")
-    tops, lefts = ([*range(0, side - size, step), side - size] for side in (high, wide))
-    corners = [(top, left) for top in tops for left in lefts]
-    drops = []
-    for i in range(0, len(corners), 32):
-        covered = np.repeat(q.x, len(corners[i : i + 32]), axis=0)
-        for one, (top, left) in zip(covered, corners[i : i + 32], strict=True):
-            one[top : top + size, left : left + size] = fill
-        drops.extend(q.score - q.scores(covered))
-    total, count = np.zeros((2, high, wide))
-    for (top, left), drop in zip(corners, drops, strict=True):
-        total[top : top + size, left : left + size] += drop
-        count[top : top + size, left : left + size] += 1
-    values = np.reshape(drops, (len(tops), len(lefts)))
-    found = Attribution(
-        q,
-        total / count,
-        values,
-        "Occlusion",
-        "drop of the logit",
-        over=True,
-        signed=True,
-        note=f"patches of {size} pixels",
-    )
-    return found
+    return size, step

@@ -1,4 +1,4 @@
-"""What is asked of a net: why this class, for this image, in this region. All attributions and their checks ask so."""
+"""The question that attributions and their checks share: why this class, for this image, in this region?"""
 
 from functools import partial
 
@@ -14,7 +14,7 @@ class Question:
     """Why this class, for this image, in this region: a score that can be computed and differentiated.
 
     The score is the class's logit (before softmax or sigmoid where the net ends with one), for a net whose output is a
-    map the mean logit over the region. See `cnnbook.viz.attribution` for the arguments.
+    map the mean logit over the region. See `cnnbook.viz.why.attribution` for the arguments.
     """
 
     def __init__(self, model, image, target=None, mask=None, preprocess=None, names=None):
@@ -53,7 +53,7 @@ class Question:
 
     @property
     def label(self):
-        """What is asked about, in words."""
+        """The class, and the region, in words."""
         region = "" if self.mask is None else f", {int(self.mask.sum())} pixels"
         return f"{self.name(self.target)}{region}"
 
@@ -95,12 +95,12 @@ class Question:
 
     def forward(self, x, swap=None, batch=32):
         """The logits for images (n, h, w, c), as a NumPy array."""
-        found = []
+        parts = []
         for i in range(0, len(x), batch):
             given = {self.net.input: ops.convert_to_tensor(x[i : i + batch])}
             out = self.net.run(given, [self.net.output], {**self.swap, **(swap or {})})[self.net.output]
-            found.append(ops.convert_to_numpy(out))
-        return np.concatenate(found).astype("float32")
+            parts.append(ops.convert_to_numpy(out))
+        return np.concatenate(parts).astype("float32")
 
     def scores(self, x):
         """The score of every image of (n, h, w, c)."""
@@ -123,7 +123,7 @@ class Question:
         return ops.sum(out)
 
     def gradient(self, x=None, swap=None, batch=16):
-        """The gradient of each image's score for its pixels, (n, h, w, c); of the asked image if none is given."""
+        """The gradient of each image's score for its pixels, (n, h, w, c); of the question's image if none is given."""
         x = self.x if x is None else x
         parts = [
             gradients.of_input(lambda t: self.total({self.net.input: t}, swap), x[i : i + batch])[1]
@@ -132,7 +132,7 @@ class Question:
         return np.concatenate(parts)
 
     def values(self, row):
-        """The map (h, w, channels) of a layer for the asked image."""
+        """The map (h, w, channels) of a layer for the image."""
         return self.net.read(self.x, [row.name])[row.name][0]
 
     def slope(self, row, values):

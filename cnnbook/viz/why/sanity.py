@@ -10,7 +10,7 @@ import contextlib
 import numpy as np
 
 from .. import style
-from ..picture import Picture, grid, picture, ratio_of
+from ..picture import Picture, panels, picture, ratio_of
 from . import attribution as methods
 from .question import Question
 
@@ -53,38 +53,31 @@ class Randomisation(Picture):
         )
 
     def _figure(self):
-        n = len(self.maps)
-        rows, columns = grid(n + 1, 5)
-        figure, axes = style.figure(
-            2.15 * columns, (2.1 * ratio_of(self.maps[0].array) + 0.65) * rows, rows, columns, squeeze=False
-        )
-        axes = list(axes.flat)
-        q = self.maps[0].question
-        picture(axes[0], q.shown, f"image\n{q.label}", fontsize=9)
-        for i, (axis, one) in enumerate(zip(axes[1:], self.maps, strict=False)):
-            one.draw(axis)
-            what = "trained net" if i == 0 else f"shuffled down to\n{self.layers[i]}"
-            axis.set_title(what if i else f"{one.title}\n{what}", fontsize=9)
+        height = 2.1 * ratio_of(self.maps[0].array) + 0.65
+        figure, (first, *axes) = panels(len(self.maps) + 1, 5, 2.15, height)
+        question = self.maps[0].question
+        picture(first, question.shown, f"image\n{question.label}", fontsize=9)
+        for i, (axis, attribution) in enumerate(zip(axes, self.maps, strict=True)):
+            attribution.draw(axis)
+            title = f"shuffled down to\n{self.layers[i]}" if i else f"{attribution.title}\ntrained net"
+            axis.set_title(title, fontsize=9)
             axis.set_xlabel(f"rank correlation {self.array[i]:.2f}", fontsize=9)
-        for axis in axes[n + 1 :]:
-            axis.remove()
         return figure
 
 
 def randomisation(model, image, method, *, steps=4, seed=0, **arguments):
     """The same attribution while the net is destroyed from the top down: the weights of ever more layers are shuffled.
 
-    method: `viz.grad_cam`, "grad_cam" or any function (model, image, target=...) that gives an `Attribution`; `arguments`
-    go to it. The class asked about stays the trained net's. Each layer's numbers are shuffled among themselves, so that
-    their sizes stay; `steps` is how often one looks, the last time with every layer shuffled. The weights are put back.
+    method: `viz.grad_cam`, "grad_cam" or any function (model, image, target=...) that returns an `Attribution`; `arguments`
+    go to it. The class stays that of the trained net. Each layer's numbers are shuffled among themselves, so that
+    their sizes stay; `steps` is how many maps are made, the last one with every layer shuffled. The weights are put back.
     """
-    found = getattr(methods, method, None) if method in methods.METHODS else method
-    if not callable(found):
+    call = getattr(methods, method, None) if method in methods.METHODS else method
+    if not callable(call):
         raise ValueError(
             f"method is a function of viz or its name: {', '.join(methods.METHODS)}; got {method!r}"
         )
-    method = found
-    first = method(model, image, **arguments)
+    first = call(model, image, **arguments)
     arguments["target"] = first.question.target
     layers = list(dict.fromkeys(row.operation for row in first.question.net.rows if row.params))[::-1]
     if not isinstance(steps, int) or steps < 1:
@@ -99,7 +92,7 @@ def randomisation(model, image, method, *, steps=4, seed=0, **arguments):
                 for variable in layers[i].weights:
                     values = np.array(variable)
                     variable.assign(rng.permutation(values.ravel()).reshape(values.shape))
-            maps.append(method(model, image, **arguments))
+            maps.append(call(model, image, **arguments))
             lowest.append(layers[group[-1]].name)
     return Randomisation(maps, lowest, [0, *np.cumsum([len(g) for g in groups])])
 
@@ -140,8 +133,8 @@ def _curve(kind, model, image, attribution, steps, seed, empty):
         raise ValueError(
             f"attribution is what grad_cam, saliency ... gave for this image, got {type(attribution).__name__}"
         )
-    asked = attribution.question
-    q = Question(model, image, asked.target, asked.mask, asked.preprocess, asked.names)
+    question = attribution.question
+    q = Question(model, image, question.target, question.mask, question.preprocess, question.names)
     if attribution.array.shape != q.size:
         raise ValueError(
             f"the attribution is of an image of {attribution.array.shape} pixels, this one has {q.size}"
