@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
+from helpers.weights import images, outputs, randomised
+from helpers.zoo import plan
 from keras import layers as L
-from test_weight_ports import images, outputs, randomised
-from zoo import plan
 
 from cnnbook import graph, models, weights
 from cnnbook.parts import blocks

@@ -10,7 +10,7 @@ import sys
 import keras
 import numpy as np
 import pytest
-from zoo import DENSE, ONE_PER_KIND, SILENT, SMALL
+from helpers.zoo import DENSE, ONE_PER_KIND, SILENT, SMALL
 
 import cnnbook
 from cnnbook import graph, models

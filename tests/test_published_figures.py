@@ -7,7 +7,7 @@ import re
 
 import keras
 import pytest
-from zoo import BRANCHES, DEEP
+from helpers.zoo import BRANCHES, DEEP
 
 from cnnbook import graph, models, weights
 from cnnbook.training import fast

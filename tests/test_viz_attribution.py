@@ -1,9 +1,9 @@
 """The attributions against what is known exactly: CAM, completeness, a detector of one pixel, cases by hand."""
 
 import keras
-import nets
 import numpy as np
 import pytest
+from helpers import nets
 from keras import layers as L
 
 from cnnbook import graph, models, viz

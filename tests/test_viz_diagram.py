@@ -3,9 +3,8 @@
 import itertools
 
 import keras
-import nets
 import pytest
-import zoo
+from helpers import nets, zoo
 from keras import layers as L
 
 from cnnbook import graph, models, viz

@@ -6,9 +6,9 @@ import json
 import re
 
 import keras
-import nets
 import numpy as np
 import pytest
+from helpers import nets
 from keras import layers as L
 
 from cnnbook import training, viz

@@ -1,9 +1,9 @@
 """Maps, kernels, receptive fields, ascent, neighbours and sanity checks: the numbers behind the pictures."""
 
 import keras
-import nets
 import numpy as np
 import pytest
+from helpers import nets
 from keras import layers as L
 
 from cnnbook import models, viz

@@ -1,9 +1,9 @@
 """The loss around the weights: known surfaces, filter lengths, and a net that stays as it is."""
 
 import keras
-import nets
 import numpy as np
 import pytest
+from helpers import nets
 from keras import layers as L
 
 from cnnbook import training, viz
