@@ -7,7 +7,9 @@ from cnnbook import data
 from cnnbook.data.drawn import faces as face
 from cnnbook.faces import verification
 
-alignment = pytest.importorskip("cnnbook.faces.alignment", reason="scikit-image is not installed")
+pytest.importorskip("skimage", reason="scikit-image is not installed")
+from cnnbook.faces import alignment  # noqa: E402
+
 HEAD = face.landmarks(face.GENERIC)
 WHERE = dict(scale=0.42, middle=(0, 0.1))
 EVEN = (np.array([0.0, 0.0, 1.0]), 1.15, np.ones(3))  # the same from all sides

@@ -1,10 +1,13 @@
 """What `cnnbook.compare` says of one changed line."""
 
 import keras
+import pytest
 from keras import layers as L
 
 import cnnbook
 from cnnbook import graph, models
+
+pytestmark = pytest.mark.jax
 
 
 def counted(name, **arguments):

@@ -10,6 +10,8 @@ from cnnbook import graph, models, viz
 from cnnbook.parts.layers import LocallyConnected2D
 from cnnbook.training import gradients
 
+pytestmark = pytest.mark.jax
+
 read = keras.ops.convert_to_numpy
 
 

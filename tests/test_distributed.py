@@ -19,6 +19,8 @@ from helpers.sharing import distance, images, measured, net, run
 from cnnbook import distributed, training
 from cnnbook.training import devices
 
+pytestmark = pytest.mark.jax
+
 if sys.platform == "win32":
     pytest.skip("processes are killed by POSIX signals here", allow_module_level=True)
 

@@ -8,6 +8,8 @@ from keras import layers as L
 from cnnbook import graph, models
 from cnnbook.training import gradients
 
+pytestmark = pytest.mark.jax
+
 apps = keras.applications
 read = keras.ops.convert_to_numpy
 

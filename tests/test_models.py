@@ -16,6 +16,8 @@ import cnnbook
 from cnnbook import graph, models
 from cnnbook.training import gradients
 
+pytestmark = pytest.mark.jax
+
 JAX = keras.backend.backend() == "jax"
 MEMBERS = [
     pytest.param(name, marks=pytest.mark.every_variant) if JAX and name not in ONE_PER_KIND else name

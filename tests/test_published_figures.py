@@ -12,6 +12,8 @@ from helpers.zoo import BRANCHES, DEEP
 from cnnbook import graph, models, weights
 from cnnbook.training import fast
 
+pytestmark = pytest.mark.jax
+
 LEFT_OUT = DEEP if keras.backend.backend() == "tensorflow" else ()
 ROWS = [
     pytest.param(row, id=row["call"], marks=[pytest.mark.every_variant] * row["call"].startswith(LEFT_OUT))

@@ -4,6 +4,8 @@ import pytest
 
 from cnnbook import graph, models, viz
 
+pytestmark = pytest.mark.jax
+
 
 @pytest.fixture(scope="module")
 def shown():

@@ -11,6 +11,8 @@ import pytest
 from cnnbook import models, training
 from cnnbook.training import gradients, results
 
+pytestmark = pytest.mark.jax
+
 
 def shapes(n=256, side=14, seed=0):
     """Bright left half or bright right half, in noise: learnt in a few steps."""

@@ -10,6 +10,8 @@ from cnnbook import graph, models, viz
 from cnnbook.viz import reading
 from cnnbook.viz.why import attribution
 
+pytestmark = pytest.mark.jax
+
 read = keras.ops.convert_to_numpy
 
 

@@ -14,6 +14,8 @@ from cnnbook.viz.diagrams import structure
 from cnnbook.viz.diagrams import u_shape as letter_u
 from cnnbook.viz.diagrams.paint import Line, Rect, Words
 
+pytestmark = pytest.mark.jax
+
 BUILDERS = ("ResNet50", "GoogLeNet", "DenseNet121", "UNet", "MobileNetV3Small")
 # Those that have most to say: they are set closer, or told in words in part.
 LARGE = ("SKNet50", "ResNeSt50", "InceptionV3", "InceptionV4", "EfficientNetB0", "ShuffleNetV2", "DeconvNet")

@@ -14,6 +14,8 @@ from keras import layers as L
 from cnnbook import training, viz
 from cnnbook.viz.inside import film as films
 
+pytestmark = pytest.mark.jax
+
 read = keras.ops.convert_to_numpy
 
 

@@ -9,6 +9,8 @@ from keras import layers as L
 from cnnbook import training, viz
 from cnnbook.viz.inside import surface
 
+pytestmark = pytest.mark.jax
+
 read = keras.ops.convert_to_numpy
 
 

@@ -7,6 +7,8 @@ import pytest
 from cnnbook import models, viz
 from cnnbook.viz.inside import segmenting
 
+pytestmark = pytest.mark.jax
+
 CLASSES = ("background", "shoe", "bag")
 TRUTH = np.array([[0, 0, 1, 1], [0, 2, 2, 1]])
 GUESS = np.array([[0, 1, 1, 0], [0, 2, 1, 1]])

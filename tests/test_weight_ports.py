@@ -13,6 +13,8 @@ from keras import layers as L
 from cnnbook import graph, models, weights
 from cnnbook.weights.imagenet import _file
 
+pytestmark = pytest.mark.jax
+
 apps = keras.applications
 JAX = keras.backend.backend() == "jax"
 PORTED = {models.BUILDERS[case[0]] for case in PORTS} | {"nasnet"}  # files that the quick suite ports from
