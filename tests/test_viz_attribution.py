@@ -4,9 +4,10 @@ import keras
 import numpy as np
 import pytest
 from helpers import nets
+from helpers.zoo import plan
 from keras import layers as L
 
-from cnnbook import graph, models, viz
+from cnnbook import models, viz
 from cnnbook.viz import reading
 from cnnbook.viz.why import attribution
 
@@ -203,9 +204,9 @@ def test_relus_of_every_kind_are_found_and_the_model_is_untouched(net, image):
 
 def test_the_layer_is_the_last_map_before_the_global_pool():
     for name, layer in {"VGG16": "block5_pool", "MobileNetV2": "out_relu", "InceptionV3": "mixed10"}.items():
-        model = graph.blueprint(getattr(keras.applications, name), weights=None)
+        model = plan(getattr(keras.applications, name), weights=None)
         assert reading.Net(model).last_map().name == layer
-    assert reading.Net(graph.blueprint(models.ResNetCIFAR, 8)).last_map().name == "conv4_block1_out"
+    assert reading.Net(plan(models.ResNetCIFAR, 8)).last_map().name == "conv4_block1_out"
     assert reading.Net(nets.segmenter()).last_map().name == "mid_conv"
     inputs = keras.Input((8, 8, 3))
     flat = keras.Model(

@@ -200,21 +200,6 @@ def test_a_name_may_hold_anything():
     assert "<b>" not in html and "a&quot;&lt;b&gt;" in html and r"a\"\u003cb>" in html
 
 
-@pytest.mark.parametrize(
-    "call, message",
-    [
-        (lambda: viz.Film(None, []), "at least one layer"),
-        (lambda: viz.Film(None, "conv1", channels=0), "channels is a whole number"),
-        (lambda: viz.Film(None, "conv1", frames=1), "frames is a whole number of at least 2"),
-        (lambda: viz.Film(None, "conv1").figure(), "no frames"),
-        (lambda: viz.browse(nets.cam_net(), nets.image((16, 20, 3)), most=0), "at least one map"),
-    ],
-)
-def test_wrong_arguments_say_what_is_possible(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
-
-
 def test_a_wrong_layer_is_told_before_training():
     film = viz.Film(nets.image((12, 12, 1)), "conv9")
     with pytest.raises(ValueError, match="no layer 'conv9'"):

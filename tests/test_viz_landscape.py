@@ -143,19 +143,3 @@ def test_gradient_flow_shows_the_gradients(net, batch):
     axes = inner.figure().axes[0]
     assert [t.get_text() for t in axes.get_legend().get_texts()] == ["plain", "nested"]
     assert axes.get_yscale() == "log" and inner._repr_png_().startswith(b"\x89PNG")
-
-
-@pytest.mark.parametrize(
-    "options, message",
-    [
-        (dict(dimensions=3), "1 .a curve. or 2"),
-        (dict(points=4), "odd number"),
-        (dict(span=0), "positive"),
-        (dict(statistics="mean"), '"kept" or "batch"'),
-        (dict(directions=[[np.zeros(3)]]), "list of .* arrays"),
-        (dict(directions=[]), "as many directions, got 0"),
-    ],
-)
-def test_wrong_arguments_say_what_is_possible(net, batch, options, message):
-    with pytest.raises(ValueError, match=message):
-        viz.landscape(net, *batch, **options)

@@ -121,24 +121,3 @@ def test_overlays_and_errors_stand_beside_each_other():
     image = np.zeros((2, 4), "uint8")
     axes, _ = shown(viz.beside(viz.overlay(image, TRUTH, CLASSES, title="truth"), viz.errors(TRUTH, GUESS)))
     assert [ax.get_title() for ax in axes] == ["truth", "62.5% of the pixels right"]
-
-
-@pytest.mark.parametrize(
-    "call, message",
-    [
-        (lambda: viz.overlay(np.zeros((4, 4)), np.zeros((4, 5), int), CLASSES), "differ in size"),
-        (lambda: viz.overlay(np.zeros((4, 4)), np.full((4, 4), 3), CLASSES), "labels are 0 to 2"),
-        (lambda: viz.overlay(np.zeros((4, 4, 2)), np.zeros((4, 4), int), CLASSES), r"\(h, w, 3\)"),
-        (lambda: viz.errors(TRUTH, TRUTH[:1]), "two masks"),
-        (lambda: viz.skips(answering(TRUTH), np.zeros((2, 4, 1))), "no layer that joins maps"),
-        (
-            lambda: viz.skips(
-                models.UNet(padding="same", widths=(2, 2), input_shape=(8, 8, 1)), None, "up3_concat"
-            ),
-            "it has up1_concat",
-        ),
-    ],
-)
-def test_wrong_arguments_say_what_is_possible(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
