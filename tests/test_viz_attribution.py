@@ -16,16 +16,6 @@ pytestmark = pytest.mark.jax
 read = keras.ops.convert_to_numpy
 
 
-@pytest.fixture(scope="module")
-def net():
-    return nets.cam_net()
-
-
-@pytest.fixture(scope="module")
-def image():
-    return nets.image((16, 20, 3))
-
-
 def test_grad_cam_after_a_global_average_pool_is_cam(net, image):
     inner = keras.Model(net.input, net.get_layer("conv2_out").output)
     maps = read(inner(image[None]))[0]

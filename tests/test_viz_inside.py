@@ -14,16 +14,6 @@ from cnnbook.viz.why import sanity
 read = keras.ops.convert_to_numpy
 
 
-@pytest.fixture(scope="module")
-def net():
-    return nets.cam_net()
-
-
-@pytest.fixture(scope="module")
-def image():
-    return nets.image((16, 20, 3))
-
-
 # --------------------------------------------------------------------------- running a net call by call
 
 

@@ -19,11 +19,6 @@ def squared(labels, outputs):
 
 
 @pytest.fixture(scope="module")
-def net():
-    return nets.cam_net()
-
-
-@pytest.fixture(scope="module")
 def batch():
     return nets.image((6, 16, 20, 3)), np.arange(6) % 5
 

@@ -38,9 +38,9 @@ def test_overlay_tints_its_classes_and_names_those_that_are_there():
 
 
 def test_every_class_of_the_scenes_has_its_own_colour():
-    from cnnbook.data.drawn import scenes as scene
+    from cnnbook.data.drawn import scenes
 
-    colors = segmenting._class_rgb(scene.CLASSES["segment"])
+    colors = segmenting._class_rgb(scenes.CLASSES["segment"])
     used = {tuple(colors[segmenting._index(k, 0)]) for k in range(1, 11)}
     assert len(used) == 10
 
