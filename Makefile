@@ -8,8 +8,6 @@ PY := .venv/$(BIN)/python
 PYJAX := .venv-jax/$(BIN)/python
 PYBENCH := .venv-bench/$(BIN)/python
 ONE_THREAD := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1
-# The unit tests that need no TensorFlow. Their time goes to compiling, not to what is compiled. Every net is counted here.
-JAX_TESTS = $(wildcard $(addprefix tests/test_,$(addsuffix .py,benchmarks distributed fast graph models published_figures comparison weight_ports training segmentation stacks viz_diagram viz_film viz_segmenting viz_landscape viz_attribution deepface)))
 
 .DEFAULT_GOAL := help
 .PHONY: help env env-jax env-bench run test test-unit test-all test-notebooks test-jax lab book lint bench sync student doctor models clean
@@ -52,12 +50,13 @@ test-all: env
 test-notebooks: env
 	$(NOTEBOOK_TESTS)
 
+# Files with the mark `jax` (pyproject.toml). Their time goes to compiling, not to what is compiled. Every net is counted here.
 test-jax: env-jax
 	@$(PYJAX) -c "import importlib.util as u, sys; sys.exit('TensorFlow is in .venv-jax' if u.find_spec('tensorflow') else 0)"
 	@echo "TensorFlow is not there; Keras runs on JAX"
 	KERAS_BACKEND=jax $(PYJAX) -m cnnbook run --only start --out build/jax --no-book
 	KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(ONE_THREAD) \
-	  $(PYJAX) -m pytest $(JAX_TESTS) -n 2 --dist loadfile $(ARGS)
+	  $(PYJAX) -m pytest tests -m "jax and not every_variant" -n 2 --dist loadfile $(ARGS)
 
 lab: env
 	@$(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/00-start.ipynb $(ARGS)

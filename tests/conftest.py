@@ -21,3 +21,19 @@ def give_memory_back():
     if process.memory_info().rss - lowest[0] > GROWTH:
         gc.collect()
         lowest[0] = process.memory_info().rss
+
+
+@pytest.fixture(scope="module")
+def net():
+    """The small classifier that most tests of cnnbook.viz look at."""
+    from helpers import nets
+
+    return nets.cam_net()
+
+
+@pytest.fixture(scope="module")
+def image():
+    """An image for `net`."""
+    from helpers import nets
+
+    return nets.image((16, 20, 3))

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from cnnbook import data
-from cnnbook.data.drawn import faces as face
+from cnnbook.data.drawn import faces
 from cnnbook.faces import verification
 
-alignment = pytest.importorskip("cnnbook.faces.alignment", reason="scikit-image is not installed")
-HEAD = face.landmarks(face.GENERIC)
+pytest.importorskip("skimage", reason="scikit-image is not installed")
+from cnnbook.faces import alignment  # noqa: E402
+
+HEAD = faces.landmarks(faces.GENERIC)
 WHERE = dict(scale=0.42, middle=(0, 0.1))
 EVEN = (np.array([0.0, 0.0, 1.0]), 1.15, np.ones(3))  # the same from all sides
 
@@ -40,8 +42,8 @@ def test_pixels_move_with_their_landmarks():
 
 def test_the_camera_of_a_generic_head_is_found():
     f = data.faces(5, size=64)
-    for camera, pose in zip(face.cameras(f.poses, 64), f.poses, strict=True):
-        seen = face.project(HEAD[None], pose[None], 64)[0]
+    for camera, pose in zip(faces.cameras(f.poses, 64), f.poses, strict=True):
+        seen = faces.project(HEAD[None], pose[None], 64)[0]
         np.testing.assert_allclose(alignment.camera(HEAD, seen), camera, atol=1e-8)
         np.testing.assert_allclose(alignment.residual(HEAD, seen), 0, atol=1e-8)
 
@@ -49,14 +51,14 @@ def test_the_camera_of_a_generic_head_is_found():
 def test_a_turned_head_is_turned_back():
     """The generic head from 30 degrees: its landmarks land where the front shows them, its face looks like the front."""
     straight = np.array([0, 0, 0, 0.42, 0, -0.042])
-    expected = face.draw(face.GENERIC, straight, EVEN, size=64).astype(float)
+    expected = faces.draw(faces.GENERIC, straight, EVEN, size=64).astype(float)
     target = alignment.place(HEAD, 64, **WHERE)
-    np.testing.assert_allclose(face.project(HEAD[None], straight[None], 64)[0], target)
+    np.testing.assert_allclose(faces.project(HEAD[None], straight[None], 64)[0], target)
     six = list(range(6))
     for yaw in (-30, 30):
         pose = np.array([yaw, 8, 10, 0.33, 0.03, -0.02])
-        image = face.draw(face.GENERIC, pose, EVEN, size=64)
-        points = face.project(HEAD[None], pose[None], 64)[0]
+        image = faces.draw(faces.GENERIC, pose, EVEN, size=64)
+        points = faces.project(HEAD[None], pose[None], 64)[0]
         flat, _ = alignment.similarity(image, points[six], target[six], 64)
         front, landed = alignment.frontal(image, points, HEAD, 64, **WHERE)
         np.testing.assert_allclose(landed, target, atol=1e-6)
@@ -88,7 +90,7 @@ def test_own_shape_survives_the_frontal_view():
     pose = np.array([20, 5, 5, 0.33, 0, 0])
     landed = {}
     for k in (0, 1):
-        points = face.project(face.landmarks(face.person(k))[None], pose[None], 64)[0]
+        points = faces.project(faces.landmarks(faces.person(k))[None], pose[None], 64)[0]
         for own in (True, False):
             _, landed[k, own] = alignment.frontal(
                 np.zeros((64, 64, 1)), points, HEAD, 64, own_shape=own, **WHERE

@@ -12,6 +12,8 @@ import pytest
 
 from cnnbook import graph, models
 
+pytestmark = pytest.mark.jax
+
 ROOT = Path(__file__).parents[1]
 BACKEND = keras.backend.backend()
 # Two processes and the peak: on JAX with `make test-jax`, where the suite is shorter, on TensorFlow with `make test-all`.

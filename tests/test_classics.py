@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 import pytest
+from helpers.zoo import plan
 from keras import layers as L
-from zoo import plan
 
 from cnnbook import graph, models
 from cnnbook.parts.layers import Maxout

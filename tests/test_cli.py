@@ -11,39 +11,22 @@ import types
 from pathlib import Path
 
 import pytest
+from helpers.notebooks import code, nbformat, notebook, write
 
 from cnnbook.course import cli, plan
 from cnnbook.course.project import Project, UserError, machine_path
 
 ROOT = Path(__file__).parents[1]
-nbformat = pytest.importorskip("nbformat")
 pytest.importorskip("papermill")
 psutil = pytest.importorskip("psutil")
 posix = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
 
-def notebook(*cells):
-    """A notebook of code cells; a cell may be (source, tags)."""
-    made = nbformat.v4.new_notebook()
-    made.metadata.kernelspec = {
-        "display_name": "Python 3 (ipykernel)",
-        "language": "python",
-        "name": "python3",
-    }
-    for i, cell in enumerate(cells):
-        source, tags = cell if isinstance(cell, tuple) else (cell, [])
-        made.cells.append(
-            nbformat.v4.new_code_cell(source, id=f"cell-{i}", metadata={"tags": tags} if tags else {})
-        )
-    return made
-
-
 def project(folder, **notebooks):
     """A course with these notebooks, in a path as students have them."""
     root = folder / "卷积 课程"
-    (root / "notebooks" / "profiles").mkdir(parents=True)
-    for name, made in notebooks.items():
-        nbformat.write(made, root / "notebooks" / f"{name}.ipynb")
+    write(root / "notebooks", notebooks)
+    (root / "notebooks" / "profiles").mkdir()
     return root
 
 
@@ -68,10 +51,10 @@ def mixed(tmp_path_factory):
         tmp_path_factory.mktemp("run"),
         **{
             "00-good": notebook(
-                ("size = 3", ["parameters"]), "print('size', size); taken = b'1' * 400_000_000"
+                code("size = 3", tags=["parameters"]), "print('size', size); taken = b'1' * 400_000_000"
             ),
             "01-fails": notebook(
-                "before = 1", ("raise ValueError(f'{before} is wrong')", ["boom"]), "after = 1"
+                "before = 1", code("raise ValueError(f'{before} is wrong')", tags=["boom"]), "after = 1"
             ),
             "02-dies": notebook("import os, signal", "os.kill(os.getpid(), getattr(signal, 'SIGKILL', 9))"),
             "03-中文": notebook("import os; print(os.environ.get('TF_NUM_INTRAOP_THREADS'))"),
@@ -373,7 +356,7 @@ def test_the_doctor_says_what_is_here_and_what_to_do(monkeypatch, capsys):
 
 
 def test_student_copies(tmp_path):
-    made = notebook("1 + 1", ("answer = ...", ["exercise"]), ("answer = 2", ["solution"]))
+    made = notebook("1 + 1", code("answer = ...", tags=["exercise"]), code("answer = 2", tags=["solution"]))
     made.cells[0].outputs = [nbformat.v4.new_output("execute_result", {"text/plain": "2"}, execution_count=1)]
     made.cells[0].execution_count = 1
     root = project(tmp_path, **{"00-a": made})

@@ -1,14 +1,18 @@
 """What `cnnbook.compare` says of one changed line."""
 
 import keras
+import pytest
+from helpers.zoo import plan
 from keras import layers as L
 
 import cnnbook
-from cnnbook import graph, models
+from cnnbook import models
+
+pytestmark = pytest.mark.jax
 
 
 def counted(name, **arguments):
-    return graph.blueprint(getattr(models, name), **arguments)
+    return plan(getattr(models, name), **arguments)
 
 
 def test_one_changed_argument():

@@ -1,5 +1,6 @@
 """cnnbook.data: the shipped set, choices and sizes, TFDS sets prepared, damaged, raced and killed, folders, photographs."""
 
+import errno
 import gzip
 import hashlib
 import io
@@ -106,7 +107,7 @@ def test_shipped_file_is_built_from_the_published_files(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "tools")
     import build_fashion_subset as build
 
-    shipped, whole = fashion.shipped(), fashion.whole(fashion.DEBIAN)
+    shipped, whole = fashion.shipped(), fashion.complete(fashion.DEBIAN)
     monkeypatch.setattr(build.fashion, "whole", lambda folder: whole)
     with np.load(io.BytesIO(build.build(fashion.DEBIAN, build.zipfile.ZIP_STORED))) as built:
         for key, array in shipped.items():
@@ -151,7 +152,10 @@ def test_balance_without_enough_of_a_class():
 @pytest.mark.parametrize(
     ("ask", "says"),
     [
-        ({"train": 12001}, "12001 training and 0 validation images asked, the training part has 12000"),
+        (
+            {"train": 12001},
+            "12001 training and 0 validation images were asked for, the training part has 12000",
+        ),
         ({"train": 12000, "validation": 1}, "12000 training and 1 validation"),
         ({"validation": 13000}, "0 training and 13000 validation"),
         ({"test": 2001}, "test=2001, the test part has 2000"),
@@ -511,7 +515,7 @@ def short_fashion(tfds, monkeypatch):
 def test_whole_fashion_mnist_from_debian_by_stock_tfds(short_fashion, tmp_path, no_network, tfds):
     clothes = data.load("fashion_mnist", full=True, data_dir=tmp_path, verbose=False)
     assert clothes.sizes == {"train": 300, "test": 300} and clothes.classes == fashion.CLASSES
-    published = fashion.whole(fashion.DEBIAN)
+    published = fashion.complete(fashion.DEBIAN)
     assert int(clothes.x_train.sum()) == int(published["x_train"][:300].sum())
     assert sorted(p.name for p in (tmp_path / "fashion_mnist").iterdir()) == [".cnnbook.lock", "3.0.1"]
     stock = tfds.load("fashion_mnist", split="test", data_dir=tmp_path, download=False)
@@ -538,12 +542,21 @@ def test_damaged_debian_copy_without_network(tfds, tmp_path, monkeypatch, no_net
         data.load("fashion_mnist", full=True, data_dir=tmp_path / "data")
 
 
+def test_where_the_file_system_has_no_locks_a_set_is_prepared_all_the_same(cifar, monkeypatch):
+    def refuse(self, *arguments, **options):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    assert data.load("cifar10", data_dir=cifar, verbose=False).sizes == {"train": 40, "test": 20}
+    assert [p.name for p in (cifar / "cifar10").iterdir()] == ["3.0.2"]
+
+
 PREPARE = """
 import sys, pathlib, time
 from cnnbook import data
-from cnnbook.data.tfds import scenes_builder as scenes_tfds
-scenes_tfds.CnnbookScenes.BUILDER_CONFIGS.append(scenes_tfds.SceneConfig(name="some", train=int(sys.argv[2]), test=5))
-scenes_tfds.tfds.disable_progress_bar()
+from cnnbook.data.tfds import scenes_builder
+scenes_builder.CnnbookScenes.BUILDER_CONFIGS.append(scenes_builder.SceneConfig(name="some", train=int(sys.argv[2]), test=5))
+scenes_builder.tfds.disable_progress_bar()
 me, wait = pathlib.Path(sys.argv[3]), int(sys.argv[4])
 me.write_text("")
 while len(list(me.parent.glob("ready*"))) < wait:

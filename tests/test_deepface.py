@@ -3,12 +3,15 @@
 import keras
 import numpy as np
 import pytest
+from helpers.zoo import plan
 from keras import layers as L
 
 import cnnbook
 from cnnbook import graph, models, viz
 from cnnbook.parts.layers import LocallyConnected2D
 from cnnbook.training import gradients
+
+pytestmark = pytest.mark.jax
 
 read = keras.ops.convert_to_numpy
 
@@ -117,7 +120,7 @@ def test_the_reader_counts_it():
 
 def test_deepface_layer_by_layer():
     """Figure 2 of the paper, and the sums of its layers."""
-    net = graph.blueprint(models.DeepFace)
+    net = plan(models.DeepFace)
     rows = {row.name: row for row in graph.trace(net)}
     sides = [rows[name].output_shape[0] for name in ("c1", "m2", "c3", "l4", "l5", "l6")]
     assert sides == [142, 71, 63, 55, 25, 21]
@@ -156,7 +159,7 @@ def test_tied_and_untied_deepface():
 
 
 def test_pictures_of_deepface():
-    net = graph.blueprint(models.DeepFace)
+    net = plan(models.DeepFace)
     assert {"9x9 local, 16", "7x7 local, 16, /2"} <= {box.text for box in viz.stacks(net).rows["deepface"]}
     assert "9×9 local" in viz.diagram(net).svg()
     nested = keras.Sequential([keras.Input((23, 23, 1)), models.DeepFace(

@@ -5,12 +5,12 @@ import functools
 import keras
 import numpy as np
 import pytest
+from helpers.zoo import plan
 from keras import layers as L
 
 import cnnbook
 from cnnbook import graph, models, weights
 from cnnbook.models import unet_plus_plus
-from cnnbook.parts import decoders
 from cnnbook.parts.layers import Bilinear, MatchSize, MaxPoolingWithSwitches, MaxUnpooling
 from cnnbook.training import gradients
 
@@ -145,7 +145,7 @@ def test_bilinear_kernels_enlarge_bilinearly(times):
 
 
 def test_fcn_sizes_of_the_released_nets():
-    n32, n16, n8 = (graph.blueprint(getattr(models, f"FCN{s}s")) for s in (32, 16, 8))
+    n32, n16, n8 = (plan(getattr(models, f"FCN{s}s")) for s in (32, 16, 8))
     pools = [f"block{i}_pool" for i in range(1, 6)]
     assert [s[0] for s in sizes(n32, "pad100", *pools, "fc2", "score32")] == [
         698,
@@ -224,7 +224,7 @@ def test_vgg16s_weights_port_into_fcn():
 
 
 def test_deconvnet_mirrors_its_encoder():
-    net = graph.blueprint(models.DeconvNet)
+    net = plan(models.DeconvNet)
     assert sizes(net, "fc6_conv", "fc7_relu", "fc6_mirror_deconv") == [
         (1, 1, 4096),
         (1, 1, 4096),
@@ -246,7 +246,7 @@ def test_deconvnet_mirrors_its_encoder():
 def test_deconvnet_refuses_sizes_with_a_rest():
     with pytest.raises(ValueError, match="nearest are 224 and 256"):
         models.DeconvNet(input_shape=(224, 250, 3))
-    assert graph.blueprint(models.DeconvNet, input_shape=(256, 288, 3)).output_shape == (None, 256, 288, 21)
+    assert plan(models.DeconvNet, input_shape=(256, 288, 3)).output_shape == (None, 256, 288, 21)
 
 
 # --------------------------------------------------------------------------- U-Net
@@ -263,7 +263,7 @@ FIGURE_1 = {
 
 @pytest.mark.parametrize("side", [572, None])
 def test_unet_level_by_level(side):
-    net = graph.blueprint(models.UNet, input_shape=(side, side, 1))
+    net = plan(models.UNet, input_shape=(side, side, 1))
     for level, (down, crop, up) in FIGURE_1.items():
         assert net.get_layer(f"down{level}_1_conv").filters == 32 * 2**level
         assert crop is None or net.get_layer(f"up{level}_crop").cropping == ((crop, crop), (crop, crop))
@@ -281,7 +281,7 @@ def test_unet_level_by_level(side):
 
 @pytest.mark.parametrize("side", [188, 204, 284 + 16 * 7, 1004])
 def test_every_valid_size_loses_184_pixels(side):
-    assert graph.blueprint(models.UNet, input_shape=(side, 572, 1)).output_shape == (None, side - 184, 388, 2)
+    assert plan(models.UNet, input_shape=(side, 572, 1)).output_shape == (None, side - 184, 388, 2)
 
 
 @pytest.mark.parametrize("side, low", [(570, 556), (573, 572), (587, 572), (190, 188)])
@@ -338,7 +338,7 @@ def test_unet_window_by_gradient_equals_the_window_by_walk():
 
 
 def test_unet_plus_plus_has_fifteen_nodes():
-    net = graph.blueprint(models.UNetPlusPlus, deep_supervision=True)
+    net = plan(models.UNetPlusPlus, deep_supervision=True)
     relus = [layer.name for layer in net.layers if layer.name.endswith("_2_relu")]
     assert set(relus) == {f"x{i}_{j}_2_relu" for i in range(5) for j in range(5 - i)}
     reads = [t._keras_history.operation.name for t in net.get_layer("x0_3_concat").input]
@@ -436,28 +436,3 @@ def test_a_backbone_by_name_or_with_its_top():
     assert named.count_params() == topped.count_params()
     assert "predictions" in [layer.name for layer in topped.layers]  # the pixels', not the classifier's
     assert topped.output_shape == (None, 64, 64, 2)
-
-
-@pytest.mark.parametrize(
-    "call, message",
-    [
-        (lambda: models.UNet(padding="full"), '"valid" .* or "same"'),
-        (lambda: models.UNet(backbone="VGG16"), "takes no backbone"),
-        (lambda: models.UNet(padding="same", backbone=3), "keras.Model or a builder's name"),
-        (lambda: models.UNet(padding="same", backbone="VGG61"), "no builder is called"),
-        (lambda: models.UNet(widths=(4,)), "at least two levels"),
-        (lambda: models.UNet(classes=1), "softmax over one class"),
-        (lambda: models.UNet(classes=0), "at least 1"),
-        (lambda: models.FCN32s(classes=1), "softmax over one class"),
-        (lambda: models.FCN32s(weights="imagenet"), "no ImageNet weights are known for FCN32s"),
-        (lambda: models.UNet(padding="same", input_shape=(15, 64, 3)), "at least 16 pixels"),
-        (
-            lambda: models.FCN32s(backbone=models.LeNet5(), input_shape=(64, 64, 1)),
-            r"reads \(32, 32, 1\); input_shape is that or None",
-        ),
-        (lambda: decoders.encoder(keras.Model(*[keras.Input((8, 8, 1))] * 2), None, name="net"), "needs two"),
-    ],
-)
-def test_wrong_arguments_say_what_is_possible(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()

@@ -14,10 +14,12 @@ import keras
 import numpy as np
 import psutil
 import pytest
-from sharing import distance, images, measured, net, run
+from helpers.sharing import distance, images, measured, net, run
 
 from cnnbook import distributed, training
 from cnnbook.training import devices
+
+pytestmark = pytest.mark.jax
 
 if sys.platform == "win32":
     pytest.skip("processes are killed by POSIX signals here", allow_module_level=True)
@@ -254,7 +256,7 @@ def test_two_devices_of_one_process_give_the_numbers_of_one(one, script, tmp_pat
     found = python(
         script(
             "import json, keras\n"
-            "from sharing import *\n"
+            "from helpers.sharing import *\n"
             "early = net()\n"
             "keras.distribution.set_distribution(keras.distribution.DataParallel())\n"
             "errors = []\n"
@@ -279,7 +281,7 @@ import os, signal
 from pathlib import Path
 import keras, numpy as np
 from cnnbook import distributed
-from sharing import *
+from helpers.sharing import *
 
 distributed.initialise()
 rank, folder = distributed.rank(), Path(sys.argv[1])
@@ -333,7 +335,7 @@ def test_two_logical_devices_give_the_numbers_of_one(script):
     found = python(
         script(
             "import json, keras, tensorflow as tf\n"
-            "from sharing import *\n"
+            "from helpers.sharing import *\n"
             "(cpu,) = tf.config.list_physical_devices('CPU')\n"
             "tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)\n"
             "pair = tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])\n"

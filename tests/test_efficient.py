@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
+from helpers.weights import images, outputs, randomised
+from helpers.zoo import plan
 from keras import layers as L
-from test_weight_ports import images, outputs, randomised
-from zoo import plan
 
 from cnnbook import graph, models
 from cnnbook.parts import blocks
@@ -172,35 +172,6 @@ def test_nas_net_has_no_loose_ends():
 
 
 @pytest.mark.parametrize(
-    "name, expected",
-    [
-        ("MobileNetV2", {2: "block_1_expand_relu", 4: "block_3_expand_relu", 8: "block_6_expand_relu",
-                         16: "block_13_expand_relu", 32: "out_relu"}),
-        ("EfficientNetB0", {2: "block2a_expand_activation", 4: "block3a_expand_activation",
-                            8: "block4a_expand_activation", 16: "block6a_expand_activation", 32: "top_activation"}),
-        ("NASNetMobile", {2: "stem_bn1", 4: "reduction_concat_stem_1", 8: "normal_concat_3", 16: "normal_concat_8",
-                          32: "relu"}),
-    ],
-)  # fmt: skip
-def test_endpoints(name, expected):
-    endpoints = graph.features(plan(getattr(models, name)))
-    assert {stride: e.name for stride, e in endpoints.items()} == expected
-    inside = (4, 8, 16) if name == "NASNetMobile" else ()
-    assert [stride for stride, e in endpoints.items() if not e.separates] == list(inside)
-
-
-EFFICIENT = ["MobileNet", "MobileNetV2", "MobileNetV3Large", "MobileNetV3Small", "ShuffleNet", "ShuffleNetV2",
-             "NASNetMobile", "EfficientNetB0", "EfficientNetLite0"]  # fmt: skip
-
-
-@pytest.mark.parametrize("name", EFFICIENT)
-def test_five_stages_and_nothing_unknown(name):
-    net = plan(getattr(models, name))
-    assert list(graph.features(net)) == [2, 4, 8, 16, 32]
-    assert all(row.known for row in graph.trace(net))
-
-
-@pytest.mark.parametrize(
     "name", ["MobileNet", "MobileNetV2", "MobileNetV3Small", "EfficientNetB0", "NASNetMobile"]
 )
 def test_receptive_fields_are_the_twins(name):
@@ -226,28 +197,6 @@ def test_stages_by_the_twins_names():
 
 
 # --------------------------------------------------------------------------- wrong arguments
-
-
-@pytest.mark.parametrize(
-    "call, message",
-    [
-        (lambda: models.MobileNet(alpha=0), "alpha multiplies .* above 0"),
-        (lambda: models.MobileNetV2(alpha="wide"), "alpha multiplies"),
-        (lambda: models.MobileNetV3Large(classes=0), "at least 1"),
-        (lambda: models.ShuffleNet(groups=5), "groups is 1, 2, 3, 4, 8"),
-        (lambda: models.ShuffleNet(scale=0.33), "equal groups"),
-        (lambda: models.ShuffleNetV2(scale=3), "scale is 0.5, 1.0, 1.5, 2.0"),
-        (
-            lambda: models.NASNetMobile(input_shape=(None, None, 3), include_top=False),
-            "pads its maps by their sizes",
-        ),
-        (lambda: models.NASNetMobile(penultimate=100), "multiple of 24"),
-        (lambda: models.MobileNet(weights="imagenet", classes=3), "1000 classes"),
-    ],
-)
-def test_wrong_arguments_say_what_is_possible(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
 
 
 # --------------------------------------------------------------------------- ImageNet weights without a network

@@ -126,6 +126,34 @@ def test_make_targets_are_those_of_the_readme():
     assert mentioned <= targets and {"run", "test"} <= mentioned
 
 
+def test_files_with_the_mark_jax_run_without_tensorflow():
+    """`make test-jax` selects by the mark alone, so a file that lost it would fall out without a word."""
+    texts = {
+        path.stem.removeprefix("test_"): path.read_text("utf-8") for path in ROOT.glob("tests/test_*.py")
+    }
+    marked = {
+        name for name, text in texts.items() if re.search(r"^pytestmark = pytest\.mark\.jax$", text, re.M)
+    }
+    assert marked >= {
+        "distributed",
+        "fast",
+        "graph",
+        "models",
+        "published_figures",
+        "training",
+        "weight_ports",
+    }
+    for name in marked:
+        imports = [
+            node for node in ast.parse(texts[name]).body if isinstance(node, ast.Import | ast.ImportFrom)
+        ]
+        modules = {alias.name for node in imports if isinstance(node, ast.Import) for alias in node.names}
+        modules |= {node.module for node in imports if isinstance(node, ast.ImportFrom)}
+        assert not {m.split(".")[0] for m in modules} & {"tensorflow", "tensorflow_datasets"}, name
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    assert '$(PYJAX) -m pytest tests -m "jax and not every_variant"' in makefile
+
+
 def test_ci_runs_the_tests_of_the_readme():
     script = (ROOT / ".ci" / "run").read_text("utf-8")
     assert re.search(r"for target in lint book test-jax test;", script)

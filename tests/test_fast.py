@@ -14,6 +14,8 @@ from keras import layers as L
 from cnnbook import training
 from cnnbook.training import fast
 
+pytestmark = pytest.mark.jax
+
 tensorflow = keras.backend.backend() == "tensorflow"
 
 

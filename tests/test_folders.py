@@ -67,7 +67,7 @@ def test_wrong_folders(own):
         ValueError, match=r"no usable image.*0\.png \(not in the sub-folder of a class\) and 9 more"
     ):
         data.load(own / "bee")
-    with pytest.raises(ValueError, match="30 . 0 . 4 images asked, the folder has 20"):
+    with pytest.raises(ValueError, match="30 . 0 . 4 images were asked for, the folder has 20"):
         data.load(own, train=30)
     save(own / "bee" / "x.png", size=(5, 5))
     with pytest.raises(ValueError, match="2 sizes.*give size="):

@@ -14,6 +14,8 @@ from keras import layers as L
 from cnnbook import graph
 from cnnbook import keras_internals as internals
 
+pytestmark = pytest.mark.jax
+
 PACKAGE = Path(internals.__file__).parent
 
 

@@ -8,23 +8,16 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers.notebooks import code, notebook, printed, write
 
 ROOT = Path(__file__).parents[1]
-nbformat = pytest.importorskip("nbformat")
 pytest.importorskip("nbval")
 pytest.importorskip("xdist")
 
 
-def notebook(*cells):
-    """Code cells (source, stored text, *tags), as if executed."""
-    made = nbformat.v4.new_notebook()
-    for i, (source, text, *tags) in enumerate(cells):
-        cell = nbformat.v4.new_code_cell(source, id=f"c{i}", execution_count=i + 1)
-        cell.metadata.tags = list(tags)
-        if text is not None:
-            cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=text)]
-        made.cells.append(cell)
-    return made
+def printing(source, text, *tags):
+    """A cell and what it is said to have printed."""
+    return code(source, printed(text), tags=tags)
 
 
 def pytest_in(folder, *arguments):
@@ -44,23 +37,22 @@ def course(tmp_path_factory):
     shutil.copy(ROOT / "notebooks" / "sanitize.cfg", folder / "notebooks")
     made = {
         "right": notebook(
-            ("print(3 * 9)", "27\n"),
-            ("print('parameters: 138,357,544')", "parameters: 138,357,544\n"),
-            ("import random; print(random.random())", "0.5\n", "nbval-ignore-output"),
-            ("print('accuracy 0.690')", "accuracy 0.667\n", "nbval-approx=0.05"),
-            ("print(object())", "<object object at 0x7f0000000000>\n"),
-            ("print('12/12 - 3s - 250ms/step')", "12/12 - 1s - 90ms/step\n"),
+            printing("print(3 * 9)", "27\n"),
+            printing("print('parameters: 138,357,544')", "parameters: 138,357,544\n"),
+            printing("import random; print(random.random())", "0.5\n", "nbval-ignore-output"),
+            printing("print('accuracy 0.690')", "accuracy 0.667\n", "nbval-approx=0.05"),
+            printing("print(object())", "<object object at 0x7f0000000000>\n"),
+            printing("print('12/12 - 3s - 250ms/step')", "12/12 - 1s - 90ms/step\n"),
         ),
         "changed": notebook(
-            ("print(3 * 9)", "28\n"),
-            ("print('accuracy 0.690')", "accuracy 0.9\n", "nbval-approx=0.05"),
-            ("print('accuracy 0.690')", "score 0.690\n", "nbval-approx=0.05"),
-            ("print(3 * 9)", "27\n"),
+            printing("print(3 * 9)", "28\n"),
+            printing("print('accuracy 0.690')", "accuracy 0.9\n", "nbval-approx=0.05"),
+            printing("print('accuracy 0.690')", "score 0.690\n", "nbval-approx=0.05"),
+            printing("print(3 * 9)", "27\n"),
         ),
-        "dead": notebook(("import os, signal; os.kill(os.getpid(), getattr(signal, 'SIGKILL', 9))", None)),
+        "dead": notebook("import os, signal; os.kill(os.getpid(), getattr(signal, 'SIGKILL', 9))"),
     }
-    for name, cells in made.items():
-        nbformat.write(cells, folder / "notebooks" / f"{name}.ipynb")
+    write(folder / "notebooks", made)
     # On two workers, where the cells of a notebook must stay together: conftest.py sees to it.
     return folder, *pytest_in(folder, "--nbval", "notebooks", "-n", "2")
 

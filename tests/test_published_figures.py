@@ -7,10 +7,12 @@ import re
 
 import keras
 import pytest
-from zoo import BRANCHES, DEEP
+from helpers.zoo import BRANCHES, DEEP
 
 from cnnbook import graph, models, weights
 from cnnbook.training import fast
+
+pytestmark = pytest.mark.jax
 
 SOURCES = models.imagenet_sources()
 WITH_TWIN = {name for name, source in SOURCES.items() if isinstance(source, weights.KerasApplication)}

@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
+from helpers.weights import difference, outputs, randomised
+from helpers.zoo import plan
 from keras import layers as L
-from test_weight_ports import difference, outputs, randomised
-from zoo import plan
 
 from cnnbook import graph, models, weights
 from cnnbook.models import resnest, resnet, resnext, senet, sknet
@@ -34,33 +34,6 @@ def at(model, layer, x):
 
 
 # --------------------------------------------------------------------------- what graph says of them
-
-
-@pytest.mark.parametrize(
-    "name, expected",
-    [
-        ("ResNet50V2", {2: "conv1_conv", 4: "conv2_block2_out", 8: "conv3_block3_out", 16: "conv4_block5_out",
-                        32: "post_relu"}),
-        ("DenseNet121", {2: "conv1_relu", 4: "pool2_conv", 8: "pool3_conv", 16: "pool4_conv", 32: "relu"}),
-        ("SENet154", {2: "conv1_3_relu", 4: "conv2_block3_out", 8: "conv3_block8_out", 16: "conv4_block36_out",
-                      32: "conv5_block3_out"}),
-        ("ResNeSt50", {2: "conv1_3_relu", 4: "conv2_block3_out", 8: "conv3_block4_out", 16: "conv4_block6_out",
-                       32: "conv5_block3_out"}),
-    ],
-)  # fmt: skip
-def test_endpoints(name, expected):
-    endpoints = graph.features(plan(getattr(models, name)))
-    assert {stride: e.name for stride, e in endpoints.items()} == expected
-    assert all(e.separates and max(e.tensor.shape[1:3]) * stride == 224 for stride, e in endpoints.items())
-
-
-@pytest.mark.parametrize(
-    "name", ["ResNet50V2", "DenseNet121", "ResNeXt50", "SEResNet50", "SENet154", "SKNet26", "ResNeSt50"]
-)
-def test_every_operation_is_known_and_every_stride_counted(name):
-    net = plan(getattr(models, name))
-    assert all(row.known for row in graph.trace(net))
-    assert graph.totals(net)["stride"] == (32, 32)
 
 
 def test_squeeze_and_excitation_gives_global_context_beside_the_local_path():
@@ -319,29 +292,6 @@ def one_shape(block):
 
 
 # --------------------------------------------------------------------------- arguments, scaling, very deep nets
-
-
-@pytest.mark.parametrize(
-    "call, message",
-    [
-        (lambda: models.PreActResNetCIFAR(29), r"depth is 6n \+ 2 .*bottleneck=True.*got 29"),
-        (lambda: models.PreActResNetCIFAR(166), r"9n \+ 2"),
-        (lambda: models.PreActResNetCIFAR(20, shortcut="C"), 'shortcut is "A" or "B"'),
-        (lambda: models.DenseNetCIFAR(41, 12), r"depth is 6n \+ 4"),
-        (lambda: models.DenseNetCIFAR(39, 12, bottleneck=False), r"3n \+ 4"),
-        (lambda: models.DenseNetCIFAR(40, 0), "growth is the number of channels"),
-        (lambda: models.ResNeXtCIFAR(28), r"depth is 9n \+ 2"),
-        (lambda: models.ResNeXt50(width=0), "leave a path no channel"),
-        (lambda: models.SEResNet50(ratio=1000), "at most the 256 channels"),
-        (lambda: models.SKNet26(dilations=(1, 3)), "dilations holds 1 or even numbers"),
-        (lambda: models.ResNeSt50(radix=1), "radix is at least 2"),
-        (lambda: models.SENet154(weights="imagenet"), "no ImageNet weights are known for SENet154"),
-        (lambda: models.DenseNet264(weights="imagenet"), "no ImageNet weights are known for DenseNet264"),
-    ],
-)
-def test_wrong_arguments_say_what_is_possible(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
 
 
 def test_scaling_as_in_keras_applications():

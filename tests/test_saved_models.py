@@ -8,6 +8,8 @@ import pytest
 
 import cnnbook
 
+pytestmark = pytest.mark.jax
+
 SAVED = Path(__file__).parent / "saved"
 ANSWERS = np.load(SAVED / "answers.npz")
 

@@ -7,6 +7,8 @@ import pytest
 from cnnbook import data, models, segmentation, training, weights
 from cnnbook.training import gradients
 
+pytestmark = pytest.mark.jax
+
 read = keras.ops.convert_to_numpy
 
 TRUTH = np.array([[0, 0, 1, 1], [0, 0, 1, 1], [0, 2, 2, 2]])

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
 import pytest
+from helpers.notebooks import code, markdown, nbformat, notebook, output, printed, write
 
 for module in (
     "sphinx",
@@ -23,11 +24,7 @@ for module in (
     "pybtex",
 ):
     pytest.importorskip(module, reason="the book's tools are not installed: pip install -e '.[book,test]'")
-nbformat = pytest.importorskip("nbformat")
 BeautifulSoup = pytest.importorskip("bs4").BeautifulSoup
-new_markdown_cell, new_notebook, new_output = (
-    getattr(nbformat.v4, f"new_{kind}") for kind in ("markdown_cell", "notebook", "output")
-)
 
 ROOT = Path(__file__).parents[1]
 ADDRESS = "https://github.com/example/course"
@@ -39,51 +36,33 @@ TABLE = (
 )
 
 
-def code(source, *outputs, tags=(), **metadata):
-    metadata |= {"tags": list(tags)}
-    return nbformat.v4.new_code_cell(source, metadata=metadata, outputs=list(outputs), execution_count=1)
-
-
 def picture():
-    return new_output("display_data", data={"image/png": PIXEL, "text/plain": "<Figure>"})
+    return output("display_data", data={"image/png": PIXEL, "text/plain": "<Figure>"})
 
 
 def chapter():
     """One of everything that a chapter holds."""
-    return new_notebook(
-        cells=[
-            new_markdown_cell(
-                "# VGG: small kernels\n\n**Can depth win alone?** See [the start](00-start.ipynb#data)."
-            ),
-            code("%pip install cnnbook", tags=["colab"]),
-            code("epochs = 5", tags=["parameters"]),
-            new_markdown_cell(
-                "## The question\n\nThe [receptive field](../book/glossary.md#receptive-field) (感受野) of [simonyan2015]"
-                " and [He et al.](../book/references.md#he2016), `[he2016]`; later [U-Net](19-unet.ipynb).\n\n"
-                "$$27C^2 < 49C^2$$\n\n> [!NOTE]\n> Biases are *not* counted.\n\n"
-                "<details>\n<summary>Answer</summary>\n\nIt is **2.303**.\n\n</details>"
-            ),
-            code("table", new_output("execute_result", data={"text/html": TABLE}, execution_count=1)),
-            code("plot()", picture(), tags=["cover"], alt="A grey square.", caption="What the net sees."),
-            code("plot()", picture(), tags=["hide-input"], mystnb={"image": {"alt": "Another square."}}),
-            code("print(36864)", new_output("stream", name="stdout", text="36864\n"), tags=["solution"]),
-            new_markdown_cell("It is $9 \\cdot 64^2$.", metadata={"tags": ["solution"]}),
-            new_markdown_cell("## References\n\n- [simonyan2015] K. Simonyan, A. Zisserman."),
-        ]
+    return notebook(
+        markdown("# VGG: small kernels\n\n**Can depth win alone?** See [the start](00-start.ipynb#data)."),
+        code("%pip install cnnbook", tags=["colab"]),
+        code("epochs = 5", tags=["parameters"]),
+        markdown(
+            "## The question\n\nThe [receptive field](../book/glossary.md#receptive-field) (感受野) of [simonyan2015]"
+            " and [He et al.](../book/references.md#he2016), `[he2016]`; later [U-Net](19-unet.ipynb).\n\n"
+            "$$27C^2 < 49C^2$$\n\n> [!NOTE]\n> Biases are *not* counted.\n\n"
+            "<details>\n<summary>Answer</summary>\n\nIt is **2.303**.\n\n</details>"
+        ),
+        code("table", output("execute_result", data={"text/html": TABLE}, execution_count=1)),
+        code("plot()", picture(), tags=["cover"], alt="A grey square.", caption="What the net sees."),
+        code("plot()", picture(), tags=["hide-input"], mystnb={"image": {"alt": "Another square."}}),
+        code("print(36864)", printed("36864\n"), tags=["solution"]),
+        markdown("It is $9 \\cdot 64^2$.", "solution"),
+        markdown("## References\n\n- [simonyan2015] K. Simonyan, A. Zisserman."),
     )
-
-
-def write(folder, **notebooks):
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, notebook in notebooks.items():
-        nbformat.write(notebook, folder / f"{name.replace('_', '-')}.ipynb")
-    return folder
 
 
 def start():
-    return new_notebook(
-        cells=[new_markdown_cell("# Start\n\nRun this first, it is short.\n\n## Data\n\nText.")]
-    )
+    return notebook(markdown("# Start\n\nRun this first, it is short.\n\n## Data\n\nText."))
 
 
 def render(notebooks, out, address=""):
@@ -97,7 +76,7 @@ def render(notebooks, out, address=""):
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     folder, made = tmp_path_factory.mktemp("课 程"), {"00-start": start(), "03-vgg": chapter()}
-    done = render(write(folder / "笔记 本", **made), folder / "名 字" / "book", ADDRESS)
+    done = render(write(folder / "笔记 本", made), folder / "名 字" / "book", ADDRESS)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "名 字" / "book"
 
@@ -256,17 +235,13 @@ def test_address_has_one_place_and_without_it_there_are_no_buttons(monkeypatch):
 
 
 def test_what_a_chapter_must_mend_is_named(build, tmp_path):
-    failed = new_output("error", ename="ValueError", evalue="no such layer", traceback=[])
-    bad = new_notebook(
-        cells=[
-            new_markdown_cell(
-                "# One\n\n# Two\n\n[nobody1999] [x](../book/glossary.md#nothing) [y](../no/file.py)"
-            ),
-            code("plot()", picture()),
-            code("boom", failed),
-        ]
+    failed = output("error", ename="ValueError", evalue="no such layer", traceback=[])
+    bad = notebook(
+        markdown("# One\n\n# Two\n\n[nobody1999] [x](../book/glossary.md#nothing) [y](../no/file.py)"),
+        code("plot()", picture()),
+        code("boom", failed),
     )
-    stage = build.Stage(write(tmp_path / "in", **{"03-vgg": bad}), tmp_path / "out")
+    stage = build.Stage(write(tmp_path / "in", {"03-vgg": bad}), tmp_path / "out")
     stage.write()
     problems = "\n".join(stage.problems)
     for part in (
@@ -286,7 +261,7 @@ def test_a_failed_build_leaves_the_old_book(build, tmp_path, monkeypatch, capsys
     out.mkdir()
     (out / "searchindex.js").write_text("old")
     monkeypatch.setattr(build, "sphinx", lambda work: 1)
-    assert build.build(write(tmp_path / "in", **{"00-start": start()}), out) == 1
+    assert build.build(write(tmp_path / "in", {"00-start": start()}), out) == 1
     assert (out / "searchindex.js").read_text() == "old"
     assert "not rendered" in capsys.readouterr().out
     assert not list(tmp_path.glob(".book-*"))
@@ -296,7 +271,7 @@ def test_a_failed_build_leaves_the_old_book(build, tmp_path, monkeypatch, capsys
 def test_wrong_folders_are_refused(build, tmp_path, case, capsys):
     notebooks, out = tmp_path / "nowhere", tmp_path / "out"
     if case == "other files":
-        write(notebooks)
+        write(notebooks, {})
         out.mkdir()
         (out / "thesis.txt").write_text("mine")
     assert build.main(["--notebooks", str(notebooks), "--out", str(out)]) == 1

@@ -1,14 +1,17 @@
 """The stacks drawn in the VGG chapter are read from the models, and say what the papers say."""
 
 import pytest
+from helpers.zoo import plan
 
-from cnnbook import graph, models, viz
+from cnnbook import models, viz
+
+pytestmark = pytest.mark.jax
 
 
 @pytest.fixture(scope="module")
 def shown():
     names = ("AlexNet", "VGG16C", "VGG19")
-    return viz.stacks(*(graph.blueprint(getattr(models, name)) for name in names))
+    return viz.stacks(*(plan(getattr(models, name)) for name in names))
 
 
 def test_boxes_are_the_papers_layers(shown):

@@ -14,6 +14,8 @@ from cnnbook import models, training, viz
 from cnnbook.training import gradients, results
 from cnnbook.training.protocol import takes_protocol
 
+pytestmark = pytest.mark.jax
+
 
 def shapes(n=256, side=14, seed=0):
     """Bright left half or bright right half, in noise: learnt in a few steps."""

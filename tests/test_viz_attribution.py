@@ -1,26 +1,19 @@
 """The attributions against what is known exactly: CAM, completeness, a detector of one pixel, cases by hand."""
 
 import keras
-import nets
 import numpy as np
 import pytest
+from helpers import nets
+from helpers.zoo import plan
 from keras import layers as L
 
-from cnnbook import graph, models, viz
+from cnnbook import models, viz
 from cnnbook.viz import reading
 from cnnbook.viz.why import attribution
 
+pytestmark = pytest.mark.jax
+
 read = keras.ops.convert_to_numpy
-
-
-@pytest.fixture(scope="module")
-def net():
-    return nets.cam_net()
-
-
-@pytest.fixture(scope="module")
-def image():
-    return nets.image((16, 20, 3))
 
 
 def test_grad_cam_after_a_global_average_pool_is_cam(net, image):
@@ -199,9 +192,9 @@ def test_relus_of_every_kind_are_found_and_the_model_is_untouched(net, image):
 
 def test_the_layer_is_the_last_map_before_the_global_pool():
     for name, layer in {"VGG16": "block5_pool", "MobileNetV2": "out_relu", "InceptionV3": "mixed10"}.items():
-        model = graph.blueprint(getattr(keras.applications, name), weights=None)
+        model = plan(getattr(keras.applications, name), weights=None)
         assert reading.Net(model).last_map().name == layer
-    assert reading.Net(graph.blueprint(models.ResNetCIFAR, 8)).last_map().name == "conv4_block1_out"
+    assert reading.Net(plan(models.ResNetCIFAR, 8)).last_map().name == "conv4_block1_out"
     assert reading.Net(nets.segmenter()).last_map().name == "mid_conv"
     inputs = keras.Input((8, 8, 3))
     flat = keras.Model(

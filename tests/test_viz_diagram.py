@@ -3,9 +3,8 @@
 import itertools
 
 import keras
-import nets
 import pytest
-import zoo
+from helpers import nets, zoo
 from keras import layers as L
 
 from cnnbook import graph, models, viz
@@ -13,6 +12,8 @@ from cnnbook.parts import blocks
 from cnnbook.viz.diagrams import elements, structure, u_shape
 from cnnbook.viz.diagrams import rows as net_rows
 from cnnbook.viz.diagrams.paint import Line, Rect, Words, width
+
+pytestmark = pytest.mark.jax
 
 BUILDERS = ("ResNet50", "GoogLeNet", "DenseNet121", "UNet", "MobileNetV3Small")
 # Those that have most to say: they are set closer, or told in words in part.

@@ -1,9 +1,9 @@
 """Maps, kernels, receptive fields, ascent, neighbours and sanity checks: the numbers behind the pictures."""
 
 import keras
-import nets
 import numpy as np
 import pytest
+from helpers import nets
 from keras import layers as L
 
 from cnnbook import models, viz
@@ -12,16 +12,6 @@ from cnnbook.viz.inside import fields as field
 from cnnbook.viz.why import sanity
 
 read = keras.ops.convert_to_numpy
-
-
-@pytest.fixture(scope="module")
-def net():
-    return nets.cam_net()
-
-
-@pytest.fixture(scope="module")
-def image():
-    return nets.image((16, 20, 3))
 
 
 # --------------------------------------------------------------------------- running a net call by call

@@ -1,24 +1,21 @@
 """The loss around the weights: known surfaces, filter lengths, and a net that stays as it is."""
 
 import keras
-import nets
 import numpy as np
 import pytest
+from helpers import nets
 from keras import layers as L
 
 from cnnbook import training, viz
 from cnnbook.viz.inside import surface
+
+pytestmark = pytest.mark.jax
 
 read = keras.ops.convert_to_numpy
 
 
 def squared(labels, outputs):
     return keras.ops.square(outputs - labels[:, None])
-
-
-@pytest.fixture(scope="module")
-def net():
-    return nets.cam_net()
 
 
 @pytest.fixture(scope="module")
@@ -141,19 +138,3 @@ def test_gradient_flow_shows_the_gradients(net, batch):
     axes = inner.figure().axes[0]
     assert [t.get_text() for t in axes.get_legend().get_texts()] == ["plain", "nested"]
     assert axes.get_yscale() == "log" and inner._repr_png_().startswith(b"\x89PNG")
-
-
-@pytest.mark.parametrize(
-    "options, message",
-    [
-        (dict(dimensions=3), "1 .a curve. or 2"),
-        (dict(points=4), "odd number"),
-        (dict(span=0), "positive"),
-        (dict(statistics="mean"), '"kept" or "batch"'),
-        (dict(directions=[[np.zeros(3)]]), "list of .* arrays"),
-        (dict(directions=[]), "as many directions, got 0"),
-    ],
-)
-def test_wrong_arguments_say_what_is_possible(net, batch, options, message):
-    with pytest.raises(ValueError, match=message):
-        viz.landscape(net, *batch, **options)

@@ -1,8 +1,8 @@
 """What every public function of viz returns: something that shows itself, with numbers or with a drawing as text."""
 
-import nets
 import numpy as np
 import pytest
+from helpers import nets
 
 from cnnbook import viz
 

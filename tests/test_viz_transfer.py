@@ -1,9 +1,9 @@
 """Every question to a net of keras.applications, flat and nested in a transfer model: equal numbers, and the right ones."""
 
 import keras
-import nets
 import numpy as np
 import pytest
+from helpers import nets
 from keras import layers as L
 
 from cnnbook import graph, viz

@@ -6,10 +6,13 @@ import sys
 import keras
 import numpy as np
 import pytest
+from helpers.weights import difference, images, outputs, pooled, randomised
+from helpers.zoo import LONG_PORTS, PORTS, PORTS_ON_JAX
 from keras import layers as L
-from zoo import LONG_PORTS, PORTS, PORTS_ON_JAX
 
 from cnnbook import graph, models, weights
+
+pytestmark = pytest.mark.jax
 
 apps = keras.applications
 SOURCES = models.imagenet_sources()
@@ -21,50 +24,6 @@ LARGE = [
     for name in sorted({case[0] for case in LONG_PORTS} - {case[0] for case in PORTS})
 ]
 CASES = [case for case in PORTS if not JAX or (case[0] in PORTS_ON_JAX and case[1])]
-
-
-def randomised(reference, *, conv_bias=True, seed=0):
-    """`reference` filled with random numbers that keep activations near one: variances positive, kernels He-scaled."""
-    rng = np.random.default_rng(seed)
-    for layer in reference.layers:
-        values = []
-        for variable in layer.weights:
-            shape, kind = tuple(variable.shape), variable.name
-            if kind.endswith("kernel"):
-                depthwise = kind == "depthwise_kernel" or isinstance(layer, L.DepthwiseConv2D)
-                fan_in = np.prod(shape[:2] if depthwise else shape[:-1])
-                value = rng.standard_normal(shape, dtype="float32") * np.sqrt(2 / fan_in)
-            elif kind in ("gamma", "moving_variance", "variance"):
-                value = rng.uniform(0.5, 1.5, shape)
-            elif kind == "bias" and isinstance(layer, L.Conv2D) and not conv_bias:
-                value = np.zeros(shape)
-            else:
-                value = rng.normal(0, 0.1, shape)
-            values.append(value.astype("float32"))
-        if values:
-            layer.set_weights(values)
-        if isinstance(layer, L.Normalization):
-            layer.finalize_state()
-    return reference
-
-
-def images(height, width, seed=1):
-    return np.random.default_rng(seed).normal(0, 1, (2, height, width, 3)).astype("float32")
-
-
-def outputs(model, x):
-    return keras.ops.convert_to_numpy(
-        model(x, training=False)
-    )  # without the seconds that compiling `predict` takes
-
-
-def pooled(net):
-    return keras.Model(net.input, L.GlobalAveragePooling2D()(net.output))
-
-
-def difference(a, b, shape):
-    x = images(*shape)
-    return float(np.abs(outputs(a, x) - outputs(b, x)).max())
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]}-{case[1]}-{case[2]}")

@@ -8,12 +8,12 @@ The same input gives the same arrays; the same zlib gives the same bytes. Prints
 
 import hashlib
 import io
-import os
 import sys
 import zipfile
 
 import numpy as np
 
+from cnnbook import files
 from cnnbook.data import fashion
 
 PER_CLASS = {"train": 1200, "test": 200}
@@ -21,7 +21,7 @@ PER_CLASS = {"train": 1200, "test": 200}
 
 def build(folder, compression=zipfile.ZIP_DEFLATED):
     """The bytes of the .npz."""
-    arrays = fashion.whole(folder)
+    arrays = fashion.complete(folder)
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for part, count in PER_CLASS.items():
@@ -30,9 +30,8 @@ def build(folder, compression=zipfile.ZIP_DEFLATED):
             for key in (f"x_{part}", f"y_{part}"):
                 npy = io.BytesIO()
                 np.lib.format.write_array(npy, arrays[key][keep], version=(1, 0))
-                entry = zipfile.ZipInfo(
-                    f"{key}.npy", (1980, 1, 1, 0, 0, 0)
-                )  # a fixed date: the same bytes every time
+                # A fixed date: the same bytes every time.
+                entry = zipfile.ZipInfo(f"{key}.npy", (1980, 1, 1, 0, 0, 0))
                 entry.external_attr = 0o644 << 16
                 entry.create_system = 3
                 archive.writestr(entry, npy.getvalue(), compression, 9)
@@ -41,7 +40,5 @@ def build(folder, compression=zipfile.ZIP_DEFLATED):
 
 if __name__ == "__main__":
     raw = build(sys.argv[1] if len(sys.argv) > 1 else fashion.DEBIAN)
-    part = fashion.SHIPPED.with_suffix(".part")
-    part.write_bytes(raw)
-    os.replace(part, fashion.SHIPPED)
+    files.write(fashion.SHIPPED, raw)
     print(f"{fashion.SHIPPED.name}: {len(raw):,} bytes, sha256 {hashlib.sha256(raw).hexdigest()}")

@@ -15,32 +15,38 @@ import importlib.util
 import os
 from typing import NamedTuple
 
-from . import digits as digit
-from . import fashion
-from .drawn import cells as cell
-from .drawn import faces as face
-from .drawn import scenes as scene
-from .drawn.cells import Cells, border_weights, cells
-from .drawn.faces import Faces, faces
-from .drawn.scenes import Scenes, scenes
+from . import digits, drawn, fashion, tfds
+from .drawn.cells import CellImages, Cells, border_weights, cells
+from .drawn.faces import FaceImages, Faces, faces
+from .drawn.scenes import SceneImages, Scenes, scenes
 from .folders import Folder, folder, pixels
-from .images import DataError, Images, counted, from_arrays, resize, resize_masks
+from .images import DataError, Images, counted, resize, resize_masks
 from .photographs import PHOTOGRAPHS, coins, photograph
-from .tfds import prepared
-from .tfds import streams as _streams
 from .tfds.prepared import prepare
 from .tfds.streams import Streams
 
-NAMES = ("fashion_mnist", "digits", "scenes", "cells", "faces", *_streams.ARRAYS, *_streams.STREAMS)
+# Sets that need no network.
+LOCAL = {
+    "fashion_mnist": fashion.load,
+    "digits": digits.load,
+    "scenes": drawn.scenes.load,
+    "cells": drawn.cells.load,
+    "faces": drawn.faces.load,
+}
+NAMES = (*LOCAL, *tfds.streams.ARRAYS, *tfds.streams.STREAMS)
+OPTIONS = {"scenes": "task", "oxford_iiit_pet": "task", "faces": "people"}
 
 __all__ = [
     "NAMES",
     "PHOTOGRAPHS",
+    "CellImages",
     "Cells",
     "DataError",
+    "FaceImages",
     "Faces",
     "Folder",
     "Images",
+    "SceneImages",
     "Scenes",
     "Streams",
     "border_weights",
@@ -79,37 +85,22 @@ def load(
         50; faces: 1,600 and 400; a folder: a fifth is the test).
     validation: how many class-balanced images are taken out of the training part, besides `train`.
     size: side in pixels or (height, width): area average down, bilinear up.   seed: of choice, order and scenes.
-    data_dir: the TFDS folder; TFDS_DATA_DIR or ~/tensorflow_datasets by default.   verbose: one line on what came.
+    data_dir: the TFDS folder; TFDS_DATA_DIR or ~/tensorflow_datasets by default.   verbose: prints a line about the set.
     options: task="segment" or "classify" for scenes and oxford_iiit_pet; people=(80, 40), how many different ones the
         training and the test part of faces show.
-    Raises ValueError for what cannot be asked, DataError (a RuntimeError) for data that are not to be had or damaged.
+    Raises ValueError for wrong arguments, DataError (a RuntimeError) for data that are not available or damaged.
     """
-    asked = {"train": train, "test": test, "validation": validation, "seed": seed}
-    path = isinstance(name, os.PathLike) or (name not in NAMES and _is_path(name))
-    allowed = {"scenes": "task", "oxford_iiit_pet": "task", "faces": "people"}.get(name if not path else None)
-    if unknown := set(options) - {allowed}:
-        also = f"; {name} also takes {allowed}" if allowed else ""
-        raise TypeError(f"load({str(name)!r}) has no option {', '.join(sorted(unknown))}{also}")
-    if full and name != "fashion_mnist":
-        raise ValueError(f"load({str(name)!r}, full=True): full is for fashion_mnist, the others are whole")
-    if path:
-        result = folder(name, size=size, **asked)
-    elif name == "digits":
-        source = "inside scikit-learn (Alpaydin & Kaynak, UCI Machine Learning Repository)"
-        result = from_arrays(name, digit.inside(), digit.CLASSES, source, size, **asked)
-    elif name == "scenes":
-        result = scene.load(size=size, **asked, **options)
-    elif name == "cells":
-        result = cell.load(size=size, **asked)
-    elif name == "faces":
-        result = face.load(size=size, **asked, **options)
-    elif name == "fashion_mnist" and not full:
-        source = "shipped with cnnbook, a class-balanced part of Fashion-MNIST (Zalando, MIT licence)"
-        result = from_arrays(name, fashion.shipped(), fashion.CLASSES, source, size, **asked)
-    elif name in _streams.STREAMS:
-        result = _streams.streams(name, data_dir=data_dir, size=size, **asked, **options)
+    choice = {"train": train, "test": test, "validation": validation, "seed": seed, "size": size}
+    is_folder = isinstance(name, os.PathLike) or (name not in NAMES and _is_path(name))
+    _check(name, None if is_folder else OPTIONS.get(name), full, options)
+    if is_folder:
+        result = folder(name, **choice)
+    elif name in LOCAL and not full:
+        result = LOCAL[name](**choice, **options)
+    elif name in tfds.streams.STREAMS:
+        result = tfds.streams.streams(name, data_dir=data_dir, **choice, **options)
     elif name in NAMES:
-        result = _streams.arrays(name, data_dir=data_dir, size=size, **asked)
+        result = tfds.streams.arrays(name, data_dir=data_dir, **choice)
     else:
         close = difflib.get_close_matches(str(name).lower().replace("-", "_"), NAMES, 1, 0.5)
         hint = f" Did you mean {close[0]!r}?" if close else ""
@@ -121,8 +112,19 @@ def load(
     return result
 
 
+def _check(name, allowed, full, options):
+    """TypeError for an option that the set does not take, ValueError for full=True of another set than fashion_mnist."""
+    if unknown := set(options) - {allowed}:
+        also = f"; {name} also takes {allowed}" if allowed else ""
+        raise TypeError(f"load({str(name)!r}) has no option {', '.join(sorted(unknown))}{also}")
+    if full and name != "fashion_mnist":
+        raise ValueError(
+            f"load({str(name)!r}, full=True): full is for fashion_mnist, the others are always complete"
+        )
+
+
 class Where(NamedTuple):
-    """A row of `where()`: `name`, whether the data are `here`, and `how` they are had (one phrase, no path)."""
+    """A row of `where()`: `name`, whether the data are `here`, and `how` one gets them (one phrase, no path)."""
 
     name: str
     here: bool
@@ -130,29 +132,28 @@ class Where(NamedTuple):
 
 
 def where(data_dir=None):
-    """Which data set is on this machine: a list of `Where`, found without TensorFlow and without a network."""
-
+    """Which data sets are on this machine: a list of `Where`, found without TensorFlow and without a network."""
     rows = [
         Where("fashion_mnist", fashion.SHIPPED.is_file(), "12,000 + 2,000 images shipped with cnnbook"),
         Where("scenes", fashion.SHIPPED.is_file(), "drawn from the shipped items"),
         Where("cells", True, "drawn by cnnbook"),
         Where("faces", True, "drawn by cnnbook"),
     ]
-    for name, (_, megabytes) in prepared.URLS.items():
+    for name, (_, megabytes) in tfds.prepared.URLS.items():
         label = f"{name} (full)" if name == "fashion_mnist" else name
-        if prepared.is_prepared(name, data_dir):
+        if tfds.prepared.is_prepared(name, data_dir):
             rows.append(Where(label, True, "prepared in the TFDS folder"))
         elif name == "fashion_mnist" and fashion.DEBIAN.is_dir():
             rows.append(Where(label, True, "Debian's copy, prepared on first use"))
         else:
             rows.append(Where(label, False, f"needs a network once ({megabytes} MB)"))
     for package, module in (("scikit-image", "skimage"), ("scikit-learn", "sklearn")):
-        found = importlib.util.find_spec(module) is not None
-        how = f"inside {package}" + ("" if found else ", not installed")
+        installed = importlib.util.find_spec(module) is not None
+        how = f"inside {package}" + ("" if installed else ", not installed")
         names = ", ".join(name for name, source in PHOTOGRAPHS.items() if source == package)
-        rows.append(Where(f"photographs {names}", found, how))
+        rows.append(Where(f"photographs {names}", installed, how))
         if package == "scikit-learn":
-            rows.append(Where("digits", found, how))
+            rows.append(Where("digits", installed, how))
     return rows
 
 

@@ -5,10 +5,16 @@ Alpaydin & Kaynak 1998, Optical Recognition of Handwritten Digits, UCI Machine L
 
 import numpy as np
 
-from .images import DataError
+from .images import DataError, from_arrays
 
 CLASSES = tuple("0123456789")
 TEST = 500
+SOURCE = "inside scikit-learn (Alpaydin & Kaynak, UCI Machine Learning Repository)"
+
+
+def load(**choice):
+    """`data.load("digits")`."""
+    return from_arrays("digits", inside(), CLASSES, SOURCE, **choice)
 
 
 def inside():

@@ -7,13 +7,13 @@ import functools
 import gzip
 import hashlib
 import io
-import os
 import struct
 from pathlib import Path
 
 import numpy as np
 
-from .images import DataError
+from .. import files
+from .images import DataError, from_arrays
 
 CLASSES = (
     "T-shirt/top",
@@ -29,11 +29,14 @@ CLASSES = (
 )
 SHIPPED = Path(__file__).parent / "files" / "fashion_mnist.npz"
 SHA256 = "0f20f4b99cdca5058b52d886a82945680696c549efd42d7cc83b966666868ce1"
-DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # apt install dataset-fashion-mnist
+# apt install dataset-fashion-mnist
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+SOURCE = "shipped with cnnbook, a class-balanced part of Fashion-MNIST (Zalando, MIT licence)"
 
 # Debian compressed the four files again: the same deflate stream under a header that lacks name and time. With both put
 # back the files are the published ones, byte for byte, and pass the checksums that TFDS keeps.
-PUBLISHED = {  # name: (time in the gzip header, sha256 of the published .gz)
+# name: (time in the gzip header, sha256 of the published .gz)
+PUBLISHED = {
     "train-images-idx3-ubyte": (
         1504176606,
         "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
@@ -51,6 +54,11 @@ PUBLISHED = {  # name: (time in the gzip header, sha256 of the published .gz)
         "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
     ),
 }
+
+
+def load(**choice):
+    """`data.load("fashion_mnist")`: the shipped subset."""
+    return from_arrays("fashion_mnist", shipped(), CLASSES, SOURCE, **choice)
 
 
 @functools.cache
@@ -95,17 +103,13 @@ def published(folder, name):
 
 
 def restore(source, target):
-    """Writes the four published files from `source` into the folder `target`: whole files only."""
-    target = Path(target)
-    target.mkdir(parents=True, exist_ok=True)
+    """Writes the four published files from `source` into the folder `target`, each at once or not at all."""
     for name in PUBLISHED:
-        part = target / f"{name}.part"
-        part.write_bytes(published(source, name))
-        os.replace(part, target / f"{name}.gz")
-    return target
+        files.write(Path(target) / f"{name}.gz", published(source, name))
+    return Path(target)
 
 
-def whole(folder):
+def complete(folder):
     """All of Fashion-MNIST from the four .gz in `folder`: x_train (60000, 28, 28, 1) uint8, y_train (60000,), ..."""
     arrays = {}
     for part, stem in (("train", "train"), ("test", "t10k")):

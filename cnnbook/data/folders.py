@@ -17,14 +17,14 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from .. import tables
 from .images import PARTS, Images, balanced_order, height_width, number, resize
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
-PATHS, LABELS = (
-    ("file", "filename", "path", "image"),
-    ("label", "class", "category"),
-)  # names of a CSV's columns
-LARGEST = 100_000_000  # pixels: one such image takes 300 MB
+# Names of a CSV's columns.
+PATHS, LABELS = ("file", "filename", "path", "image"), ("label", "class", "category")
+# Pixels: one such image takes 300 MB.
+LARGEST = 100_000_000
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -52,8 +52,6 @@ class Folder(Images):
 
     def counts(self):
         """How many images of each class every part has, as a table."""
-        from .. import tables
-
         sizes = {part: np.bincount(self.part(part)[1], minlength=len(self.classes)) for part in self.sizes}
         rows = [[name, *(str(n[k]) for n in sizes.values())] for k, name in enumerate(self.classes)]
         total = ["all", *(str(n.sum()) for n in sizes.values())]
@@ -73,13 +71,13 @@ def folder(path, *, size=None, train=None, test=None, validation=0, seed=0):
     """
     path = Path(path).expanduser()
     if path.is_dir():
-        found, skipped = _tree(path)
+        entries, skipped = _tree(path)
     elif path.suffix.lower() == ".csv" and path.is_file():
-        found, skipped = _table(path)
+        entries, skipped = _table(path)
     else:
         raise FileNotFoundError(f"{path} is not a folder, nor a CSV file")
     shape = None if size is None else height_width(size)
-    kept = _read(path, found, skipped, shape)
+    kept = _read(path, entries, skipped, shape)
     classes = tuple(sorted({label for _, label, _ in kept}))
     if len(classes) < 2:
         what = f"one class with images, {classes[0]!r}" if classes else "no usable image"
@@ -116,7 +114,9 @@ def _parts(path, labels, train, test, validation, seed):
     validation = number("validation", validation)
     train = max(0, n - test - validation) if train is None else number("train", train)
     if train + validation + test > n:
-        raise ValueError(f"{path}: {train} + {validation} + {test} images asked, the folder has {n} in all")
+        raise ValueError(
+            f"{path}: {train} + {validation} + {test} images were asked for, the folder has {n} in all"
+        )
     order, rng = balanced_order(labels, seed), np.random.default_rng([seed, 1])
     split = np.split(order, np.cumsum([test, validation, train]))
     chosen = dict(zip(("test", "validation", "train"), split, strict=False))
@@ -129,7 +129,7 @@ def _parts(path, labels, train, test, validation, seed):
 
 def _tree(root):
     """[(path below root, class)] of a tree of classes, and {path: why} of what it holds besides."""
-    found, skipped, seen = [], {}, set()
+    entries, skipped, seen = [], {}, set()
     for directory in sorted(_listed(root, root, skipped)):
         if directory.name.startswith("."):
             continue
@@ -137,7 +137,7 @@ def _tree(root):
             if directory.suffix.lower() in SUFFIXES:
                 skipped[directory.name] = "not in the sub-folder of a class"
             continue
-        before, label = len(found), _clean(directory.name)
+        before, label = len(entries), _clean(directory.name)
         pending = [directory]
         while pending:
             here = pending.pop()
@@ -152,12 +152,12 @@ def _tree(root):
                 if _is_folder(entry):
                     pending.append(entry)
                 elif entry.suffix.lower() in SUFFIXES:
-                    found.append((_below(entry, root), label))
+                    entries.append((_below(entry, root), label))
                 else:
                     skipped[_below(entry, root)] = "not an image by its name"
-        if len(found) == before:
+        if len(entries) == before:
             skipped[directory.name] = "a class without images"
-    return found, skipped
+    return entries, skipped
 
 
 def _listed(directory, root, skipped):
@@ -193,26 +193,24 @@ def _table(path):
             f"{path}: the first line names the columns: one of {', '.join(PATHS)} and one of {', '.join(LABELS)}; "
             f"it has {', '.join(names) or 'nothing'}"
         )
-    found, skipped = [], {}
+    entries, skipped = [], {}
     for row in rows:
         file, label = ((row[c] or "").strip() for c in columns)
         if file and label:
-            found.append((file, label))
+            entries.append((file, label))
         else:
             skipped[f"line {rows.line_num}"] = "a path or a label is missing"
-    return found, skipped
+    return entries, skipped
 
 
 # --------------------------------------------------------------------------- what is in them
 
 
-def _read(path, found, skipped, shape):
+def _read(path, entries, skipped, shape):
     """[(name, class, pixels)] of the files that can be used; the others go to `skipped`."""
     root, kept, first = path if path.is_dir() else path.parent, [], {}
-    progress = dict(
-        desc=f"{path.name}, reading {len(found):,} files", file=sys.stdout, mininterval=5, delay=5
-    )
-    for name, label in tqdm(found, **progress):
+    text = f"{path.name}, reading {len(entries):,} files"
+    for name, label in tqdm(entries, desc=text, file=sys.stdout, mininterval=5, delay=5):
         try:
             pixels = _pixels(_content(root / name))
         except OSError as error:
@@ -223,12 +221,13 @@ def _read(path, found, skipped, shape):
             continue
         key = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
         if key in first:
-            twin, its = first[key]
-            if its == label:
-                skipped[name] = f"the same picture as {_printable(twin)}"
-            else:  # who knows which label is right
-                skipped[name] = f"the same picture as {_printable(twin)}, of another class: neither is used"
-                skipped[twin] = f"the same picture as {_printable(name)}, of another class: neither is used"
+            copy, copy_label = first[key]
+            if copy_label == label:
+                skipped[name] = f"the same picture as {_printable(copy)}"
+            else:
+                # Nobody knows which label is right.
+                skipped[name] = f"the same picture as {_printable(copy)}, of another class: neither is used"
+                skipped[copy] = f"the same picture as {_printable(name)}, of another class: neither is used"
             continue
         first[key] = name, label
         kept.append((name, label, _sized(pixels, shape)))
@@ -236,7 +235,8 @@ def _read(path, found, skipped, shape):
 
 
 def _content(file):
-    if not stat.S_ISREG(os.stat(file).st_mode):  # a pipe would wait for ever
+    # Reading a pipe would wait for ever.
+    if not stat.S_ISREG(os.stat(file).st_mode):
         raise _Unusable("not a regular file")
     return file.read_bytes()
 
@@ -261,8 +261,8 @@ def _sized(pixels, shape):
     """Cut around the centre to the proportions of `shape`, (height, width), and resized to it."""
     if shape is None:
         return pixels
-    (h, w), (high, wide) = pixels.shape[:2], shape
-    new_h, new_w = max(1, min(h, round(w * high / wide))), max(1, min(w, round(h * wide / high)))
+    (h, w), (height, width) = pixels.shape[:2], shape
+    new_h, new_w = max(1, min(h, round(w * height / width))), max(1, min(w, round(h * width / height)))
     top, left = (h - new_h) // 2, (w - new_w) // 2
     return resize(pixels[top : top + new_h, left : left + new_w], shape)
 
@@ -274,9 +274,8 @@ def _pixels(content):
         raise _Unusable("an empty file")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # of large images and odd metadata: what counts is raised or checked
+            # Of large images and odd metadata: what matters is raised or checked.
+            warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(content)) as image:
                 if image.width * image.height > LARGEST:
                     raise _Unusable(
@@ -287,7 +286,8 @@ def _pixels(content):
         raise
     except Image.DecompressionBombError:
         raise _Unusable(f"more than {LARGEST // 10**6} million pixels") from None
-    except Exception as error:  # Pillow's decoders raise nearly anything on a broken file
+    except Exception as error:
+        # Pillow's decoders raise nearly anything on a broken file.
         known = isinstance(error, Image.UnidentifiedImageError)
         raise _Unusable("not an image" if known else f"damaged ({error})") from None
 
@@ -296,7 +296,8 @@ def _rgb(image):
     """uint8 (height, width, 3) of a Pillow image in any of its modes."""
     from PIL import Image
 
-    if image.mode.startswith("I"):  # Pillow would cut 16 bits at 255
+    if image.mode.startswith("I"):
+        # Pillow would cut 16 bits at 255.
         values = np.asarray(image).astype("int64")
         if values.min() < 0 or values.max() > 65535:
             raise _Unusable("whole numbers beyond 16 bits: their range is not known")

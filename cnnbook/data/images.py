@@ -18,10 +18,8 @@ class Images:
 
     `x_*`: uint8 (n, height, width, channels), values 0 to 255, channels last. `y_*`: int64 (n,), class indices into
     `classes`; for segmentation uint8 (n, height, width), a class per pixel. After `standardised()` the `x_*` are float32
-    and `mean` and `std`, float32 (channels,), say how. Sets of scenes also have dictionaries by part name: `masks` uint8
-    (n, height, width), `boxes` int64 (n, k, 4) as top, left, bottom, right in pixels, and `box_labels` int64 (n, k). Cells
-    have `masks`, `instances` uint8 (n, height, width), a number for each cell, and `weights` float32 (n, height, width).
-    Faces have `landmarks` float64 (n, k, 2), x and y in pixels, `heads` (n, k, 3) and `poses` (n, 6): see `data.Faces`.
+    and `mean` and `std`, float32 (channels,), say how. The drawn sets know more, see `SceneImages`, `CellImages` and
+    `FaceImages`; your own images also have their files, see `Folder`.
     """
 
     name: str
@@ -35,14 +33,6 @@ class Images:
     y_test: np.ndarray
     mean: np.ndarray | None = None
     std: np.ndarray | None = None
-    masks: dict | None = None
-    boxes: dict | None = None
-    box_labels: dict | None = None
-    instances: dict | None = None
-    weights: dict | None = None
-    landmarks: dict | None = None
-    heads: dict | None = None
-    poses: dict | None = None
 
     def part(self, name):
         """(x, y) of "train", "validation" or "test"."""
@@ -106,38 +96,35 @@ class Images:
             names = [self.classes[k] for k in np.unique(y[i][y[i] > 0])]
             axis.set_title("\n".join(names[:3]) + (", ..." if len(names) > 3 else ""), fontsize=8, pad=3)
         figure.tight_layout(pad=0.6)
-        plt.close(figure)  # the caller shows it: one figure in a notebook, not two
+        # The caller shows it: one figure in a notebook, not two.
+        plt.close(figure)
         return figure
 
 
 def counted(sizes):
     """'12,000 training and 2,000 test images'."""
     words = {"train": "training", "validation": "validation", "test": "test"}
-    parts = [f"{n:,} {words[p]}" for p, n in sizes.items()]
-    return (
-        (", ".join(parts[:-1]) + " and " if len(parts) > 1 else "")
-        + (parts[-1] if parts else "no")
-        + " images"
-    )
+    *first, last = [f"{n:,} {words[p]}" for p, n in sizes.items()] or ["no"]
+    return f"{', '.join(first)} and {last} images" if first else f"{last} images"
 
 
 def number(name, value, least=0):
     """`value` as an int; ValueError when it is not a whole number from `least` up."""
     try:
-        whole = operator.index(value)
+        integer = operator.index(value)
     except TypeError:
-        whole = None
-    if whole is None or isinstance(value, bool) or whole < least:
+        integer = None
+    if integer is None or isinstance(value, bool) or integer < least:
         raise ValueError(f"{name}={value!r}: give a whole number, {least} or more")
-    return whole
+    return integer
 
 
 def height_width(size):
     """(height, width) from 14 or (14, 20)."""
-    pair = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
-    if len(pair) != 2:
+    sides = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
+    if len(sides) != 2:
         raise ValueError(f"size={size!r}: give one side in pixels, or (height, width)")
-    return number("size", pair[0], 1), number("size", pair[1], 1)
+    return number("size", sides[0], 1), number("size", sides[1], 1)
 
 
 def balanced_order(labels, seed):
@@ -158,7 +145,7 @@ def choose(name, labels_train, labels_test, train=None, test=None, validation=0,
     test = len(labels_test) if test is None else number("test", test)
     if train < 0 or train + validation > len(order):
         raise ValueError(
-            f"{name}: {max(train, 0)} training and {validation} validation images asked, the training part has "
+            f"{name}: {max(train, 0)} training and {validation} validation images were asked for, the training part has "
             f"{len(order)} in all"
         )
     if test > len(labels_test):
@@ -173,9 +160,9 @@ def choose(name, labels_train, labels_test, train=None, test=None, validation=0,
     return {part: rng.permutation(chosen[part]) for part in PARTS}
 
 
-def from_arrays(name, arrays, classes, source, size=None, **asked):
-    """Images from x_train, y_train, x_test, y_test by `choose(**asked)`, resized when `size` is given."""
-    chosen = choose(name, arrays["y_train"], arrays["y_test"], **asked)
+def from_arrays(name, arrays, classes, source, size=None, **choice):
+    """Images from x_train, y_train, x_test, y_test by `choose(**choice)`, resized when `size` is given."""
+    chosen = choose(name, arrays["y_train"], arrays["y_test"], **choice)
     fields = {}
     for part, index in chosen.items():
         stored = "test" if part == "test" else "train"
@@ -188,31 +175,30 @@ def from_arrays(name, arrays, classes, source, size=None, **asked):
 def resize(images, size):
     """uint8 (..., height, width, channels) at another size: area average down, bilinear (half-pixel centres) up, per
     axis. Sums of integers, rounded half up: the same bytes on every machine."""
-    high, wide = height_width(size)
+    height, width = height_width(size)
     images = np.asarray(images)
     if images.dtype != np.uint8 or images.ndim < 3:
         raise ValueError(
             f"resize: uint8 (..., height, width, channels) expected, got {images.dtype} {images.shape}"
         )
-    if images.shape[-3:-1] == (high, wide):
+    if images.shape[-3:-1] == (height, width):
         return images
-    rows, row_sum = axis_weights(images.shape[-3], high)
-    columns, column_sum = axis_weights(images.shape[-2], wide)
+    rows, row_sum = axis_weights(images.shape[-3], height)
+    columns, column_sum = axis_weights(images.shape[-2], width)
     flat = images.reshape(-1, *images.shape[-3:])
-    out = np.empty((len(flat), high, wide, images.shape[-1]), "uint8")
-    for start in range(
-        0, len(flat), 512
-    ):  # in float64 the integers stay exact, and a few images at a time fit the cache
-        some = np.moveaxis(flat[start : start + 512], -1, 1).astype("float64")
-        total = row_sum * column_sum
-        some = np.floor((2 * (rows @ some @ columns.T) + total) / (2 * total))
-        out[start : start + 512] = np.moveaxis(some, 1, -1)
+    out = np.empty((len(flat), height, width, images.shape[-1]), "uint8")
+    total = row_sum * column_sum
+    # In float64 the integers stay exact, and a few images at a time fit the cache.
+    for start in range(0, len(flat), 512):
+        batch = np.moveaxis(flat[start : start + 512], -1, 1).astype("float64")
+        batch = np.floor((2 * (rows @ batch @ columns.T) + total) / (2 * total))
+        out[start : start + 512] = np.moveaxis(batch, 1, -1)
     return out.reshape(*images.shape[:-3], *out.shape[1:])
 
 
 def resize_masks(masks, size):
     """Class masks (..., height, width) of whole numbers at another size, by nearest neighbour: no label is invented."""
-    high, wide = height_width(size)
+    height, width = height_width(size)
     masks = np.asarray(masks)
     if not np.issubdtype(masks.dtype, np.integer) or masks.ndim < 2:
         raise ValueError(
@@ -220,7 +206,7 @@ def resize_masks(masks, size):
         )
     rows, columns = (
         ((2 * np.arange(new) + 1) * old) // (2 * new)
-        for new, old in zip((high, wide), masks.shape[-2:], strict=True)
+        for new, old in zip((height, width), masks.shape[-2:], strict=True)
     )
     return masks[..., rows[:, None], columns]
 
@@ -228,7 +214,8 @@ def resize_masks(masks, size):
 def axis_weights(before, after):
     """Integer weights (after, before) of one axis, and the sum of each row."""
     new, old = np.arange(after)[:, None], np.arange(before)[None, :]
-    if after <= before:  # overlap of the new pixel's span with the old one's, both times before * after
+    if after <= before:
+        # Overlap of the new pixel's span with the old one's, both times before * after.
         overlap = np.minimum((new + 1) * before, (old + 1) * after) - np.maximum(new * before, old * after)
         return np.maximum(overlap, 0).astype("float64"), before
     centre = np.clip((2 * new + 1) * before - after, 0, 2 * after * (before - 1))

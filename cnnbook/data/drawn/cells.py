@@ -1,21 +1,23 @@
 """Cells that touch: drawn membranes under a microscope, every answer known, for the border weights of U-Net.
 
 Ronneberger et al. 2015 weigh the thin background between touching cells (eq. 2), so that a net learns to keep them apart;
-Fig. 3 of the paper shows the real thing. Example i is a function of (seed, part, i) alone, so a longer run starts with the
-shorter one. The drawing is ours and resembles no particular microscope.
+Fig. 3 of the paper shows the real thing. The drawing is ours and resembles no particular microscope.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
 
-from ..images import Images, number
-from .scenes import load_drawn, scaled
+from ..images import Images
+from . import drawing
 
 CLASSES = ("background", "cell")
 SOURCE = "drawn by cnnbook"
-W0, SIGMA = 10.0, 5.0  # section 3.1 of the paper; its cells are some 50 pixels wide
-OURS = 3.0  # sigma for images of 64 pixels, whose cells are about 18 wide
+# Section 3.1 of the paper; its cells are some 50 pixels wide.
+W0, SIGMA = 10.0, 5.0
+# Sigma for images of 64 pixels, whose cells are about 18 wide.
+SIGMA_AT_64 = 3.0
 
 
 class Cells(NamedTuple):
@@ -35,27 +37,30 @@ def cells(n, *, size=64, seed=0, part="train", start=0):
     About ten cells, some 18 pixels wide on 64 and of the same share at other sizes, crowd in one or two clumps.
     Raises ValueError for another part, a size below 32, or a negative n or start.
     """
-    if part not in ("train", "test"):
-        raise ValueError(f"part={part!r}: choose train or test")
-    n, start, seed = number("n", n), number("start", start), number("seed", seed)
-    size = number("size", size, 32)
+    n, size, seed, start = drawing.checked(n, size, seed, part, start)
     images, instances = np.empty((n, size, size, 1), "uint8"), np.empty((n, size, size), "uint8")
     weights = np.empty((n, size, size), "float32")
     for i in range(n):
-        images[i], instances[i] = _draw(np.random.default_rng([seed, part == "test", start + i, 5]), size)
-        weights[i] = border_weights(instances[i], sigma=OURS * size / 64)
+        images[i], instances[i] = _draw(drawing.generator(seed, part, start + i, 5), size)
+        weights[i] = border_weights(instances[i], sigma=SIGMA_AT_64 * size / 64)
     return Cells(images, instances, (instances > 0).astype("uint8"), weights)
 
 
-def load(*, train=None, test=None, validation=0, size=None, seed=0):
-    """`data.load("cells")`: 200 training and 50 test images of 64 pixels unless asked otherwise."""
-    asked = dict(train=train, test=test, validation=validation, size=size, seed=seed)
-    made = load_drawn("cells", cells, counts=(200, 50), **asked)
-    fields = {f"x_{p}": c.images for p, c in made.items()} | {f"y_{p}": c.masks for p, c in made.items()}
-    known = {
-        field: {p: getattr(c, field) for p, c in made.items()} for field in ("masks", "instances", "weights")
-    }
-    return Images(name="cells", classes=CLASSES, source=SOURCE, **fields, **known)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class CellImages(Images):
+    """`Images` of cells, and by part name: `masks` and `instances` uint8 (n, height, width), the latter a number for each
+    cell, and `weights` float32 (n, height, width), see `border_weights`."""
+
+    masks: dict | None = None
+    instances: dict | None = None
+    weights: dict | None = None
+
+
+def load(**choice):
+    """`data.load("cells")` as `CellImages`: 200 training and 50 test images of 64 pixels by default."""
+    drawn = drawing.parts("cells", cells, counts=(200, 50), **choice)
+    names = dict(x="images", y="masks", masks="masks", instances="instances", weights="weights")
+    return CellImages(name="cells", classes=CLASSES, source=SOURCE, **drawing.fields(drawn, **names))
 
 
 def border_weights(instances, *, w0=W0, sigma=SIGMA, balance=True):
@@ -90,13 +95,13 @@ def distance(masks, most=np.inf):
     above = row - np.maximum.accumulate(np.where(masks, row, -np.inf), axis=-2)
     below = np.minimum.accumulate(np.where(masks, row, np.inf)[..., ::-1, :], axis=-2)[..., ::-1, :] - row
     squared = np.minimum(np.minimum(above, below), most) ** 2
-    found = squared.copy()
+    nearest = squared.copy()
     for away in range(1, masks.shape[-1]):
-        if away**2 >= found.max():  # no other column can be nearer
+        if away**2 >= nearest.max():  # no other column can be nearer
             break
-        np.minimum(found[..., away:], squared[..., :-away] + away**2, out=found[..., away:])
-        np.minimum(found[..., :-away], squared[..., away:] + away**2, out=found[..., :-away])
-    return np.sqrt(found)
+        np.minimum(nearest[..., away:], squared[..., :-away] + away**2, out=nearest[..., away:])
+        np.minimum(nearest[..., :-away], squared[..., away:] + away**2, out=nearest[..., :-away])
+    return np.sqrt(nearest)
 
 
 def _draw(rng, size):
@@ -110,12 +115,14 @@ def _draw(rng, size):
         outline = np.ones_like(angle)
         for wave in (2, 3, 4):
             outline += rng.uniform(0, 0.22 / wave) * np.cos(wave * angle + rng.uniform(0, 2 * np.pi))
-        ratio = away / (radius * outline)  # 1 on the outline; where two cells overlap the nearer centre wins
+        # 1 on the outline; where two cells overlap the nearer centre wins.
+        ratio = away / (radius * outline)
         closer = ratio < nearness[window]
         nearness[window][closer], owner[window][closer] = ratio[closer], k
     owner = np.where(nearness < 1, owner, 0)
     padded = np.pad(owner, 1)
-    touching = np.zeros(owner.shape, bool)  # the later of two touching cells gives its rim
+    # The later of two touching cells gives its rim.
+    touching = np.zeros(owner.shape, bool)
     for r in range(3):
         for c in range(3):
             other = padded[r : r + size, c : c + size]
@@ -124,30 +131,28 @@ def _draw(rng, size):
     kept = [k for k in np.unique(owner)[1:] if (instances == k).sum() >= 12 * unit**2]
     numbers = np.zeros(owner.max() + 1, "uint8")
     numbers[kept] = np.arange(1, len(kept) + 1)
-    return _image(rng, size, unit, np.where(np.isin(owner, kept), owner, 0), touching, nearness), numbers[
-        instances
-    ]
+    image = _image(rng, size, np.where(np.isin(owner, kept), owner, 0), touching, nearness)
+    return image, numbers[instances]
 
 
 def _places(rng, size, unit):
     """(top, left, radius) of cells that crowd around one or two centres."""
     clumps = rng.uniform(0.25, 0.75, (rng.integers(1, 3), 2)) * size
-    found = []
+    places = []
     for _ in range(rng.integers(30, 80)):
         centre = clumps[rng.integers(len(clumps))] + rng.normal(0, 0.24 * size, 2)
         radius = rng.uniform(6.5, 10.5) * unit
-        apart = [np.hypot(*(centre - other[:2])) >= 0.78 * (radius + other[2]) for other in found]
+        apart = [np.hypot(*(centre - other[:2])) >= 0.78 * (radius + other[2]) for other in places]
         if all(apart) and (centre > 0).all() and (centre < size).all():
-            found.append((*centre, radius))
-    return np.array(found)
+            places.append((*centre, radius))
+    return np.array(places)
 
 
-def _image(rng, size, unit, owner, touching, nearness):
+def _image(rng, size, owner, touching, nearness):
     """Grey cells on grey ground of almost the same brightness, bright outlines, faint dark seams where two touch."""
-    ground = sum(scaled(rng.uniform(-1, 1, (g, g)), size, size) * a for g, a in ((3, 14), (9, 6)))
-    image = 120 + ground
+    image = 120 + sum(drawing.smooth_noise(rng, knots, size) * height for knots, height in ((3, 14), (9, 6)))
     inside = owner > 0
-    texture = scaled(rng.uniform(-1, 1, (size // 3, size // 3)), size, size)
+    texture = drawing.smooth_noise(rng, size // 3, size)
     level = rng.normal(6, 9, owner.max() + 1)[owner]
     image = np.where(inside, image + level + 12 * texture, image)
     rim = np.exp(-(((nearness - 1) / 0.09) ** 2))  # the outline, inside and outside of it
@@ -156,4 +161,4 @@ def _image(rng, size, unit, owner, touching, nearness):
     nuclei = np.clip(1 - nearness / rng.uniform(0.3, 0.45), 0, 1)
     image -= np.where(inside, 45 * nuclei, 0)
     image += rng.normal(0, 6, (size, size))
-    return np.clip(image, 0, 255).round().astype("uint8")[..., None]
+    return drawing.grey_levels(image)[..., None]

@@ -13,10 +13,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ..images import Images, number
-from .scenes import load_drawn, scaled
+from . import drawing
 
 SOURCE = "drawn by cnnbook; nobody's face"
-PEOPLE = (80, 40)  # in the training and in the test part
+# How many in the training and in the test part.
+PEOPLE = (80, 40)
 TRAITS = (
     *("head width", "cheek width", "jaw width", "chin length", "forehead", "depth of head"),
     *("eye distance", "eye height", "eye size", "eye slant", "brow height", "brow slant", "brow thickness"),
@@ -62,25 +63,32 @@ def faces(n, *, people=None, size=64, seed=0, part="train", start=0):
     people: how many, 80 in the part "train" and 40 in "test" by default. No person is in both parts. Raises ValueError for
     another part, a size below 32, people below 1, or a negative n or start.
     """
-    if part not in ("train", "test"):
-        raise ValueError(f"part={part!r}: choose train or test")
-    n, start, seed = number("n", n), number("start", start), number("seed", seed)
-    size = number("size", size, 32)
+    n, size, seed, start = drawing.checked(n, size, seed, part, start)
     people = number("people", PEOPLE[part == "test"] if people is None else people, 1)
     images = np.empty((n, size, size, 3), "uint8")
     labels = (start + np.arange(n)) % people
     heads, poses = np.empty((n, len(LANDMARKS), 3)), np.empty((n, len(POSE)))
     for i, label in enumerate(labels.tolist()):
         traits = person(label, seed=seed, part=part)
-        rng = np.random.default_rng([seed, part == "test", start + i, 7])
+        rng = drawing.generator(seed, part, start + i, 7)
         poses[i], light = _pose(rng), _light(rng)
         heads[i] = landmarks(traits)
         images[i] = draw(traits, poses[i], light, size=size, rng=rng)
     return Faces(images, labels.astype("int64"), project(heads, poses, size), heads, poses)
 
 
-def load(*, train=None, test=None, validation=0, size=None, seed=0, people=None):
-    """`data.load("faces")`: 1,600 training images of 80 people and 400 test images of 40 others, unless asked otherwise.
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class FaceImages(Images):
+    """`Images` of faces, and by part name: `landmarks` float64 (n, 34, 2), x and y in pixels, `heads` float64 (n, 34, 3) and
+    `poses` float64 (n, 6), see `Faces`."""
+
+    landmarks: dict | None = None
+    heads: dict | None = None
+    poses: dict | None = None
+
+
+def load(*, people=None, **choice):
+    """`data.load("faces")` as `FaceImages`: by default 1,600 training images of 80 people and 400 test images of 40 others.
 
     people: (training, test). The test people's labels follow those of the training people; validation shows the latter.
     """
@@ -88,30 +96,26 @@ def load(*, train=None, test=None, validation=0, size=None, seed=0, people=None)
     if not isinstance(people, (tuple, list)) or len(people) != 2:
         raise ValueError(f"people={people!r}: give two numbers, of the training and of the test part")
 
-    def ask(n, *, part="train", **options):
-        made = faces(n, people=people[part == "test"], part=part, **options)
-        return made._replace(labels=made.labels + (people[0] if part == "test" else 0))
+    def draw_part(n, *, part="train", **options):
+        drawn = faces(n, people=people[part == "test"], part=part, **options)
+        return drawn._replace(labels=drawn.labels + (people[0] if part == "test" else 0))
 
-    made = load_drawn(
-        "faces", ask, counts=(1600, 400), train=train, test=test, validation=validation, size=size, seed=seed
-    )
-    fields = {f"x_{p}": f.images for p, f in made.items()} | {f"y_{p}": f.labels for p, f in made.items()}
-    known = {
-        field: {p: getattr(f, field) for p, f in made.items()} for field in ("landmarks", "heads", "poses")
-    }
-    names = tuple(f"person {k}" for k in range(sum(people)))
-    return Images(name="faces", classes=names, source=SOURCE, **fields, **known)
+    drawn = drawing.parts("faces", draw_part, counts=(1600, 400), **choice)
+    names = dict(x="images", y="labels", landmarks="landmarks", heads="heads", poses="poses")
+    classes = tuple(f"person {k}" for k in range(sum(people)))
+    return FaceImages(name="faces", classes=classes, source=SOURCE, **drawing.fields(drawn, **names))
 
 
 def person(k, *, seed=0, part="train"):
     """The traits of person k of a part: {name: number}, 0 is the generic face, most lie between -2 and 2; tones 0 to 1."""
-    rng = np.random.default_rng([number("seed", seed), part == "test", number("k", k), 11])
+    rng = drawing.generator(number("seed", seed), part, number("k", k), 11)
     values = np.clip(rng.normal(0, 1, len(TRAITS)), -2, 2)
     tones = rng.uniform(0, 1, 3)
     return {t: float(v) for t, v in zip(TRAITS, (*values[:-3], *tones), strict=True)}
 
 
-GENERIC = {t: 0.5 if t.endswith("tone") else 0.0 for t in TRAITS}  # everybody's mean
+# Everybody's mean.
+GENERIC = {t: 0.5 if t.endswith("tone") else 0.0 for t in TRAITS}
 
 
 def landmarks(traits):
@@ -151,11 +155,11 @@ def rotation(yaw, pitch, roll):
 
 def cameras(poses, size):
     """The affine maps (n, 2, 4) from points of the head (x, y, z, 1) to pixels (x, y)."""
-    found = np.empty((len(poses), 2, 4))
-    for camera, (*angles, scale, right, down) in zip(found, np.asarray(poses, "float64"), strict=True):
+    maps = np.empty((len(poses), 2, 4))
+    for camera, (*angles, scale, right, down) in zip(maps, np.asarray(poses, "float64"), strict=True):
         camera[:, :3] = size * scale * rotation(*angles)[:2]
         camera[:, 3] = size * (0.5 + np.array([right, down])) - 0.5
-    return found
+    return maps
 
 
 def project(heads, poses, size):
@@ -259,8 +263,8 @@ def _shape(values):
     )
 
 
-def _bump(x, y, wide, high):
-    return np.exp(-(x**2) / (2 * wide**2) - y**2 / (2 * high**2))
+def _bump(x, y, width, height):
+    return np.exp(-(x**2) / (2 * width**2) - y**2 / (2 * height**2))
 
 
 def _smooth(x, knots, values):
@@ -277,7 +281,8 @@ def _smooth(x, knots, values):
 
 # --------------------------------------------------------------------------- the picture
 
-SKIN = ((108, 70, 52), (176, 122, 92), (232, 194, 168))  # from dark to light; the colours between are mixed
+# From dark to light; the colours between are mixed.
+SKIN = ((108, 70, 52), (176, 122, 92), (232, 194, 168))
 HAIR = ((22, 18, 18), (84, 54, 34), (176, 138, 92))
 EYES = ((58, 36, 24), (74, 92, 70), (86, 122, 158))
 
@@ -291,8 +296,8 @@ def _mesh(values, density):
     t = 0.35 * t + 0.65 * (1 - np.cos(np.pi * t)) / 2  # more rows where the head closes
     y = np.clip(s.top + (s.chin - s.top) * t, s.top + 1e-4, s.chin - 1e-4)
     angle = np.linspace(-2.5, 2.5, columns) + np.zeros_like(y)
-    wide, deep = s.width(y), s.depth(y)
-    x, z = wide * np.sin(angle), deep * np.cos(angle)
+    width, depth = s.width(y), s.depth(y)
+    x, z = width * np.sin(angle), depth * np.cos(angle)
     z = z + np.where(np.cos(angle) > 0, s.relief(x, y) * np.clip(4 * np.cos(angle), 0, 1), 0)
     hair = _hair(s, x, y, angle)
     ear = _bump(np.abs(angle) - 1.62, y - 0.02, 0.13, 0.16)
@@ -366,9 +371,9 @@ def _neck(s, tones, density):
     """Points, normals and colours of a short column under the head."""
     y = np.linspace(0.7, 1.75, round(70 * density))[:, None] + np.zeros(round(110 * density))
     angle = np.linspace(-1.9, 1.9, y.shape[1]) + np.zeros_like(y)
-    wide = 0.46 * s.head / 0.8 + 0.9 * np.maximum(y - 1.35, 0) ** 1.5
+    width = 0.46 * s.head / 0.8 + 0.9 * np.maximum(y - 1.35, 0) ** 1.5
     normals = np.stack([np.sin(angle), -0.2 + 0 * y, np.cos(angle)], axis=-1)
-    points = np.stack([wide * np.sin(angle), y, 0.42 * np.cos(angle) - 0.05], axis=-1)
+    points = np.stack([width * np.sin(angle), y, 0.42 * np.cos(angle) - 0.05], axis=-1)
     shadow = 0.55 + 0.4 * np.clip((y - s.chin) / 0.5, 0, 1)
     return points, normals, _tone(SKIN, tones["skin tone"]) * shadow[..., None]
 
@@ -414,12 +419,12 @@ def draw(traits, pose, light, *, size=64, rng=None):
     image = canvas[:3] / np.maximum(weight, 1)
     ground = np.full((3, 1, 1), 128.0)
     if rng is not None:
-        ground = rng.uniform(60, 190, (3, 1, 1)) + 35 * scaled(rng.uniform(-1, 1, (4, 4)), size, size)
+        ground = rng.uniform(60, 190, (3, 1, 1)) + 35 * drawing.smooth_noise(rng, 4, size)
     share = np.where(_inside(weight), 1, weight / 4) * (weight > 0)
     image = (ground + (image - ground) * share) * gain[:, None, None]
     if rng is not None:
         image = image + rng.normal(0, 5, image.shape)
-    return np.clip(np.moveaxis(image, 0, -1), 0, 255).round().astype("uint8")
+    return drawing.grey_levels(np.moveaxis(image, 0, -1))
 
 
 def _along(direction, points):

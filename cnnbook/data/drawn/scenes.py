@@ -1,19 +1,22 @@
 """Scenes: shipped Fashion-MNIST items pasted on textured colour canvases, with boxes and a class for every pixel.
 
 Centred grey items of one size cannot show localisation, several scales, or top-5 errors; these can, and every answer is
-known exactly. Example i is a function of (seed, part, i) alone, so a longer run starts with the shorter one, and the same
-example at another size is the same composition (up to rounding) with more pixels.
+known exactly.
 """
 
+import dataclasses
 import functools
 from typing import NamedTuple
 
 import numpy as np
 
 from .. import fashion
-from ..images import Images, axis_weights, height_width, number
+from ..images import Images
+from . import drawing
+from .drawing import generator, grey_levels, scaled, smooth_noise
 
-COLOURS = {  # told apart with any colour vision: they differ in lightness too (after Okabe & Ito)
+# Told apart with any colour vision: they differ in lightness too (after Okabe & Ito).
+COLOURS = {
     "red": (225, 60, 30),
     "yellow": (245, 225, 60),
     "green": (0, 165, 110),
@@ -43,7 +46,7 @@ class Scenes(NamedTuple):
 def scenes(n, *, task="segment", size=64, seed=0, part="train", start=0):
     """Scenes start ... start + n - 1 of a part, as `Scenes`.
 
-    task "segment": 1 to 4 items, any colour, that may overlap; the class of every pixel is asked. task "classify": the
+    task "segment": 1 to 4 items, any colour, that may overlap; the class of every pixel is the answer. task "classify": the
     target is the ONE coloured item, whole and in front; 2 to 4 grey items distract. Its class is item x colour: index
     5 * item + colour, each of the 50 once in every 50 scenes. Items are 0.5 to 2 times 28 pixels on a canvas of 64 and
     keep that share at other sizes. part "train" draws from the training items, "test" from the test items.
@@ -51,55 +54,42 @@ def scenes(n, *, task="segment", size=64, seed=0, part="train", start=0):
     """
     if task not in CLASSES:
         raise ValueError(f"task={task!r}: choose one of {', '.join(CLASSES)}")
-    if part not in ("train", "test"):
-        raise ValueError(f"part={part!r}: choose train or test")
-    n, start, seed, size = (
-        number("n", n),
-        number("start", start),
-        number("seed", seed),
-        number("size", size, 32),
-    )
+    n, size, seed, start = drawing.checked(n, size, seed, part, start)
     k = MOST if task == "segment" else 1
-    out = Scenes(
+    drawn = Scenes(
         np.empty((n, size, size, 3), "uint8"),
         np.zeros((n, MOST) if task == "segment" else n, "int64"),
         np.zeros((n, k, 4), "int64"),
         np.zeros((n, size, size), "uint8"),
     )
+    compose = _segment if task == "segment" else _classify
     for i in range(n):
-        compose = _segment if task == "segment" else _classify
-        out.images[i], out.labels[i], out.boxes[i], out.masks[i] = compose(seed, part, start + i, size)
-    return out
+        example = compose(seed, part, start + i, size)
+        drawn.images[i], drawn.labels[i], drawn.boxes[i], drawn.masks[i] = example
+    return drawn
 
 
-def load(*, task="segment", train=None, test=None, validation=0, size=None, seed=0):
-    """`data.load("scenes")`: 2,000 training and 500 test scenes of 64 pixels unless asked otherwise."""
-    ask = functools.partial(scenes, task=task)
-    made = load_drawn(
-        "scenes", ask, counts=(2000, 500), train=train, test=test, validation=validation, size=size, seed=seed
-    )
-    fields = {f"x_{p}": s.images for p, s in made.items()}
-    fields |= {f"y_{p}": s.masks if task == "segment" else s.labels for p, s in made.items()}
-    known = {"masks": "masks", "boxes": "boxes"} | ({"box_labels": "labels"} if task == "segment" else {})
-    fields |= {field: {p: getattr(s, key) for p, s in made.items()} for field, key in known.items()}
-    return Images(name=f"scenes/{task}", classes=CLASSES[task], source=SOURCE, **fields)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class SceneImages(Images):
+    """`Images` of scenes, and by part name: `masks` uint8 (n, height, width), `boxes` int64 (n, k, 4) as top, left, bottom,
+    right in pixels; task "segment" also has `box_labels` int64 (n, k), the mask value of each box, 0 = no box."""
+
+    masks: dict | None = None
+    boxes: dict | None = None
+    box_labels: dict | None = None
 
 
-def load_drawn(name, draw, *, counts, train=None, test=None, validation=0, size=None, seed=0):
-    """The three parts of a drawn set, {part: what draw(n, size=, seed=, part=, start=) gives}; `counts` are the defaults of
-    train and test. Validation follows the training examples, of the training part."""
-    train = counts[0] if train is None else number("train", train)
-    test = counts[1] if test is None else number("test", test)
-    validation = number("validation", validation)
-    high, wide = height_width(64 if size is None else size)
-    if high != wide:
-        raise ValueError(f"size={size!r}: {name} are square, give one side in pixels")
-    ask = functools.partial(draw, size=high, seed=seed)
-    return {"train": ask(train), "validation": ask(validation, start=train), "test": ask(test, part="test")}
+def load(*, task="segment", **choice):
+    """`data.load("scenes")` as `SceneImages`: 2,000 training and 500 test scenes of 64 pixels by default."""
+    drawn = drawing.parts("scenes", functools.partial(scenes, task=task), counts=(2000, 500), **choice)
+    names = dict(x="images", masks="masks", boxes="boxes")
+    names |= dict(y="masks", box_labels="labels") if task == "segment" else dict(y="labels")
+    known = drawing.fields(drawn, **names)
+    return SceneImages(name=f"scenes/{task}", classes=CLASSES[task], source=SOURCE, **known)
 
 
 def _segment(seed, part, i, size):
-    rng = _rng(seed, part, i, 0)
+    rng = generator(seed, part, i, 0)
     image, objects = _canvas(rng, size), np.zeros((size, size), "uint8")
     labels, boxes = np.zeros(MOST, "int64"), np.zeros((MOST, 4), "int64")
     placed = 0
@@ -116,8 +106,8 @@ def _segment(seed, part, i, size):
 
 
 def _classify(seed, part, i, size):
-    rng = _rng(seed, part, i, 1)
-    label = int(_rng(seed, part, i // 50, 2).permutation(50)[i % 50])
+    rng = generator(seed, part, i, 1)
+    label = int(generator(seed, part, i // 50, 2).permutation(50)[i % 50])
     image, objects = _canvas(rng, size), np.zeros((size, size), "uint8")
     for k in range(rng.integers(2, MOST + 1)):
         _, grey = _item(rng, part)
@@ -128,10 +118,6 @@ def _classify(seed, part, i, size):
     colour = np.array(list(COLOURS.values())[label % 5], "float64")
     _paste(rng, image, objects, 1, grey, colour, rng.uniform(-1, 1), size, hide=1.0)
     return _finish(image, seed, part, i), label, _box(objects == 1), objects == 1
-
-
-def _rng(seed, part, i, use):
-    return np.random.default_rng([seed, part == "test", i, use])
 
 
 def _item(rng, part, item=None):
@@ -148,16 +134,6 @@ def _rows(part):
     return [np.flatnonzero(fashion.shipped()[f"y_{part}"] == item) for item in range(10)]
 
 
-@functools.cache
-def _axis(before, after):
-    weights, total = axis_weights(before, after)
-    return weights / total
-
-
-def scaled(grey, high, wide):
-    return _axis(grey.shape[0], high) @ grey @ _axis(grey.shape[1], wide).T
-
-
 def _box(mask):
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return np.array([rows[0], columns[0], rows[-1] + 1, columns[-1] + 1])
@@ -171,7 +147,7 @@ def _hsv(hue, saturation, value):
 
 def _canvas(rng, size):
     """Float64 (size, size, 3): two muted colours mixed by smooth noise and, in half of the scenes, by warped stripes."""
-    noise = sum(scaled(rng.uniform(-1, 1, (g, g)), size, size) / w for g, w in ((3, 1), (7, 2), (17, 4)))
+    noise = sum(smooth_noise(rng, knots, size) / weight for knots, weight in ((3, 1), (7, 2), (17, 4)))
     angle, period, stripes = rng.uniform(0, 2, 2), rng.uniform(8, 20), rng.random() < 0.5
     across = np.arange(size)[:, None] * angle[0] + np.arange(size) * (angle[1] - 1)
     wave = np.abs((across * 64 / size / period + 0.6 * noise) % 1 - 0.5) * 4 - 1
@@ -185,14 +161,14 @@ def _canvas(rng, size):
 def _paste(rng, image, objects, k, grey, colour, scale, size, hide=0.4):
     """Paints an item, 2**scale times its size on a canvas of 64, as object k. False when six places were tried and each
     would have hidden more than the share `hide` of an object painted before."""
-    high, wide = (max(1, min(size, round(side * 2**scale * size / 64))) for side in grey.shape)
-    light = scaled(grey, high, wide)
+    height, width = (max(1, min(size, round(side * 2**scale * size / 64))) for side in grey.shape)
+    light = scaled(grey, height, width)
     alpha = np.clip((light - 4) / 24, 0, 1)
     solid = light >= min(16, light.max())  # never empty, however small and dark
     before = np.bincount(objects.ravel(), minlength=MOST + 2)
     for across, down in rng.random((6, 2)):
-        top, left = int(down * (size - high + 1)), int(across * (size - wide + 1))
-        window = np.s_[top : top + high, left : left + wide]
+        top, left = int(down * (size - height + 1)), int(across * (size - width + 1))
+        window = np.s_[top : top + height, left : left + width]
         hidden = np.bincount(objects[window][solid], minlength=MOST + 2)
         if (hidden[1:] <= hide * before[1:]).all():
             break
@@ -205,7 +181,6 @@ def _paste(rng, image, objects, k, grey, colour, scale, size, hide=0.4):
 
 
 def _finish(image, seed, part, i):
-    grain = _rng(seed, part, i, 3).normal(
-        0, 3, (*image.shape[:2], 1)
-    )  # a stream of its own: it depends on the size
-    return np.clip(image + grain, 0, 255).round().astype("uint8")
+    # A stream of its own: how many numbers it takes depends on the size.
+    grain = generator(seed, part, i, 3).normal(0, 3, (*image.shape[:2], 1))
+    return grey_levels(image + grain)

@@ -7,7 +7,7 @@ several processes at once.
 import numpy as np
 import tensorflow_datasets as tfds
 
-from ..drawn import cells as cell
+from ..drawn import cells
 from .drawn_builder import Drawn, DrawnConfig
 
 
@@ -16,7 +16,7 @@ class CnnbookCells(Drawn):
     cell), uint8; `weights` float32, the border weights of U-Net."""
 
     BUILDER_CONFIGS = [DrawnConfig(name="touching", description="Cells in clumps.", train=200, test=50)]
-    text = cell.__doc__
+    text = cells.__doc__
 
     def features(self, config):
         shape = (config.size, config.size, 1)
@@ -25,6 +25,6 @@ class CnnbookCells(Drawn):
         return {**{name: tfds.features.Image(shape=shape) for name in names}, "weights": weights}
 
     def example(self, config, part, i):
-        one = cell.cells(1, size=config.size, seed=config.seed, part=part, start=i)
-        maps = {"mask": one.masks, "instances": one.instances, "weights": one.weights}
-        return {"image": one.images[0], **{name: array[0][..., None] for name, array in maps.items()}}
+        drawn = cells.cells(1, size=config.size, seed=config.seed, part=part, start=i)
+        maps = {"mask": drawn.masks, "instances": drawn.instances, "weights": drawn.weights}
+        return {"image": drawn.images[0], **{name: array[0][..., None] for name, array in maps.items()}}

@@ -9,7 +9,7 @@ import dataclasses
 import numpy as np
 import tensorflow_datasets as tfds
 
-from ..drawn import faces as face
+from ..drawn import faces
 from .drawn_builder import Drawn, DrawnConfig
 
 
@@ -19,7 +19,7 @@ class FaceConfig(DrawnConfig):
 
     train: int = 1600
     test: int = 400
-    people: tuple = face.PEOPLE
+    people: tuple = faces.PEOPLE
 
 
 class CnnbookFaces(Drawn):
@@ -27,16 +27,16 @@ class CnnbookFaces(Drawn):
     follow those of the training part), `landmarks` (34, 2), `head` (34, 3) and `pose` (6,) float32: see `data.Faces`."""
 
     BUILDER_CONFIGS = [FaceConfig(name="turned", description="Turned, lit and moved at random.")]
-    text = face.__doc__
+    text = faces.__doc__
 
     def features(self, config):
-        points = len(face.LANDMARKS)
+        points = len(faces.LANDMARKS)
         return {
             "image": tfds.features.Image(shape=(config.size, config.size, 3)),
             "label": tfds.features.ClassLabel(num_classes=sum(config.people)),
             "landmarks": tfds.features.Tensor(shape=(points, 2), dtype=np.float32),
             "head": tfds.features.Tensor(shape=(points, 3), dtype=np.float32),
-            "pose": tfds.features.Tensor(shape=(len(face.POSE),), dtype=np.float32),
+            "pose": tfds.features.Tensor(shape=(len(faces.POSE),), dtype=np.float32),
         }
 
     def keys(self, config):
@@ -44,12 +44,12 @@ class CnnbookFaces(Drawn):
 
     def example(self, config, part, i):
         people = config.people[part == "test"]
-        one = face.faces(1, people=people, size=config.size, seed=config.seed, part=part, start=i)
-        label = int(one.labels[0]) + (config.people[0] if part == "test" else 0)
+        drawn = faces.faces(1, people=people, size=config.size, seed=config.seed, part=part, start=i)
+        label = int(drawn.labels[0]) + (config.people[0] if part == "test" else 0)
         return {
-            "image": one.images[0],
+            "image": drawn.images[0],
             "label": label,
-            "landmarks": one.landmarks[0].astype("float32"),
-            "head": one.heads[0].astype("float32"),
-            "pose": one.poses[0].astype("float32"),
+            "landmarks": drawn.landmarks[0].astype("float32"),
+            "head": drawn.heads[0].astype("float32"),
+            "pose": drawn.poses[0].astype("float32"),
         }

@@ -1,10 +1,11 @@
-"""Data sets by TensorFlow Datasets (TFDS), made so that nothing half-made is ever taken as whole.
+"""Data sets by TensorFlow Datasets (TFDS), prepared so that nothing incomplete is ever taken as complete.
 
 A set is prepared in a private folder beside its place and renamed into it when complete. One process prepares at a time (a
 file lock, which the system lifts when its owner dies); the others wait and then read. Stock TFDS reads the result.
 """
 
 import contextlib
+import errno
 import importlib
 import io
 import os
@@ -18,6 +19,7 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
+from ... import files
 from .. import fashion
 from ..images import DataError
 
@@ -28,16 +30,20 @@ URLS = {
     "cifar100": ("https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz", 161),
     "tf_flowers": ("http://download.tensorflow.org/example_images/flower_photos.tgz", 218),
     "oxford_iiit_pet": ("https://thor.robots.ox.ac.uk/~vgg/data/pets/images.tar.gz", 773),
-    "lfw": ("https://ndownloader.figshare.com/files/5976018", 172),  # no load: prepare("lfw")
+    # `prepare` alone, no `load`.
+    "lfw": ("https://ndownloader.figshare.com/files/5976018", 172),
 }
-# builders of our own: their files
+# Builders of our own: their files.
 DRAWN = {
     "cnnbook_scenes": "scenes_builder",
     "cnnbook_cells": "cells_builder",
     "cnnbook_faces": "faces_builder",
 }
 PRIVATE = "incomplete.cnnbook-"
-STALE = 24 * 3600  # seconds after which a stock TFDS `incomplete.*` folder is taken for abandoned
+# Seconds after which a stock TFDS `incomplete.*` folder is taken for abandoned.
+STALE = 24 * 3600
+# What flock says on a file system without locks.
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 def tfds_folder(data_dir=None):
@@ -71,22 +77,22 @@ def prepare(name, data_dir=None, *, damaged=None):
     folder, stamp = tfds_folder(data_dir), damaged and _stamp(damaged)
     home = folder / name.split("/")[0]
     try:
-        if stamp is None and (builder := _whole(tfds, name, folder)):
+        if stamp is None and (builder := _complete(tfds, name, folder)):
             _sweep(home, older=STALE)
             return builder
         home.mkdir(parents=True, exist_ok=True)
         with _alone(home) as alone, _private(home, alone) as private:
-            if (builder := _whole(tfds, name, folder)) and _stamp(builder) != stamp:
+            if (builder := _complete(tfds, name, folder)) and _stamp(builder) != stamp:
                 return builder  # another process was first
-            made = _make(tfds, name, folder, private)
-            place = folder / made.relative_to(private / "made")
+            prepared = _make(tfds, name, folder, private)
+            place = folder / prepared.relative_to(private / "made")
             place.parent.mkdir(exist_ok=True)
             if place.exists():
                 os.replace(place, private / "broken")
             try:
-                os.rename(made, place)
+                os.rename(prepared, place)
             except OSError:  # a stock TFDS, which knows no lock, may have been first
-                if not _whole(tfds, name, folder):
+                if not _complete(tfds, name, folder):
                     raise
     except OSError as error:
         raise DataError(
@@ -162,13 +168,13 @@ def _make(tfds, name, folder, private):
     builder = tfds.builder(name, data_dir=private / "made")
     config = tfds.download.DownloadConfig(try_download_gcs=False, **options)
     try:
-        with contextlib.redirect_stdout(
-            io.StringIO()
-        ):  # it would name the private folder; progress is not on stdout
+        # It would name the private folder; progress is not on stdout.
+        with contextlib.redirect_stdout(io.StringIO()):
             builder.download_and_prepare(download_dir=downloads, download_config=config)
     except OSError as error:
         if error.errno is not None and not isinstance(error, ConnectionError) and error.filename:
-            raise  # a file or disk of this machine
+            # A file or disk of this machine.
+            raise
         raise _failed(name, error, tried) from None
     except Exception as error:
         raise _failed(name, error, tried) from None
@@ -183,15 +189,14 @@ def _failed(name, error, tried):
     )
 
 
-def _whole(tfds, name, folder):
+def _complete(tfds, name, folder):
     """The builder when every shard is there and none is short (16 bytes frame each record), else None."""
     try:
         builder = tfds.builder(name, data_dir=folder)
     except OSError:
         raise
-    except (
-        Exception
-    ):  # the description in the folder cannot be read; a name that TFDS lacks fails again in _make
+    except Exception:
+        # The description in the folder cannot be read; a name that TFDS lacks fails again in _make.
         return None
     if not os.path.isfile(os.path.join(builder.data_path, "dataset_info.json")) or not builder.info.splits:
         return None
@@ -217,7 +222,8 @@ def _stamp(builder):
 def _private(home, alone):
     """A folder of this process beside the data, removed at the end; those of killed processes are removed at the start."""
     _sweep(home, older=STALE)
-    if alone:  # whoever made these held the lock, and does not any more
+    if alone:
+        # Whoever made these held the lock, and does not any more.
         _sweep(home, older=0, pattern=PRIVATE + "*")
     private = Path(tempfile.mkdtemp(prefix=PRIVATE, dir=home))
     try:
@@ -236,30 +242,22 @@ def _sweep(home, older, pattern="incomplete.*"):
 @contextlib.contextmanager
 def _alone(home):
     """True while this process alone prepares in `home`; False where the file system has no locks."""
-    with open(home / ".cnnbook.lock", "a+b") as file:
-        said = False
-        while not (held := _try_lock(file)) and held is not None:
-            if not said:
-                print(f"{home.name}: waiting for another process that prepares it", file=sys.stderr)
-            said = True
-            time.sleep(0.3)
-        yield bool(held)  # closing the file lifts the lock, and so does the end of the process
+    from filelock import Timeout
 
-
-def _try_lock(file):
-    """True: locked. False: another process has it. None: no locks here."""
+    lock = files.lock(home / ".cnnbook.lock")
     try:
-        if os.name == "nt":
-            import msvcrt
-
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    except OSError:
-        return None
-    return True
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"{home.name}: waiting for another process that prepares it", file=sys.stderr)
+        lock.acquire()
+    except NotImplementedError:
+        lock = None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        lock = None
+    try:
+        yield lock is not None
+    finally:
+        if lock is not None:
+            lock.release()

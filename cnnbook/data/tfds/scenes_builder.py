@@ -9,7 +9,7 @@ import dataclasses
 import numpy as np
 import tensorflow_datasets as tfds
 
-from ..drawn import scenes as scene
+from ..drawn import scenes
 from .drawn_builder import Drawn, DrawnConfig
 
 
@@ -30,23 +30,28 @@ class CnnbookScenes(Drawn):
             name="classify", description="One coloured target among grey distractors.", task="classify"
         ),
     ]
-    text = scene.__doc__
+    text = scenes.__doc__
 
     def features(self, config):
         image, mask = (config.size, config.size, 3), (config.size, config.size, 1)
         features = {"image": tfds.features.Image(shape=image), "mask": tfds.features.Image(shape=mask)}
         if config.task == "segment":
-            features["boxes"] = tfds.features.Tensor(shape=(scene.MOST, 4), dtype=np.int64)
-            features["labels"] = tfds.features.Tensor(shape=(scene.MOST,), dtype=np.int64)
+            features["boxes"] = tfds.features.Tensor(shape=(scenes.MOST, 4), dtype=np.int64)
+            features["labels"] = tfds.features.Tensor(shape=(scenes.MOST,), dtype=np.int64)
         else:
             features["boxes"] = tfds.features.Tensor(shape=(1, 4), dtype=np.int64)
-            features["label"] = tfds.features.ClassLabel(names=scene.CLASSES["classify"])
+            features["label"] = tfds.features.ClassLabel(names=scenes.CLASSES["classify"])
         return features
 
     def keys(self, config):
         return "image", "mask" if config.task == "segment" else "label"
 
     def example(self, config, part, i):
-        one = scene.scenes(1, task=config.task, size=config.size, seed=config.seed, part=part, start=i)
-        answer = {"labels": one.labels[0]} if config.task == "segment" else {"label": int(one.labels[0])}
-        return {"image": one.images[0], "mask": one.masks[0][..., None], "boxes": one.boxes[0], **answer}
+        drawn = scenes.scenes(1, task=config.task, size=config.size, seed=config.seed, part=part, start=i)
+        answer = {"labels": drawn.labels[0]} if config.task == "segment" else {"label": int(drawn.labels[0])}
+        return {
+            "image": drawn.images[0],
+            "mask": drawn.masks[0][..., None],
+            "boxes": drawn.boxes[0],
+            **answer,
+        }

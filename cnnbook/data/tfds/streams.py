@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..images import choose, counted, from_arrays, height_width
+from ..images import PARTS, choose, counted, from_arrays, height_width
 from .prepared import read
 
 ARRAYS = ("cifar10", "cifar100")
@@ -37,94 +37,102 @@ class Streams:
         )
 
 
-def arrays(name, *, data_dir=None, size=None, **asked):
-    """All of a set as `Images`; `asked` as in `choose`."""
+def arrays(name, *, data_dir=None, size=None, **choice):
+    """A small set as `Images`, all of it by default; `choice` as in `choose`."""
 
-    def use(builder):
+    def read_all(builder):
         import tensorflow_datasets as tfds
 
         stored = {}
         for part in ("train", "test"):
-            whole = builder.as_dataset(split=part, batch_size=-1, shuffle_files=False)
-            whole = tfds.as_numpy(whole)
-            stored[f"x_{part}"], stored[f"y_{part}"] = whole["image"], whole["label"]
+            examples = builder.as_dataset(split=part, batch_size=-1, shuffle_files=False)
+            examples = tfds.as_numpy(examples)
+            stored[f"x_{part}"], stored[f"y_{part}"] = examples["image"], examples["label"]
         return stored, builder.info.features["label"].names, str(builder.info.version)
 
-    stored, classes, version = read(name, use, data_dir)
-    return from_arrays(name, stored, classes, f"TensorFlow Datasets {name} {version}", size, **asked)
+    stored, classes, version = read(name, read_all, data_dir)
+    return from_arrays(name, stored, classes, f"TensorFlow Datasets {name} {version}", size, **choice)
 
 
-def streams(name, *, task="classify", data_dir=None, size=None, train=None, test=None, validation=0, seed=0):
-    """A larger set as `Streams`. tf_flowers has no test part of its own: a seeded fifth of it is set apart."""
+def streams(name, *, task="classify", data_dir=None, size=None, **choice):
+    """A larger set as `Streams`; `choice` as in `choose`. tf_flowers has no test part: a seeded fifth of it is set apart."""
     tasks = ("classify", "segment") if name == "oxford_iiit_pet" else ("classify",)
     if task not in tasks:
         raise ValueError(f"{name}: task={task!r}: choose one of {', '.join(tasks)}")
     shape = None if size is None else height_width(size)
-    return read(
-        name, lambda builder: _open(builder, name, task, shape, train, test, validation, seed), data_dir
-    )
+    return read(name, lambda builder: _open(builder, name, task, shape, **choice), data_dir)
 
 
-def _open(builder, name, task, shape, train, test, validation, seed):
+def _open(builder, name, task, shape, **choice):
     import tensorflow as tf
-    import tensorflow_datasets as tfds
-
-    plain = {
-        key: tfds.decode.SkipDecoding()
-        for key in ("image", "segmentation_mask")
-        if key in builder.info.features
-    }
-
-    def encoded(part):
-        return builder.as_dataset(split=part, decoders=plain, shuffle_files=False)
 
     # Reading every record once, undecoded, gives the labels and finds damaged files before training does.
     labels = {
-        part: np.fromiter(encoded(part).map(lambda e: e["label"]).as_numpy_iterator(), "int64")
-        for part in builder.info.splits
+        split: np.fromiter(_encoded(builder, split).map(lambda e: e["label"]).as_numpy_iterator(), "int64")
+        for split in builder.info.splits
     }
-    if "test" in labels:
-        chosen = choose(name, labels["train"], labels["test"], train, test, validation, seed)
-    else:
-        everything = labels["train"]
-        apart = choose(name, everything, everything[:0], validation=len(everything) // 5, seed=seed)
-        rest, held = np.sort(apart["train"]), np.sort(apart["validation"])
-        chosen = choose(name, everything[rest], everything[held], train, test, validation, seed)
-        chosen = {part: (held if part == "test" else rest)[index] for part, index in chosen.items()}
+    chosen = _chosen(name, labels, **choice)
+    decode = _decoder(builder.info.features, task, shape)
 
-    def fit(image, method):
-        if shape is not None:  # the largest centred part with these proportions, then resized
-            h, w = tf.shape(image)[0], tf.shape(image)[1]
-            high, wide = tf.minimum(h, w * shape[0] // shape[1]), tf.minimum(w, h * shape[1] // shape[0])
-            image = tf.image.crop_to_bounding_box(image, (h - high) // 2, (w - wide) // 2, high, wide)
-            image = tf.image.resize(image, shape, method=method, antialias=True)
-            image = tf.ensure_shape(tf.cast(tf.round(image), tf.uint8), (*shape, image.shape[-1]))
-        return image
-
-    def decode(example):
-        image = fit(builder.info.features["image"].decode_example(example["image"]), "bilinear")
-        if task == "classify":
-            return image, example["label"]
-        mask = fit(
-            builder.info.features["segmentation_mask"].decode_example(example["segmentation_mask"]), "nearest"
-        )
-        return image, tf.gather(
-            tf.constant([0, 1, 0, 2], tf.uint8), tf.cast(mask, tf.int32)
-        )  # 1 pet, 2 ground, 3 border
-
-    def part_of(part):
-        stored = part if part in labels and part == "test" else "train"
-        wanted = np.zeros(len(labels[stored]), bool)
+    def stream(part):
+        split = part if part in labels and part == "test" else "train"
+        wanted = np.zeros(len(labels[split]), bool)
         wanted[chosen[part]] = True
         table = tf.constant(wanted)
-        data = encoded(stored).enumerate().filter(lambda i, _: table[i]).map(lambda _, e: e)
-        data = data.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
-        return data.apply(tf.data.experimental.assert_cardinality(len(chosen[part])))
+        examples = _encoded(builder, split).enumerate().filter(lambda i, _: table[i]).map(lambda _, e: e)
+        examples = examples.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+        return examples.apply(tf.data.experimental.assert_cardinality(len(chosen[part])))
 
-    classes = (
-        tuple(builder.info.features["label"].names) if task == "classify" else ("background", "pet", "border")
-    )
+    classes = builder.info.features["label"].names if task == "classify" else ("background", "pet", "border")
     source = f"TensorFlow Datasets {name} {builder.info.version}"
-    sizes = {part: len(index) for part, index in chosen.items() if len(index)}
-    sizes = {part: sizes[part] for part in ("train", "validation", "test") if part in sizes}
-    return Streams(name, classes, source, *(part_of(p) for p in ("train", "validation", "test")), sizes)
+    sizes = {part: len(chosen[part]) for part in PARTS if len(chosen[part])}
+    return Streams(name, tuple(classes), source, *map(stream, PARTS), sizes)
+
+
+def _encoded(builder, split):
+    """The examples of a split in a fixed order, images and masks still as the bytes of their files."""
+    import tensorflow_datasets as tfds
+
+    images = {"image", "segmentation_mask"} & set(builder.info.features)
+    decoders = {key: tfds.decode.SkipDecoding() for key in images}
+    return builder.as_dataset(split=split, decoders=decoders, shuffle_files=False)
+
+
+def _chosen(name, labels, *, seed=0, **choice):
+    """Indices of the three parts, as `choose`; those of the test part are of the split "test" where the set has one."""
+    if "test" in labels:
+        return choose(name, labels["train"], labels["test"], seed=seed, **choice)
+    labels = labels["train"]
+    division = choose(name, labels, labels[:0], validation=len(labels) // 5, seed=seed)
+    rest, held_out = np.sort(division["train"]), np.sort(division["validation"])
+    chosen = choose(name, labels[rest], labels[held_out], seed=seed, **choice)
+    return {part: (held_out if part == "test" else rest)[index] for part, index in chosen.items()}
+
+
+def _decoder(features, task, shape):
+    """A function of an encoded example: (image, label), or (image, mask) for the task "segment"."""
+    import tensorflow as tf
+
+    def decode(example):
+        image = _fit(features["image"].decode_example(example["image"]), shape, "bilinear")
+        if task == "classify":
+            return image, example["label"]
+        mask = features["segmentation_mask"].decode_example(example["segmentation_mask"])
+        # Stored are 1 pet, 2 background, 3 border.
+        answers = tf.constant([0, 1, 0, 2], tf.uint8)
+        return image, tf.gather(answers, tf.cast(_fit(mask, shape, "nearest"), tf.int32))
+
+    return decode
+
+
+def _fit(image, shape, method):
+    """The largest centred part with the proportions of `shape`, (height, width), resized to it; None leaves it."""
+    import tensorflow as tf
+
+    if shape is None:
+        return image
+    h, w = tf.shape(image)[0], tf.shape(image)[1]
+    height, width = tf.minimum(h, w * shape[0] // shape[1]), tf.minimum(w, h * shape[1] // shape[0])
+    image = tf.image.crop_to_bounding_box(image, (h - height) // 2, (w - width) // 2, height, width)
+    image = tf.image.resize(image, shape, method=method, antialias=True)
+    return tf.ensure_shape(tf.cast(tf.round(image), tf.uint8), (*shape, image.shape[-1]))

@@ -73,7 +73,7 @@ SMALL = {
 # One net per kind of layer: plain, local response norm and groups, zero-padded shortcuts, maxout, concatenation, many
 # groups, depthwise, shuffled channels, switches, crops. What counts shapes runs for all nets on JAX, which builds
 # faster, and for these on TensorFlow; what computes runs for all on TensorFlow, and for these on JAX, which compiles
-# every new shape. The rest runs with `make test-all` and `make test-jax ARGS='-m ""'`.
+# every new shape. The rest runs with `make test-all` and `make test-jax ARGS='-m jax'`.
 ONE_PER_KIND = [
     "LeNet5",
     "AlexNet",
