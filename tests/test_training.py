@@ -257,6 +257,19 @@ def test_the_protocol_and_the_launcher_s_part_load_without_keras():
     assert done.stdout.strip() == "False", done.stderr
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the warning is TensorFlow's")
+def test_predicting_with_several_models_warns_of_no_retracing():
+    """The room filters that warning when it is imported, before any of its files is."""
+    code = (
+        "import numpy as np; from cnnbook import training; import keras\n"
+        "for i in range(7):\n"
+        "    net = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])\n"
+        "    net.predict(np.zeros((1, 2)), verbose=0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and "retracing" not in done.stderr + done.stdout
+
+
 def test_the_public_names_of_the_room():
     assert {"Protocol", "fit", "Results", "kept", "fast", "gradients", "devices"} <= set(dir(training))
     assert all(hasattr(training, name) for name in training.__all__)

@@ -18,6 +18,11 @@ Keras.
 """
 
 import importlib
+import logging
+
+# Predicting with several small models, or a grouped convolution outside of a compiled function, has TensorFlow warn of
+# retracing, which is harmless there.
+logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in record.getMessage())
 
 # name -> the file it lives in
 _FILES = {

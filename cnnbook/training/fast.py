@@ -12,7 +12,6 @@ One TensorFlow bug is worked around even with on=False: see `goes_wrong`.
 
 import contextlib
 import functools
-import logging
 import types
 import warnings
 
@@ -26,10 +25,6 @@ from .devices import PREDICT_FUNCTION
 from .protocol import PRECISIONS, one_of
 
 __all__ = ["computing", "goes_wrong", "multiplies_bfloat16"]
-
-# Predicting with several small models, or a grouped convolution outside of a compiled function, has TensorFlow warn of
-# retracing, which is harmless there.
-logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in record.getMessage())
 
 # What a processor's list of flags calls instructions that multiply bfloat16: x86 (Intel, AMD), Arm.
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
