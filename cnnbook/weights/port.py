@@ -62,7 +62,7 @@ def port(reference, model, *, names=None, partial=False):
 
 
 def pair(reference, model):
-    """{our layer: the reference's} where names say nothing (conv2d_94): a `twin_names` for files whose twin has such.
+    """{our layer: the reference's} where names say nothing (conv2d_94): the `names` of such a KerasApplication.
 
     The two graphs are walked together from the (first) output back: a layer with weights meets one with weights, and
     the branches of a merge meet in the order of its arguments. So it does not matter what was built before. Passed
