@@ -1,4 +1,4 @@
-"""`graph.features` names the last map at each stride, of our nets and of keras.applications' nets alike."""
+"""What `graph` reads from our nets and from keras.applications' alike: the last map at each stride, windows, strides."""
 
 import keras
 import pytest
@@ -77,3 +77,14 @@ def test_five_strides_and_no_operation_unknown(name):
     assert list(graph.features(net)) == [2, 4, 8, 16, 32]
     assert graph.totals(net)["stride"] == (32, 32)
     assert all(row.known for row in graph.trace(net))
+
+
+@pytest.mark.parametrize(
+    "name", ["MobileNet", "MobileNetV2", "MobileNetV3Small", "EfficientNetB0", "NASNetMobile"]
+)
+def test_receptive_fields_are_the_twins(name):
+    ours, theirs = (graph.totals(plan(getattr(m, name), weights=None)) for m in (models, apps))
+    if name == "MobileNetV3Small":  # its twin takes any size
+        assert ours["receptive_field"] == (639, 639)
+    else:
+        assert (ours["receptive_field"], ours["macs"]) == (theirs["receptive_field"], theirs["macs"])
