@@ -42,8 +42,10 @@ def __getattr__(name):
         return importlib.import_module(f"cnnbook.{name}")
     if name in _NAMES:
         return getattr(importlib.import_module(f"cnnbook.{_NAMES[name]}"), name)
-    raise AttributeError(f"module 'cnnbook' has no attribute {name!r}")
+    raise AttributeError(
+        f"cnnbook has no {name!r}; its rooms are {', '.join(_MODULES)}, and {', '.join(_NAMES)}"
+    )
 
 
 def __dir__():
-    return sorted([*globals(), *_MODULES, *_NAMES])
+    return sorted([*__all__, "__version__"])

@@ -84,6 +84,7 @@ def test_what_the_package_imports_stands_in_an_extra():
         "sklearn": "scikit-learn",
         "tensorflow": "tensorflow-cpu",
         "h5py": "keras",
+        "fontTools": "matplotlib",
     }  # the rest: what brings them, or their own
     asked = named(PROJECT["dependencies"]) | named(EXTRAS["cpu"] + EXTRAS["lab"] + EXTRAS["jax"])
     for path in (ROOT / "cnnbook").rglob("*.py"):

@@ -195,7 +195,7 @@ def test_another_norm_is_one_argument_of_any_network(name, arguments):
 
 
 def test_what_norm_refuses():
-    with pytest.raises(ValueError, match="norm is None .* or a function of a name"):
+    with pytest.raises(ValueError, match=r"norm is None .* or a function that makes a layer of norm\(name"):
         models.ResNet18(norm="group")
     with pytest.raises(ValueError, match="UNet: with these arguments no layer normalises"):
         graph.blueprint(models.UNet, norm=functools.partial(keras.layers.GroupNormalization, 8))

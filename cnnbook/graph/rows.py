@@ -114,14 +114,15 @@ def _sizes(operation):
 
 
 def totals(model, rows=None):
-    """The model in one row: input, params, state, macs, activations, and receptive field and stride of its last map.
+    """The model in one row: input, params, state, macs, activations, and receptive field and stride of its last map, None
+    where a layer on the way to it is not known.
 
     Those are of the local path, though a map behind squeeze-and-excitation sees the whole image. Of several outputs the
     first is the main one: the last map is on the way to it, not in an auxiliary head. rows: those of `trace(model)`,
     where it has been traced already.
     """
     rows = trace(model) if rows is None else rows
-    maps = [r for r in main_rows(rows, model) if len(r.output_shape) == 3 and r.local and r.known]
+    maps = [r for r in main_rows(rows, model) if len(r.output_shape) == 3 and r.local]
     return {
         "input": rows[0].output_shape,
         "params": sum(row.params for row in rows),

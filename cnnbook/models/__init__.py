@@ -54,7 +54,7 @@ def __getattr__(name):
 
 
 def __dir__():
-    return sorted([*globals(), *BUILDERS, *BUILDERS.values()])
+    return sorted({*__all__, *BUILDERS.values()})
 
 
 def scaling(model):

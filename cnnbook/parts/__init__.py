@@ -1,7 +1,8 @@
 """What several papers share: blocks, layers that Keras lacks, normalisations written out, decoders.
 
-A part belongs here when a second paper uses it; what one paper alone has stays in its file in `cnnbook.models`. Nothing
-here knows a network by name, loads weights or trains.
+A part belongs here when a second paper uses it; what one paper alone has stays in its file in `cnnbook.models`. Layers
+are the exception: all of ours are in layers.py, each with its rule for `cnnbook.graph` beside it, because a saved model is
+opened by importing that one file. Nothing here knows a network by name, loads weights or trains.
 """
 
 import importlib

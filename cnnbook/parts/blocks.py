@@ -12,10 +12,10 @@ _given_norm = contextvars.ContextVar("norm", default=(None, []))
 @contextlib.contextmanager
 def normalising(norm):
     """Within, `norm(name=...)` makes every layer that normalises; None leaves them as they are. Gives the names made."""
-    if norm is not None and not callable(norm):
+    if norm is not None and (not callable(norm) or isinstance(norm, L.Layer)):
         raise ValueError(
-            "norm is None (batch normalisation with the paper's constants) or a function of a name that makes a layer, "
-            f"such as functools.partial(keras.layers.GroupNormalization, 8); got {norm!r}"
+            "norm is None (batch normalisation with the paper's constants) or a function that makes a layer of "
+            f"norm(name=...), such as functools.partial(keras.layers.GroupNormalization, 8); got {norm!r}"
         )
     names = []
     token = _given_norm.set((norm, names))

@@ -52,7 +52,7 @@ class Protocol:
     def __post_init__(self):
         for name, least in {"epochs": 1, "batch_size": 1, "shift": 0, "seed": 0}.items():
             value = getattr(self, name)
-            if not isinstance(value, Integral) or value < least:
+            if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
                 raise ValueError(f"{name} is an integer of at least {least}, got {value!r}")
         for name in ("learning_rate", "warmup", "momentum", "weight_decay"):
             value = getattr(self, name)
@@ -60,9 +60,17 @@ class Protocol:
                 raise ValueError(f"{name} is a number of at least 0, got {value!r}")
         if self.momentum >= 1:
             raise ValueError(f"momentum is below 1, got {self.momentum!r}")
+        if not isinstance(self.mirror, bool):
+            raise ValueError(f"mirror is True or False, got {self.mirror!r}")
         one_of("schedule", self.schedule, SCHEDULES)
         one_of("precision", self.precision, PRECISIONS)
         if self.rates is not None:
+            if not isinstance(self.rates, Mapping) or not all(
+                isinstance(v, Real) for v in self.rates.values()
+            ):
+                raise ValueError(
+                    f"rates maps stages or layers to factors, as {{'conv1': 0.1}}, got {self.rates!r}"
+                )
             object.__setattr__(self, "rates", dict(self.rates))
 
     def settings(self) -> dict:

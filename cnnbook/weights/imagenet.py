@@ -70,6 +70,8 @@ class Checkpoint:
 def check_arguments(builder, arguments):
     """Raises ValueError unless a net built with these arguments can hold weights of ImageNet."""
     shape = arguments["input_shape"]
+    if arguments.get("norm") is not None:
+        raise ValueError(f'{builder}(weights="imagenet") normalises as it was trained: leave norm out')
     if shape[-1] != 3:
         raise ValueError(
             f'{builder}(weights="imagenet") reads RGB images: 3 channels, got input_shape {shape}'
