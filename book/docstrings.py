@@ -29,7 +29,8 @@ def restructured(docstring, parameters=(), link=None):
             language = "text" if COLUMNS.search(block) else "python"
             body += [f".. code-block:: {language}", "", *lines, ""]
             continue
-        if not explained and 2 * sum(bool(COLUMNS.search(line)) for line in lines) >= len(lines):
+        in_columns = [bool(COLUMNS.search(line)) or line.startswith("  ") for line in lines]
+        if not explained and COLUMNS.search(lines[0]) and 2 * sum(in_columns) >= len(lines):
             body += [*table(lines, link), ""]
             continue
         # The errors end a paragraph, and so the last of its parameters.

@@ -8,14 +8,14 @@ include_top            False leaves the classifier out: the model ends with its 
 pooling                with include_top=False: None (the map), "avg" or "max" (a vector)
 weights                None (new), "imagenet" where a source exists, or the path of a .weights.h5 file
 classifier_activation  "softmax", or None for logits
-norm                   nets that normalise: None (batch normalisation with the paper's constants), or a function of a name
-                       that makes a layer in its place, such as functools.partial(keras.layers.GroupNormalization, 8)
+norm                   nets that normalise: None (batch normalisation with the paper's constants), or a function,
+                       called as norm(name=...), that makes a layer: functools.partial(keras.layers.GroupNormalization, 8)
 name                   the model's name
 
 and the arguments of its paper, which its own help explains. Nets with a class per pixel (FCN32s, UNet, ...) have no top
 to leave out, so neither include_top nor pooling; most take instead
 
-backbone               None (the paper's encoder), a keras.Model, or the name of a builder: see cnnbook.parts.decoders;
+backbone               None (the paper's encoder), a keras.Model, or the name of a builder (see cnnbook.parts.decoders),
                        input_shape is then that of the Model, or (224, 224, 3) by default
 
 Some nets hold layers that Keras lacks (local response normalisation, channel shuffles, maxout ...). A saved one opens by

@@ -6,21 +6,21 @@ in words in `.alt`. What computes an image, a map or a curve has its numbers in 
 and `diagram` have no `.array` but `.svg()`, the drawing as text. Layers go by name, in nested and Sequential models too;
 TensorFlow and JAX alike. Wrong arguments raise ValueError that says what was given and what is possible.
 
-diagrams  stacks: networks side by side, a box per layer; diagram: a network, or one block, as its paper draws it
-inside    feature_maps, filters, convolve: what is inside, and one convolution taken apart
-          receptive_field, field_explorer: what a unit can see, and does see
-          maximise: the image that a channel answers to most
-          nearest, embed: what is alike for a layer
-          landscape, gradient_flow: the loss around the weights, and its gradient by depth
-          Film, browse: training epoch by epoch, a net layer by layer, on a page that needs no kernel
-          overlay, errors, segmented, skips: a class for every pixel
-why       grad_cam, grad_cam_plus_plus, score_cam, saliency, smooth_grad, integrated_gradients, guided_backprop,
-          deconvnet, occlusion: which pixels speak for a class
-          randomisation, deletion, insertion: is that map about this net at all?
-picture   beside: several pictures of one image in one figure
-runs      curves: training runs over epochs
+diagrams    stacks: networks side by side, a box per layer; diagram: a network, or one block, as its paper draws it
+inside      feature_maps, filters, convolve: what is inside, and one convolution taken apart
+            receptive_field, field_explorer: what a unit can see, and does see
+            maximise: the image that a channel answers to most
+            nearest, embed: what is alike for a layer
+            landscape, gradient_flow: the loss around the weights, and its gradient by depth
+            Film, browse: training epoch by epoch, a net layer by layer, on a page that needs no kernel
+            overlay, errors, segmented, skips: a class for every pixel
+why         grad_cam, grad_cam_plus_plus, score_cam, saliency, smooth_grad, integrated_gradients, guided_backprop,
+            deconvnet, occlusion: which pixels speak for a class
+            randomisation, deletion, insertion: is that map about this net at all?
+picture     beside: several pictures of one image in one figure
+runs        curves: training runs over epochs
 classified  confusion, hardest: what a classifier takes for what
-style     the look of all figures: palette, figure, colors
+style       the look of all figures: palette, figure, colors
 """
 
 import importlib
