@@ -10,6 +10,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from helpers.weights import outputs
 from helpers.zoo import DENSE, ONE_PER_KIND, SILENT, SMALL, plan
 
 import cnnbook
@@ -47,20 +48,30 @@ def net(request):
 
 def test_save_and_reload(net, tmp_path):
     x = np.random.default_rng(0).normal(size=(2, *net.input_shape[1:])).astype("float32")
-    before = first(net(x, training=False))
+    before = first(outputs(net, x))
     assert before.shape == (2, *net.outputs[0].shape[1:]) and np.allclose(before.sum(-1), 1, atol=1e-5)
     net.save(tmp_path / "net.keras")
     own = any(type(layer).__module__.startswith("cnnbook") for layer in net.layers)
     again = (cnnbook.load if own else keras.models.load_model)(tmp_path / "net.keras")
-    np.testing.assert_array_equal(first(again(x, training=False)), before)
+    np.testing.assert_array_equal(first(outputs(again, x)), before)
 
 
-def first(outputs):
+def first(answers):
     """The main output of a net that may have auxiliary heads."""
-    return keras.ops.convert_to_numpy(keras.tree.flatten(outputs)[0])
+    return keras.ops.convert_to_numpy(keras.tree.flatten(answers)[0])
 
 
-def test_one_training_step_reaches_every_weight(net):
+@pytest.fixture
+def one_program(monkeypatch):
+    """JAX would otherwise compile a program for each operation and shape of a gradient."""
+    if JAX:
+        import jax
+
+        eager = jax.value_and_grad
+        monkeypatch.setattr(jax, "value_and_grad", lambda function: jax.jit(eager(function)))
+
+
+def test_one_training_step_reaches_every_weight(net, one_program):
     """Every gradient is there and finite; those of kernels are above noise. zoo.SILENT lists exceptions and reasons."""
     x = np.random.default_rng(0).normal(size=(4, *net.input_shape[1:])).astype("float32")
 

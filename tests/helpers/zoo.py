@@ -81,7 +81,7 @@ ONE_PER_KIND = [
     "Maxout",
     "DenseNetCIFAR",
     "ResNeXtCIFAR",
-    "MobileNetV2",
+    "MobileNet",
     "ShuffleNetV2",
     "DeconvNet",
     "UNet",
