@@ -106,7 +106,11 @@ def test_the_book_is_rendered_and_the_page_of_a_failed_notebook_says_so(tmp_path
         },
     )
     (root / "book").mkdir()
-    build = f"import runpy; runpy.run_path({str(ROOT / 'book' / 'build.py')!r}, run_name='__main__')"
+    book = ROOT / "book"
+    build = (
+        f"import runpy, sys; sys.path.insert(0, {str(book)!r})\n"
+        f"runpy.run_path({str(book / 'build.py')!r}, run_name='__main__')"
+    )
     (root / "book" / "build.py").write_text(build, "utf-8")
     done = cnnbook("run", "--root", root)
     assert done.returncode == 1, "the run has failed although the book is rendered"
