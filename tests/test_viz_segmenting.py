@@ -121,3 +121,9 @@ def test_overlays_and_errors_stand_beside_each_other():
     image = np.zeros((2, 4), "uint8")
     axes, _ = shown(viz.beside(viz.overlay(image, TRUTH, CLASSES, title="truth"), viz.errors(TRUTH, GUESS)))
     assert [ax.get_title() for ax in axes] == ["truth", "62.5% of the pixels right"]
+
+
+def test_skips_of_a_sequential_net_are_refused_in_words():
+    net = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 3)], name="chain")
+    with pytest.raises(ValueError, match="chain has no layer that joins maps"):
+        viz.skips(net, np.zeros((8, 8, 1), "float32"))

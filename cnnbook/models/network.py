@@ -203,9 +203,10 @@ class Frame:
             fixed += [f"{name}={parameter.default!r}"] if parameter.default != before else []
         if title != self.architecture.__name__:
             text = f"{title} is {self.architecture.__name__}({', '.join(fixed)}).\n\n{text}"
+        text += "\n\nThe arguments that all builders share are explained in help(cnnbook.models)."
         if callable(self.smallest):
             return text
-        return f"{text}\n\nThe smallest side is {self.smallest}{self.beside_smallest}."
+        return f"{text} The smallest side is {self.smallest}{self.beside_smallest}."
 
     beside_smallest = ""
 

@@ -8,7 +8,7 @@ notebook; `.figure()` gives the matplotlib figure, `.array` the numbers, `.alt` 
 import keras
 import numpy as np
 
-from ... import segmentation
+from ... import graph, segmentation
 from ...keras_internals import producer
 from .. import style
 from ..picture import Picture, in_unit_range, panels
@@ -285,7 +285,8 @@ def skips(model, image, layer=None, *, channels=5):
     layer: the name of a Concatenate or Add, the last one by default. channels: how many of each map are shown, those that
     vary most over the image (h, w, c).
     """
-    merges = [op for op in model.operations if isinstance(op, (keras.layers.Concatenate, keras.layers.Add))]
+    operations = graph.as_functional(model).operations
+    merges = [op for op in operations if isinstance(op, (keras.layers.Concatenate, keras.layers.Add))]
     if not merges:
         raise ValueError(f"{model.name} has no layer that joins maps (Concatenate or Add)")
     names = [op.name for op in merges]
