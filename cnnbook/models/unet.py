@@ -4,8 +4,7 @@ New: a decoder as wide as the encoder, with each of the encoder's maps copied, c
 place of things reaches the output.
 As in the paper: valid convolutions (572 pixels in, 388 out), He's initialisation, dropout at the end of the contracting
 path. `padding="same"`, what most people call a U-Net, keeps the size, takes any size and any backbone; `batch_norm=True`
-is later practice too.
-Change first: padding, or leave the skips out of `expand`.
+is later practice too. Change first: padding, or leave the skips out of `expand`.
 """
 
 from functools import partial
@@ -67,11 +66,6 @@ def lost(levels):
     return crops
 
 
-def step(padding, widths):
-    """Valid convolutions take sides at which every pool meets an even map: every 16th with five levels."""
-    return 2 ** (len(widths or WIDTHS) - 1) if padding == "valid" else 1
-
-
 def smallest(padding, widths):
     """The smallest side: 188, or 16 with "same" padding. Raises ValueError for a padding or widths that make no net."""
     if padding not in ("valid", "same"):
@@ -79,10 +73,19 @@ def smallest(padding, widths):
     levels = len(widths or WIDTHS)
     if levels < 2:
         raise ValueError(f"widths needs at least two levels, got {widths!r}")
-    if padding == "same":
-        return 2 ** (levels - 1)
-    least = 2 * lost(levels)[-1] + 9
-    return least + (-4 - least) % 2 ** (levels - 1)
+    least, step = 2 * lost(levels)[-1] + 9, 2 ** (levels - 1)
+    return step if padding == "same" else least + (-4 - least) % step
+
+
+def check_sides(shape, padding, widths):
+    """Raises ValueError for a side at which a pool between valid convolutions would meet an odd map."""
+    least, step = smallest("valid", widths), 2 ** (len(widths) - 1)
+    for side in shape[:2] if padding == "valid" else ():
+        if side is not None and (rest := (side - least) % step):
+            raise ValueError(
+                f'input_shape {shape}: with padding="valid" every pooled map must be even, so sides are {least} and every '
+                f'{step} more; the nearest are {side - rest} and {side - rest + step}; padding="same" takes any'
+            )
 
 
 def on_backbone(maps, *, padding, widths, batch_norm, name):
@@ -98,7 +101,7 @@ def on_backbone(maps, *, padding, widths, batch_norm, name):
     return x
 
 
-@per_pixel((572, 572, 1), smallest=smallest, step=step, classes=2, on_backbone=on_backbone)
+@per_pixel((572, 572, 1), smallest=smallest, classes=2, on_backbone=on_backbone)
 def UNet(x, *, padding="valid", widths=None, dropout=0.5, batch_norm=False):
     """Fig. 1 of the paper, or its form with "same" padding, on any backbone.
 
@@ -108,9 +111,9 @@ def UNet(x, *, padding="valid", widths=None, dropout=0.5, batch_norm=False):
     dropout: of the two lowest levels. batch_norm: normalise before every ReLU. A backbone takes padding="same".
     """
     widths, how = widths or WIDTHS, dict(padding=padding, batch_norm=batch_norm)
+    check_sides(x.shape[1:], padding, widths)
     *skips, x = contract(x, widths, dropout, **how)
     for i, crop in zip(range(len(skips), 0, -1), lost(len(widths)), strict=True):
-        x = expand(
-            x, skips[i - 1], widths[i - 1], 2, f"up{i}", crop=crop if padding == "valid" else None, **how
-        )
+        crop = crop if padding == "valid" else None
+        x = expand(x, skips[i - 1], widths[i - 1], 2, f"up{i}", crop=crop, **how)
     return x
