@@ -467,25 +467,11 @@ for _name, _parts in _MERGES.items():
 # Inception-ResNet in keras.applications: shortcut + scale * branch. Keras does not export the class.
 _LAYERS_BY_NAME = {"CustomScaleLayer": Rule(**_MERGES["Add"])}
 _BY_NAME |= {name: Rule(**parts) for name, parts in _MERGES.items() if name != "Average"}
-_BY_NAME |= {
-    name: Rule("pointwise", box="other")
-    for name in (
-        *("Divide", "TrueDivide", "Negative", "Absolute", "Square", "Sqrt", "Exp", "Log", "Power", "Clip"),
-        *(
-            "Relu",
-            "Relu6",
-            "Sigmoid",
-            "Silu",
-            "Swish",
-            "Tanh",
-            "HardSigmoid",
-            "HardSwish",
-            "HardSilu",
-            "Gelu",
-        ),
-        *("Softplus", "LeakyRelu", "Elu", "Cast", "Identity"),
-    )
-}
+_POINTWISE_OPERATIONS = """
+Divide TrueDivide Negative Absolute Square Sqrt Exp Log Power Clip Relu Relu6 Sigmoid Silu
+Swish Tanh HardSigmoid HardSwish HardSilu Gelu Softplus LeakyRelu Elu Cast Identity
+"""
+_BY_NAME |= {name: Rule("pointwise", box="other") for name in _POINTWISE_OPERATIONS.split()}
 _BY_NAME["Mean"] = Rule("pool", field=_mean_field, box="other")
 _BY_NAME["Reshape"] = Rule("reshape", field=_reshape_field, box="other")
 _BY_NAME["Pad"] = Rule("padding", field=_unknown_field, words=lower_case_words)
