@@ -1,5 +1,6 @@
 """Diagrams: what is drawn is what the graph holds, and nothing lies on anything else."""
 
+import functools
 import itertools
 
 import keras
@@ -122,6 +123,14 @@ def test_shapes_follow_the_model():
     )
     free = viz.diagram(models.ResNetCIFAR(8, input_shape=(None, None, 3), widths=(4, 4, 4)))
     assert "? × ?" in texts(free) and len(free.rows) == 4  # rows by stride, where the size is free
+
+
+def test_another_norm_changes_no_drawing(drawn):
+    """Normalisation is not drawn, whichever it is."""
+    norm = functools.partial(L.GroupNormalization, 8)
+    net = graph.blueprint(models.ResNet50, norm=norm)
+    assert len(viz.diagram(net).page.of(Rect)) == len(drawn("ResNet50").page.of(Rect))
+    assert {row.group for row in graph.trace(net) if row.kind == "GroupNormalization"} == {"norm"}
 
 
 def test_googlenet_draws_a_module_once(drawn):

@@ -426,8 +426,9 @@ register(L.ZeroPadding2D, group="padding", field=_padding_field, words=fixed_wor
 register(L.Cropping2D, group="padding", field=_cropping_field, words=fixed_words("crop"))
 
 register(L.BatchNormalization, group="norm", words=fixed_words("batch norm"))
-register(L.LayerNormalization, group="norm", field=_channel_norm_field, box="other")
-register(L.GroupNormalization, group="norm", field=_group_norm_field, box="other")
+# Not drawn either, so that a net with norm=GroupNormalization looks like the net with batch norm.
+register(L.LayerNormalization, group="norm", field=_channel_norm_field, words=fixed_words("layer norm"))
+register(L.GroupNormalization, group="norm", field=_group_norm_field, words=fixed_words("group norm"))
 
 register(L.Activation, group="pointwise", words=_activation_words)
 register(L.ReLU, group="pointwise", words=fixed_words("ReLU"))
