@@ -109,3 +109,10 @@ def variable_index(optimizer, variable):
 def strategy_at_build(model):
     """The tf.distribute strategy in whose scope a model was built; None if in none."""
     return getattr(model, "_distribute_strategy", None)
+
+
+def backend_functions(room):
+    """The module of the backend's own functions, "nn" or "numpy", that keras.ops looks up at every call."""
+    from keras.src import backend
+
+    return getattr(backend, room)

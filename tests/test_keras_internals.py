@@ -137,6 +137,12 @@ def test_strategy_at_build_is_distribute_strategy(net):
         assert internals.strategy_at_build(model) is strategy
 
 
+def test_backend_functions_are_those_that_keras_ops_calls(monkeypatch):
+    monkeypatch.setattr(internals.backend_functions("nn"), "relu", lambda x: "replaced")
+    monkeypatch.setattr(internals.backend_functions("numpy"), "matmul", lambda a, b: "replaced")
+    assert keras.ops.relu(np.ones(2)) == keras.ops.matmul(np.ones((1, 1)), np.ones((1, 1))) == "replaced"
+
+
 def test_deep_graphs_can_be_walked():
     x = image = keras.Input((1,))
     for _ in range(1500):

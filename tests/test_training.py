@@ -69,6 +69,109 @@ def test_schedule(kind, at):
     assert {step: float(rate(step)) for step in at} == pytest.approx(at, abs=1e-6)
 
 
+def momentum_by_hand(gradients, rates, *, momentum, factor):
+    """The weight behind every step by PyTorch's formula: buffer = momentum * buffer + gradient, weight -= rate * buffer."""
+    weight, buffer, weights = 1.0, 0.0, []
+    for gradient, rate in zip(gradients, rates, strict=True):
+        buffer = momentum * buffer + gradient
+        weight -= rate * factor * buffer
+        weights.append(weight)
+    return weights
+
+
+@pytest.mark.parametrize("momentum, factor", [(0.9, 1.0), (0.9, 0.25), (0.0, 1.0)])
+@pytest.mark.parametrize("kind", ["step", "cosine", "constant"])
+def test_momentum_follows_the_rate_as_in_pytorch(kind, momentum, factor):
+    gradients = [1.0, 0.5, -0.25, 2.0, 0.0, 0.0, 0.0, 1.0]
+    schedule = training.Schedule(0.1, len(gradients), kind=kind, warmup=1)
+    rates = [float(schedule(step)) for step in range(len(gradients))]
+    weight = keras.Variable(1.0)
+    sgd = training.MomentumSGD(schedule, momentum=momentum, factors=() if factor == 1 else [factor])
+    seen = []
+    for gradient in gradients:
+        sgd.apply([keras.ops.convert_to_tensor(gradient)], [weight])
+        seen.append(float(weight))
+    by_hand = momentum_by_hand(gradients, rates, momentum=momentum, factor=factor)
+    assert seen == pytest.approx(by_hand, abs=1e-6)
+
+
+def test_the_velocity_does_not_coast_on_when_the_rate_drops():
+    """Keras' own SGD takes 0.09 in the step behind the drop, for 0.9 of a step at the old rate of 0.1."""
+    moves = {}
+    for kind in (training.MomentumSGD, keras.optimizers.SGD):
+        weight, sgd = keras.Variable(0.0), kind(0.1, momentum=0.9)
+        sgd.apply([keras.ops.convert_to_tensor(1.0)], [weight])
+        sgd.learning_rate, before = 0.01, float(weight)
+        sgd.apply([keras.ops.convert_to_tensor(0.0)], [weight])
+        moves[kind] = before - float(weight)
+    assert moves[training.MomentumSGD] == pytest.approx(0.009, abs=1e-7)
+    assert moves[keras.optimizers.SGD] == pytest.approx(0.09, abs=1e-7)
+
+
+def test_a_trained_net_opens_where_cnnbook_is_not_imported(tmp_path):
+    x, y = shapes(64)
+    net = tiny()
+    training.fit(net, x, y, epochs=1, rates={"conv1": 0.1}, verbose=False)
+    assert type(net.optimizer) is keras.optimizers.SGD and float(
+        net.optimizer.learning_rate
+    ) == pytest.approx(0.1)
+    dense = keras.Sequential(
+        [keras.Input((14, 14, 1)), keras.layers.Flatten(), keras.layers.Dense(2, "softmax")]
+    )
+    training.fit(dense, x, y, epochs=1, verbose=False)
+    dense.save(tmp_path / "net.keras")
+    np.save(tmp_path / "x.npy", x)
+    code = (
+        "import sys, keras, numpy as np; net = keras.saving.load_model('net.keras'); "
+        "np.save('y.npy', net.predict(np.load('x.npy'), verbose=0)); assert 'cnnbook' not in sys.modules; "
+        "net.fit(np.load('x.npy'), np.zeros(64), verbose=0)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), dense.predict(x, verbose=0), atol=1e-6)
+
+
+def first_norm(net):
+    return next(layer for layer in net.layers if isinstance(layer, keras.layers.BatchNormalization))
+
+
+def test_after_a_short_run_batch_norm_holds_the_images_statistics(capsys):
+    """Four steps at momentum 0.9 would leave 66 % of the starting values in the averages."""
+    x, y = shapes(64)
+    net = tiny()
+    history = training.fit(
+        net, 10 * x, y, epochs=2, batch_size=32, learning_rate=1e-3, shift=0, mirror=False, label="short",
+        validation=(10 * x, y), clean_training_accuracy=True,
+    )  # fmt: skip
+    norm = first_norm(net)
+    maps = keras.ops.convert_to_numpy(keras.Model(net.inputs, norm.input)(10 * x))
+    np.testing.assert_allclose(norm.moving_mean, maps.mean((0, 1, 2)), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(norm.moving_variance, maps.var((0, 1, 2)), rtol=0.02)
+    accuracy = training.accuracy(net, 10 * x, y)
+    assert history.curves["train_accuracy"][-1] == pytest.approx(accuracy)
+    assert history.curves["val_accuracy"][-1] == pytest.approx(accuracy)
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.startswith("short: batch norm's statistics measured anew") and f"{accuracy:.3f}" in line
+
+
+def test_a_long_run_and_frozen_layers_keep_their_averages():
+    net = tiny()
+    assert training.statistics.left_of_the_start(net, 18) == pytest.approx(0.9**18)
+    frozen = first_norm(net)
+    frozen.trainable = False
+    x, y = shapes(64)
+    training.fit(net, 10 * x, y, epochs=1, batch_size=32, verbose=False)
+    np.testing.assert_array_equal(frozen.moving_mean, np.zeros(frozen.moving_mean.shape))
+    for layer in net.layers:
+        layer.trainable = False
+    assert training.statistics.left_of_the_start(net, 1) == 0
+    other = tiny()
+    history = training.fit(other, x, y, epochs=12, batch_size=16, verbose=False, validation=(x, y))
+    # 48 steps leave 0.6 %: the curve's end is what Keras measured in the last epoch, and the averages are its own
+    assert training.statistics.SHARE > 0.9**48 and history.epochs == 12
+    maps = keras.ops.convert_to_numpy(keras.Model(other.inputs, first_norm(other).input)(x))
+    assert not np.allclose(first_norm(other).moving_mean, maps.mean((0, 1, 2)), rtol=1e-5, atol=1e-6)
+
+
 def test_weight_decay_leaves_biases_and_batch_norm_alone():
     """One step with no gradient: images and labels that the net already fits would move nothing but kernels."""
     x, y = shapes(32)

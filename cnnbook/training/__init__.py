@@ -4,6 +4,7 @@ protocol    the settings of a run as one value: Protocol
 fitting     fit, and the loss that fits a net's output
 batches     shuffled, augmented batches; seed
 optimiser   the schedule of the learning rate, SGD with a rate for every stage
+statistics  batch norm's statistics, measured anew after a short run
 measures    accuracy, classes per pixel, gradients by layer
 runs        histories, and their spread over seeds
 results     files of finished runs; those that the chapters keep
@@ -36,6 +37,7 @@ _FILES = {
     "accuracy": "measures",
     "gradient_norms": "measures",
     "predicted": "measures",
+    "MomentumSGD": "optimiser",
     "Schedule": "optimiser",
     "StagedSGD": "optimiser",
     "factors_of": "optimiser",
@@ -46,7 +48,7 @@ _FILES = {
     "kept": "results",
     "load": "saved",
 }
-_MODULES = ("devices", "fast", "gradients", "restart")
+_MODULES = ("devices", "fast", "gradients", "restart", "statistics")
 __all__ = sorted([*_FILES, *_MODULES])
 
 

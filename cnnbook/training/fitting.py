@@ -11,11 +11,11 @@ import numpy as np
 
 from .. import segmentation
 from ..keras_internals import producer
-from . import devices, restart
+from . import devices, restart, statistics
 from . import fast as fast_
 from .batches import Batches
 from .measures import accuracy
-from .optimiser import Schedule, StagedSGD, factors_of
+from .optimiser import MomentumSGD, Schedule, factors_of
 from .protocol import settings_of, takes_protocol
 from .runs import History
 
@@ -81,6 +81,11 @@ def fit(
     record them. checkpoint: a file (.npz) that keeps the state of the run after every epoch; where it exists, the run
     resumes from it and ends with the weights it would have had.
 
+    Afterwards the net is compiled with a stock keras.optimizers.SGD at the protocol's rate, whatever trained it: a file of
+    it opens without cnnbook. After a run too short for batch norm's moving averages to forget what they began with, mean
+    and variance are measured anew, over at most 32 batches, and the last epoch's held-out numbers with them
+    (`training.statistics`).
+
     Raises ValueError where images, labels and model do not fit, or the file is of another run.
 
     Runs as it is on several devices, with the numbers of one to float rounding: on the JAX backend under
@@ -104,9 +109,7 @@ def fit(
     batches = Batches(x, y, batch_size=protocol.batch_size, shift=protocol.shift, mirror=protocol.mirror,
                       seed=protocol.seed, epoch=done, pixel_weights=pixel_weights, targets=targets,
                       part=share.part)  # fmt: skip
-    if validation is not None:
-        x_validation, y_validation = (share.held_out(array) for array in validation)
-        validation = (x_validation, *targets(y_validation))
+    validation = _held_out(share, targets, validation)
     callbacks = [
         *([_CleanAccuracy(x, y)] if clean_training_accuracy else []),
         *([state] if state else []),
@@ -118,10 +121,37 @@ def fit(
         run = model.fit(batches, epochs=protocol.epochs, initial_epoch=done, validation_data=validation,
                         callbacks=callbacks, verbose=0, shuffle=False,
                         validation_batch_size=share.batch(50 if dense else 500))  # fmt: skip
-    seconds = time.monotonic() - begin
-    curves, history.seconds = (state.curves, state.seconds) if state else (run.history, seconds)
+    curves = state.curves if state else run.history
+    _leave_plain(model, protocol, loss=loss, dense=dense, share=share)
+    if statistics.left_of_the_start(model, len(batches) * protocol.epochs) > statistics.SHARE:
+        _measure_again(model, batches, protocol.epochs, curves, validation, share,
+                       (x, y) if clean_training_accuracy else None, verbose and history.label)  # fmt: skip
+    history.seconds = state.seconds if state else time.monotonic() - begin
     history.curves = {_plain(key, prefix): values for key, values in curves.items()}
     return history
+
+
+def _measure_again(model, batches, epoch, curves, validation, share, training_images, label):
+    """Batch norm's statistics from the images of the epoch that would come next, and the numbers that depend on them.
+
+    The last values of `curves` are replaced; label: None, or what the line that says so begins with.
+    """
+    batches.epoch, batches.part = epoch, slice  # whole batches in every process
+    batches.on_epoch_begin()
+    some = range(min(len(batches), statistics.MOST_BATCHES))
+    statistics.remeasure(model, (batches[index][0] for index in some))
+    numbers = {}
+    if validation is not None:
+        size = share.batch(50 if len(model.outputs[0].shape) == 4 else 500)
+        values = model.evaluate(*validation, batch_size=size, verbose=0, return_dict=True)
+        numbers |= {f"val_{key}": value for key, value in values.items()}
+    if training_images is not None:
+        numbers["train_accuracy"] = accuracy(model, *training_images)
+    for key, value in numbers.items():
+        curves[key][-1] = value
+    if label and share.rank == 0:
+        words = "".join(f"  {_plain(key, _prefix(model))} {value:.3f}" for key, value in numbers.items())
+        print(f"{label}: batch norm's statistics measured anew after this short run{words}")
 
 
 def _compile(model, protocol, images, *, loss, dense, share):
@@ -133,25 +163,39 @@ def _compile(model, protocol, images, *, loss, dense, share):
         kind=protocol.schedule,
         warmup=round(protocol.warmup * steps),
     )
-    sgd = dict(momentum=float(protocol.momentum), weight_decay=protocol.weight_decay or None)
-    heads = len(model.outputs)
+    factors = factors_of(model, protocol.rates) if protocol.rates else ()
     # Variables made in the first step (the optimiser's, a metric given as a string) would have TensorFlow trace that
     # step twice, which takes long for deep nets.
     with share.scope():
-        if protocol.rates:
-            optimizer = StagedSGD(rate, factors=factors_of(model, protocol.rates), **sgd)
-        else:
-            optimizer = keras.optimizers.SGD(rate, **sgd)
-        if protocol.weight_decay:
-            optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-        metrics = [_accuracy(model), *([_mean_iou(model)] if dense else [])]
-        model.compile(
-            optimizer, [loss_of(model, loss)] * heads if heads > 1 else loss_of(model, loss),
-            metrics=[metrics, *[[]] * (heads - 1)] if heads > 1 else metrics,
-            jit_compile=keras.backend.backend() == "jax",
-        )  # fmt: skip
+        optimizer = _sgd(MomentumSGD, rate, protocol, factors=factors)
+        _compile_with(model, optimizer, loss=loss, dense=dense)
         optimizer.build(model.trainable_variables)
     return optimizer
+
+
+def _leave_plain(model, protocol, *, loss, dense, share):
+    """Compiles the trained net with stock SGD, so that a file of it opens where cnnbook is not installed."""
+    with share.scope():
+        optimizer = _sgd(keras.optimizers.SGD, protocol.learning_rate, protocol)
+        _compile_with(model, optimizer, loss=loss, dense=dense)
+
+
+def _sgd(kind, rate, protocol, **options):
+    decay = protocol.weight_decay or None
+    optimizer = kind(rate, momentum=float(protocol.momentum), weight_decay=decay, **options)
+    if decay:
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def _compile_with(model, optimizer, *, loss, dense):
+    heads = len(model.outputs)
+    metrics = [_accuracy(model), *([_mean_iou(model)] if dense else [])]
+    model.compile(
+        optimizer, [loss_of(model, loss)] * heads if heads > 1 else loss_of(model, loss),
+        metrics=[metrics, *[[]] * (heads - 1)] if heads > 1 else metrics,
+        jit_compile=keras.backend.backend() == "jax",
+    )  # fmt: skip
 
 
 def _main(model):
@@ -221,6 +265,14 @@ class _CleanAccuracy(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         logs["train_accuracy"] = accuracy(self.model, self.x, self.y)
+
+
+def _held_out(share, targets, validation):
+    """What this process measures of held-out images and labels, as Keras' fit takes it; None where there are none."""
+    if validation is None:
+        return None
+    x, y = (share.held_out(array) for array in validation)
+    return (x, *targets(y))
 
 
 def _check_shares(share, protocol, x, validation):

@@ -1,4 +1,4 @@
-"""SGD as the course trains: the learning rate over the steps, and a factor of it for each stage."""
+"""SGD as the course trains: the learning rate over the steps, momentum that follows it, a factor of it for each stage."""
 
 import math
 
@@ -8,7 +8,7 @@ from .. import graph
 from ..keras_internals import variable_index
 from .protocol import SCHEDULES, one_of
 
-__all__ = ["Schedule", "StagedSGD", "factors_of"]
+__all__ = ["MomentumSGD", "Schedule", "StagedSGD", "factors_of"]
 
 
 @keras.saving.register_keras_serializable(package="cnnbook")
@@ -43,11 +43,39 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 
 
 @keras.saving.register_keras_serializable(package="cnnbook")
-class StagedSGD(keras.optimizers.SGD):
-    """SGD with a factor of the learning rate for every trainable variable, in their order: discriminative fine-tuning.
+class MomentumSGD(keras.optimizers.SGD):
+    """SGD whose momentum does not coast on when the learning rate drops, with a factor of the rate for every variable.
 
-    Howard & Ruder 2018, arXiv:1801.06146, section 3.2. Weight decay goes by the rate without the factor.
+    velocity = momentum * velocity + gradient; weight = weight - rate * factor * velocity, as in PyTorch. Keras' own SGD
+    keeps the velocity times the rate, so after a drop by ten it goes on at the old rate for some ten steps, uncorrected
+    (Goyal et al. 2017, arXiv:1706.02677, section 2.1). At a constant rate the two are the same.
+    factors: one for each trainable variable, in their order, as `factors_of` gives them; () for 1 everywhere (discriminative
+    fine-tuning: Howard & Ruder 2018, arXiv:1801.06146, section 3.2). Weight decay goes by the rate without the factor.
     """
+
+    def __init__(self, learning_rate=0.01, *, factors=(), **options):
+        super().__init__(learning_rate, **options)
+        if self.nesterov:
+            raise ValueError("MomentumSGD has no Nesterov momentum: leave nesterov out")
+        self.factors = tuple(factors)
+
+    def update_step(self, gradient, variable, learning_rate):
+        index = variable_index(self, variable)
+        rate = learning_rate * self.factors[index] if self.factors else learning_rate
+        step = keras.ops.cast(gradient, variable.dtype)
+        if self.momentum:
+            velocity = self.momentums[index]
+            step = velocity * keras.ops.cast(self.momentum, variable.dtype) + step
+            self.assign(velocity, step)
+        self.assign_sub(variable, step * keras.ops.cast(rate, variable.dtype))
+
+    def get_config(self):
+        return {**super().get_config(), "factors": list(self.factors)}
+
+
+@keras.saving.register_keras_serializable(package="cnnbook")
+class StagedSGD(keras.optimizers.SGD):
+    """Keras' SGD with a factor of the rate for every variable: only for files saved before there was `MomentumSGD`."""
 
     def __init__(self, learning_rate=0.01, *, factors=(), **options):
         super().__init__(learning_rate, **options)
@@ -62,7 +90,7 @@ class StagedSGD(keras.optimizers.SGD):
 
 
 def factors_of(model, rates):
-    """The factor of the learning rate of every trainable variable, in order: a list for `StagedSGD`.
+    """The factor of the learning rate of every trainable variable, in order: a list for `MomentumSGD`.
 
     rates: {stage or start of a layer's name: factor}; 1 for all others. Where several fit, the longest name counts.
     ValueError for a name that fits nothing.

@@ -117,7 +117,7 @@ def fit_head(model, vectors, y, *, epochs=60, batch_size=32, learning_rate=0.05,
     training.seed(seed)
     rate = training.Schedule(learning_rate, steps)
     head.compile(
-        keras.optimizers.SGD(rate, momentum=0.9, weight_decay=weight_decay), "sparse_categorical_crossentropy"
+        training.MomentumSGD(rate, momentum=0.9, weight_decay=weight_decay), "sparse_categorical_crossentropy"
     )
     head.fit(vectors, y, epochs=epochs, batch_size=batch_size, verbose=0)
     return model
@@ -144,7 +144,7 @@ class Trials:
     ):
         self.model, self.steps, self.batch_size = model, steps, batch_size
         factors = training.factors_of(model, rates or {})
-        self.optimizer = training.StagedSGD(
+        self.optimizer = training.MomentumSGD(
             training.Schedule(learning_rate, steps),
             factors=factors,
             momentum=momentum,
