@@ -5,7 +5,9 @@ import math
 import keras
 import numpy as np
 
-__all__ = ["Batches", "augment", "augment_together", "seed"]
+from .. import segmentation
+
+__all__ = ["Batches", "augment", "augment_together", "seed", "targets_of"]
 
 
 def seed(number):
@@ -106,3 +108,17 @@ def moved(maps, shifts, flips, *, border):
     if flips is not None:
         maps = [np.where(flips.reshape(count, *[1] * (m.ndim - 1)), m[:, :, ::-1], m) for m in maps]
     return maps
+
+
+def targets_of(model):
+    """A function of labels (b,), or of masks (b, h, w) and weights: what the net's outputs are compared with, masks cut to
+    the size of the output, everything once for every output."""
+
+    def targets(*maps):
+        if maps[0].ndim == 3:
+            height, width, channels = model.outputs[0].shape[1:]
+            maps = [segmentation.centre(m, height or m.shape[1], width or m.shape[2]) for m in maps]
+            maps[0] = maps[0][..., None] if channels == 1 else maps[0]
+        return [(m,) * len(model.outputs) if len(model.outputs) > 1 else m for m in maps]
+
+    return targets

@@ -20,14 +20,13 @@ import json
 import keras
 import numpy as np
 
-from ..keras_internals import all_layers
-from .optimiser import computing_with
+from ..keras_internals import all_layers, backend_functions, has_weight_decay
 
-__all__ = ["Program", "compiled", "described", "fed", "state_of"]
+__all__ = ["Program", "compiled", "described", "fed", "measuring", "state_of"]
 
 # How many compiled functions are kept, those used last.
 MOST = 32
-_kept: collections.OrderedDict = collections.OrderedDict()
+_kept = collections.OrderedDict()
 
 
 class Program:
@@ -60,42 +59,50 @@ def compiled(function, model, *, loss=None, optimizer=None, donate=()):
     """`function(model, *arrays)` as a function of the arrays, compiled once for all nets like this one, as it is now.
 
     Every value that may differ between two such nets has to be among the arrays. loss: as `fit` was given it, and
-    optimizer, where the function uses them.
+    optimizer, where the function uses them. A net that shares nothing gets a function of its own.
     """
-    parts = [described(model), _of_loss(loss), _of_optimizer(optimizer)]
-    if None in parts:
+    key = function, described(model), _of_loss(loss), _of_optimizer(optimizer, model)
+    if None in key or not can_share(model):
         return functools.partial(Program(function, donate), model)
-    key = function, *parts
-    _kept[key] = _kept.get(key) or Program(function, donate)
-    _kept.move_to_end(key)
+    program = _kept.pop(key, None) or Program(function, donate)
+    _kept[key] = program
     while len(_kept) > MOST:
         _kept.popitem(last=False)
-    return functools.partial(_kept[key], model)
+    return functools.partial(program, model)
 
 
 # --------------------------------------------------------------------------- training
 
 
 @contextlib.contextmanager
-def fed(model, batches, held_out, *, loss=None):
-    """While the block runs, the compiled `model` is fitted and evaluated by shared functions, on JAX; yields what Keras' fit
-    takes for batches and held-out images, which is what was given. Under a keras.distribution Keras compiles as ever."""
+def fed(model, batches, held_out, *, loss=None, size=None):
+    """While the block runs, the `model` that `fit` compiled is fitted by shared functions, on JAX; yields what Keras' fit
+    takes for batches and held-out images: what was given. Under a keras.distribution Keras compiles as ever."""
     if not can_share(model):
         yield batches, held_out
         return
     train = compiled(train_step, model, loss=loss, optimizer=model.optimizer, donate=0)
-    test = compiled(test_step, model, loss=loss, donate=0)
     numbers = model.optimizer.schedule.numbers
-    with keras_calls(
-        model,
-        train=lambda state, iterator: train(state, next(iterator), numbers),
-        test=lambda state, iterator: test(state, next(iterator)),
+    with (
+        measuring(model, loss=loss),
+        keras_calls(model, train_function=lambda state, iterator: train(state, next(iterator), numbers)),
     ):
         yield batches, held_out
 
 
+@contextlib.contextmanager
+def measuring(model, *, loss=None):
+    """While the block runs, `model.evaluate` goes by a shared function, on JAX, with the metrics of `fit`."""
+    if not can_share(model):
+        yield
+        return
+    test = compiled(test_step, model, loss=loss, donate=0)
+    with keras_calls(model, test_function=lambda state, iterator: test(state, next(iterator))):
+        yield
+
+
 def can_share(model):
-    """Whether a net here can go by shared functions: it is on JAX, whole on one device, and not run operation by operation."""
+    """Whether nets can share functions here: on JAX, on one device, where this one is not run operation by operation."""
     return (
         keras.backend.backend() == "jax"
         and keras.distribution.distribution() is None
@@ -104,25 +111,33 @@ def can_share(model):
 
 
 @contextlib.contextmanager
-def keras_calls(model, *, train, test):
-    """While the block runs, Keras' loops call these functions of the state and an iterator over batches."""
-    before = model.train_function, model.test_function
-    model.train_function, model.test_function = train, test
+def keras_calls(model, **functions):
+    """While the block runs, Keras' loops call these functions of the state and an iterator over batches, train_function and
+    test_function, instead of compiling their own."""
+    before = {name: getattr(model, name) for name in functions}
     try:
+        for name, function in functions.items():
+            setattr(model, name, function)
         yield
     finally:
-        model.train_function, model.test_function = before
+        for name, function in before.items():
+            setattr(model, name, function)
 
 
 def train_step(model, state, data, numbers):
     """(logs, state) after one step on the batch `data`. numbers: those of the optimiser's `Schedule`."""
-    with computing_with(model.optimizer.schedule, numbers):
+    with model.optimizer.schedule.computing_with(numbers):
         return model.train_step(state, data)
 
 
 def test_step(model, state, data):
     """(logs, state) after one batch of held-out images."""
     return model.test_step(state, data)
+
+
+def predict_step(model, state, images):
+    """The net's output for a batch, the first one where it has several, in inference mode."""
+    return keras.tree.flatten(model.stateless_call(*state, images, training=False)[0])[0]
 
 
 def state_of(model):
@@ -146,10 +161,11 @@ def described(model):
         config = json.dumps(_anonymous(model.get_config(), names, {}), sort_keys=True)
     except (TypeError, NotImplementedError):
         return None
-    # What is read beside the configuration: which variables learn, which have weight decay, the names of curves.
+    # What is read beside the configuration: which variables learn, the names of curves, what Keras is set to.
     variables = tuple((v.name, tuple(v.shape), str(v.dtype), v.trainable) for v in model.variables)
     outputs = tuple(model.output_names) if len(model.outputs) > 1 else ()
     settings = keras.config.floatx(), keras.config.epsilon(), keras.config.image_data_format()
+    settings = *settings, backend_functions("nn").conv  # another one where `numerics.rounded_products` is on
     digest = hashlib.sha256(config.encode()).hexdigest()
     return digest, tuple(map(type, layers)), tuple(patches), variables, outputs, settings
 
@@ -214,8 +230,9 @@ def _of_loss(loss):
     return ("loss", loss) if inspect.isfunction(loss) and _known(loss) else None
 
 
-def _of_optimizer(optimizer):
+def _of_optimizer(optimizer, model):
     if optimizer is None:
         return ()
     config = {k: v for k, v in optimizer.get_config().items() if k not in ("learning_rate", "name")}
-    return type(optimizer), optimizer.schedule.kind, json.dumps(config, sort_keys=True)
+    decayed = tuple(has_weight_decay(optimizer, v) for v in model.trainable_variables)
+    return type(optimizer), optimizer.schedule.kind, json.dumps(config, sort_keys=True), decayed
