@@ -234,11 +234,11 @@ class Napping:
         names = ("00-a", "01-b")
         self.root = project(folder, **{name: notebook(NAP.format(name=name)) for name in names})
 
-    def start(self, nap):
+    def start(self, nap, before=()):
         for mark in self.marks.iterdir():
             mark.unlink()
         self.process = subprocess.Popen(
-            command("run", "--root", self.root, "--jobs", 2),
+            [*before, *command("run", "--root", self.root, "--jobs", 2)],
             env={**os.environ, "NAP": str(nap), "MARKS": str(self.marks)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -286,6 +286,19 @@ def test_interruptions_leave_no_process_and_no_result(tmp_path):
     nap.start(0.1)
     said, _ = nap.process.communicate(timeout=60)
     assert nap.process.returncode == 0 and "2 passed, 0 passed before" in said, said
+
+
+@posix
+def test_a_closed_terminal_ends_a_run_and_nohup_keeps_it(tmp_path):
+    nap = Napping(tmp_path).start(60)
+    nap.process.send_signal(signal.SIGHUP)
+    said, _ = nap.process.communicate(timeout=60)
+    assert nap.process.returncode == 130, said
+
+    nap.start(2, before=["nohup"])
+    nap.process.send_signal(signal.SIGHUP)
+    said, _ = nap.process.communicate(timeout=60)
+    assert nap.process.returncode == 0 and "2 passed" in said, said
 
 
 def test_profiles_of_the_course_fit_its_notebooks():

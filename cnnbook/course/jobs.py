@@ -37,7 +37,7 @@ def work(tasks: list[Task], jobs: int, timeout: float | None, records: Records, 
 
 @contextlib.contextmanager
 def _signals_interrupt():
-    """A closed terminal or a polite kill ends the run as Ctrl-C does."""
+    """A closed terminal or a polite kill ends the run as Ctrl-C does; not where it is ignored, as under nohup."""
 
     def interrupt(number, frame):
         raise KeyboardInterrupt
@@ -45,13 +45,14 @@ def _signals_interrupt():
     saved = {}
     if threading.current_thread() is threading.main_thread():
         for name in ("SIGTERM", "SIGHUP"):
-            if hasattr(signal, name):
-                saved[name] = signal.signal(getattr(signal, name), interrupt)
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                saved[number] = signal.signal(number, interrupt)
     try:
         yield
     finally:
-        for name, handler in saved.items():
-            signal.signal(getattr(signal, name), handler)
+        for number, handler in saved.items():
+            signal.signal(number, handler)
 
 
 class Worker:
