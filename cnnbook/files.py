@@ -32,9 +32,9 @@ def replaced(path: str | os.PathLike):
 
 
 def write(path: str | os.PathLike, content: str | bytes) -> None:
-    """Writes a file whole, see `replaced`; text as UTF-8."""
+    """Writes a file whole, see `replaced`; text as UTF-8, and what UTF-8 cannot hold of it as JSON escapes it."""
     with replaced(path) as file:
-        file.write(content.encode() if isinstance(content, str) else content)
+        file.write(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
 
 
 def lock(path: str | os.PathLike, timeout: float = -1):

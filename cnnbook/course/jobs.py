@@ -13,7 +13,7 @@ import time
 from cnnbook.course.board import RUNNING, Board
 from cnnbook.course.plan import FAILED, PASSED, Task
 from cnnbook.course.processes import OWN_GROUP, end_tree
-from cnnbook.course.project import KERNEL_ARGUMENTS, KERNELSPEC, kernel_environment, one_thread
+from cnnbook.course.project import kernel_environment, one_thread
 from cnnbook.course.records import Records
 
 
@@ -79,9 +79,6 @@ class Worker:
             "source": str(task.path),
             "partial": str(self.partial),
             "parameters": task.parameters,
-            "cwd": str(task.path.parent),
-            "kernel": KERNELSPEC["name"],
-            "kernel_arguments": KERNEL_ARGUMENTS,
         }
         # If it died at once, `finish` says so.
         with contextlib.suppress(OSError):
@@ -143,7 +140,8 @@ class Worker:
             task.status, task.error = FAILED, f"its process ended {ended}; logs/{task.name}.log may say why"
         else:
             task.status, task.error = self.result["status"], self.result.get("error")
-            task.cell = self.result.get("cell") if task.status == FAILED else None
+            task.cell = self.result.get("cell", task.cell) if task.status == FAILED else None
+            task.imported = self.result.get("imported")
             task.used = {key: self.result[key] for key in ("cpu", "memory") if key in self.result}
 
 

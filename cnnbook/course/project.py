@@ -97,7 +97,8 @@ def choose(paths: list[Path], only: str | None, kind: str) -> list[Path]:
 def digest(value) -> str:
     """A short digest of anything that JSON can hold."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    # Names of files may hold bytes that are no UTF-8.
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
 def quick_nbformat() -> None:

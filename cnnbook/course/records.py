@@ -83,7 +83,9 @@ class Records:
     def still_holds(self, task: Task) -> bool:
         """Whether this very task passed in an earlier run, and its executed notebook is as it was then."""
         record = self.read(task.name)
-        if record.get("status") != PASSED or record.get("key") != task.key:
+        if record.get("status") != PASSED:
+            return False
+        if record.get("key") != task.keys.of(task, record.get("imported")):
             return False
         try:
             return _sha256(self.folder / "notebooks" / f"{task.name}.ipynb") == record["sha256"]
@@ -99,7 +101,8 @@ class Records:
         """Move a finished task's notebook and page to their place, and write its record."""
         record = {
             "status": task.status,
-            "key": task.key,
+            "key": task.keys.of(task, task.imported),
+            "imported": task.imported,
             "seconds": round(task.seconds, 1),
             "used": task.used,
             "parameters": task.parameters,

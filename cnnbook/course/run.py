@@ -23,6 +23,7 @@ from cnnbook.course.plan import (
     UNCHANGED,
     Task,
     default_jobs,
+    expected_seconds,
     longest_first,
     plan,
 )
@@ -55,7 +56,8 @@ class Result:
         for task in self.tasks:
             if task.status == FAILED:
                 lines.append(f"\nFAILED {task.name}: {task.cell or 'before its first cell'}\n  {task.error}")
-                lines.append(f"  {self.records.page(task)}")
+                if (page := self.records.page(task)).exists():
+                    lines.append(f"  {page}")
         count = {s: sum(t.status == s for t in self.tasks) for s in (PASSED, UNCHANGED, FAILED, STOPPED)}
         lines.append(
             f"\n{count[PASSED]} passed, {count[UNCHANGED]} passed before and unchanged, {count[FAILED]} failed"
@@ -93,11 +95,11 @@ def run(
 
 def _run(project, tasks, records, profile, only, jobs, timeout, book, fresh):
     started = time.monotonic()
-    seconds = {task.name: records.read(task.name).get("seconds") for task in tasks}
+    seconds = expected_seconds(tasks, {task.name: records.read(task.name) for task in tasks})
     records.prepare({path.stem for path in project.notebook_paths()})
     for task in tasks:
         _reuse_or_forget(task, records, fresh)
-    todo = longest_first([task for task in tasks if task.status != UNCHANGED], seconds)
+    todo = longest_first([task for task in tasks if task.status == WAITING], seconds)
     jobs = min(jobs or default_jobs(len(tasks)), max(1, len(todo)))
     print(_heading(tasks, profile, jobs, timeout), flush=True)
     interrupted = _execute(tasks, todo, jobs, timeout, records)
@@ -119,7 +121,10 @@ def _run(project, tasks, records, profile, only, jobs, timeout, book, fresh):
 
 
 def _reuse_or_forget(task, records, fresh):
-    if not fresh and records.still_holds(task):
+    if task.status == FAILED:
+        records.forget(task.name)
+        records.keep(task, records.scratch / f"{task.name}.ipynb")
+    elif not fresh and records.still_holds(task):
         record = records.read(task.name)
         task.status, task.seconds, task.used = UNCHANGED, record["seconds"], record.get("used", {})
     else:
@@ -141,6 +146,8 @@ def _execute(tasks, todo, jobs, timeout, records):
         for task in tasks:
             if task.status == UNCHANGED:
                 board.set(task.name, PASSED, f"before, unchanged ({task.seconds:.0f} s then)")
+            elif task.status == FAILED:
+                board.set(task.name, FAILED, task.error)
         try:
             work(todo, jobs, timeout, records, board)
         except KeyboardInterrupt:
