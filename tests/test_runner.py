@@ -3,6 +3,7 @@
 import codecs
 import json
 import os
+import subprocess
 import sys
 
 import pytest
@@ -13,6 +14,7 @@ from cnnbook.course import cli, plan, sync, worker
 from cnnbook.course.notebook import read_notebook
 from cnnbook.course.profile import read_profile
 from cnnbook.course.project import Project, UserError
+from cnnbook.course.records import Records
 
 pytest.importorskip("papermill")
 
@@ -200,3 +202,38 @@ def test_sync_starts_a_kernel_again(tmp_path, monkeypatch, capsys):
     assert sync.record(root / "notebooks" / "00-a.ipynb") == []
     assert read_notebook(root / "notebooks" / "00-a.ipynb").cells[0].outputs[0].text == "1\n"
     assert "00-a: the kernel did not start" in capsys.readouterr().err
+
+
+ENTER = """
+import sys, time
+from pathlib import Path
+from cnnbook.course.project import UserError
+from cnnbook.course.records import Records
+
+folder = Path(sys.argv[1])
+print("ready", flush=True)
+while not (folder / "start").exists():
+    time.sleep(0.001)
+try:
+    with Records(folder / "build").locked():
+        print("runs", flush=True)
+        while not (folder / "end").exists():
+            time.sleep(0.01)
+except UserError as error:
+    print(error, flush=True)
+"""
+
+
+def test_of_runs_that_start_at_the_same_instant_one_runs(tmp_path):
+    command = [sys.executable, "-c", ENTER, str(tmp_path)]
+    runs = [subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") for _ in range(6)]
+    assert [run.stdout.readline() for run in runs] == ["ready\n"] * 6
+    (tmp_path / "start").touch()
+    said = [run.stdout.readline() for run in runs]
+    (tmp_path / "end").touch()
+    assert [run.wait(60) for run in runs] == [0] * 6
+    refusal = f" is already running notebooks into {tmp_path / 'build'}: wait for it, or give another --out\n"
+    assert said.count("runs\n") == 1 and sum(line.endswith(refusal) for line in said) == 5, said
+    # The lock goes with the one that held it.
+    with Records(tmp_path / "build").locked():
+        pass

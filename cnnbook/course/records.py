@@ -46,11 +46,12 @@ class Records:
         try:
             lock.acquire()
         except filelock.Timeout:
+            other = "another process"
+            # Not there yet, where both were started at the same instant.
             with contextlib.suppress(OSError):
-                process = process.read_text()
+                other = f"process {process.read_text()}"
             raise UserError(
-                f"process {process} is already running notebooks into {self.folder}: "
-                "wait for it, or give another --out"
+                f"{other} is already running notebooks into {self.folder}: wait for it, or give another --out"
             ) from None
         try:
             files.write(process, str(os.getpid()))
