@@ -36,6 +36,9 @@ def pytest_configure(config):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as `import cnnbook` does
     os.environ.pop("MPLBACKEND", None)
+    from cnnbook.course.home import substitutes
+
+    os.environ.update(substitutes())
     _compare_numbers_within_a_tolerance()
     _notice_dead_kernels()
     _start_kernels_again()

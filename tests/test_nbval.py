@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from helpers.notebooks import code, notebook, printed, write
-from helpers.runs import DIES, faulty_kernels
+from helpers.runs import DIES, faulty_kernels, homeless
 
 ROOT = Path(__file__).parents[1]
 pytest.importorskip("nbval")
@@ -93,3 +93,11 @@ def test_a_kernel_that_does_not_start_is_started_again(course, tmp_path):
     )
     assert [found[("right", i)] for i in range(6)] == ["PASSED"] * 6, done.stdout
     assert "the kernel did not start: Kernel died before replying to kernel_info. It is" in done.stdout
+
+
+def test_a_home_that_cannot_be_written_changes_no_output(course, tmp_path):
+    folder, *_ = course
+    figure = notebook(printing("import matplotlib.pyplot\nprint(1)", "1\n"))
+    write(folder / "notebooks", {"figure": figure})
+    _, done, _ = pytest_in(folder, "--nbval", "notebooks/figure.ipynb", **homeless(tmp_path))
+    assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout

@@ -5,15 +5,17 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from helpers.notebooks import code, nbformat, notebook, write
-from helpers.runs import DIES, IS_SILENT, cnnbook, faulty_kernels, project, results
+from helpers.runs import DIES, IS_SILENT, cnnbook, faulty_kernels, homeless, project, results
 
-from cnnbook.course import cli, plan, sync, worker
+from cnnbook import machine
+from cnnbook.course import cli, home, plan, sync, worker
 from cnnbook.course.notebook import read_notebook
 from cnnbook.course.profile import read_profile
-from cnnbook.course.project import Project, UserError
+from cnnbook.course.project import Project, UserError, machine_path
 from cnnbook.course.records import Records
 
 pytest.importorskip("papermill")
@@ -237,3 +239,35 @@ def test_of_runs_that_start_at_the_same_instant_one_runs(tmp_path):
     # The lock goes with the one that held it.
     with Records(tmp_path / "build").locked():
         pass
+
+
+def test_a_home_that_cannot_be_written_shows_in_no_output(tmp_path):
+    cell = "import matplotlib.pyplot, os; print(os.environ['MPLCONFIGDIR'])"
+    root = project(tmp_path, **{"00-a": notebook(cell)})
+    done = cnnbook("run", "--root", root, **homeless(tmp_path))
+    assert done.returncode == 0, done.stdout
+    (said,) = nbformat.read(root / "build" / "notebooks" / "00-a.ipynb", 4).cells[0].outputs
+    assert said.name == "stdout" and not Path(said.text.strip()).exists(), "the folder is gone with the run"
+    assert (root / "build" / "logs" / "00-a.log").read_text("utf-8") == ""
+
+
+def test_only_what_cannot_be_written_at_home_is_moved(tmp_path, monkeypatch):
+    for name, value in homeless(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "new" / "ipython"))
+    monkeypatch.delenv("MPLCONFIGDIR", raising=False)
+    assert list(home.substitutes.__wrapped__()) == ["MPLCONFIGDIR"]
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "file"))
+    monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path))
+    assert list(home.substitutes.__wrapped__()) == ["IPYTHONDIR"]
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    assert home.substitutes.__wrapped__() == {} and not (tmp_path / "new").exists()
+
+
+def test_without_a_home_the_backend_is_the_default(monkeypatch):
+    for name in ("HOME", "USERPROFILE", "HOMEPATH", "KERAS_BACKEND", "KERAS_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    # As in a container whose user has no name.
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    assert machine.backend() == "tensorflow"
+    assert machine_path("in /home/ann/x") == "/home/ann/x" and machine_path("about ~") is None

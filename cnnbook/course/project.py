@@ -13,6 +13,8 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+from cnnbook.course.home import substitutes
+
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 # nbval sees no C-level output of TensorFlow, so none may be recorded; the kernel's own log is noise.
 KERNEL_ARGUMENTS = ["--IPKernelApp.capture_fd_output=False", "--log-level=ERROR"]
@@ -139,8 +141,8 @@ def without_imports(source: str) -> str:
 
 
 def kernel_environment() -> dict[str, str]:
-    """The environment that kernels start in: this Python's kernel, quiet TensorFlow, inline figures."""
-    env = dict(os.environ)
+    """The environment that kernels start in: this Python's kernel, quiet TensorFlow, inline figures, a writable home."""
+    env = os.environ | substitutes()
     env.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # A kernel named python3 in the user's home must not win over this environment's.
     env["JUPYTER_PREFER_ENV_PATH"] = "1"
@@ -168,7 +170,7 @@ def one_thread(env: dict[str, str]) -> dict[str, str]:
 
 def machine_path(text: str, *extra: Path) -> str | None:
     """The first path of this (or somebody's) machine in `text`: it has no place in a stored output."""
-    local = {str(Path.home()), tempfile.gettempdir(), *(str(path) for path in extra)}
+    local = {os.path.expanduser("~"), tempfile.gettempdir(), *(str(path) for path in extra)}
     local = {path for path in local if len(path.strip("/\\")) > 2}
     somebody = r"/(?:home|root|tmp|Users|private|content)/[\w.-]+|[A-Z]:\\+Users\\+\w+"
     # Not inside a longer path or an address: "https://x.org/home/page" is not a local path.

@@ -52,3 +52,10 @@ def faulty_kernels(folder, fault, times=1):
         text = STARTUP.format(mark=str(folder / f"started-{time}"), fault=fault)
         (startup / f"{time}.py").write_text(text, "utf-8")
     return str(folder / "ipython")
+
+
+def homeless(folder):
+    """Variables of a home that cannot be written, not even by the superuser."""
+    (folder / "file").write_text("", "utf-8")
+    home = str(folder / "file" / "home")
+    return {"HOME": home, "USERPROFILE": home, "XDG_CONFIG_HOME": "", "XDG_CACHE_HOME": ""}
