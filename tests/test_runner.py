@@ -1,18 +1,20 @@
 """Runs that other people's faults do not end: files that are no notebooks, odd paths, kernels that do not start."""
 
 import codecs
+import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from helpers.notebooks import code, nbformat, notebook, write
-from helpers.runs import DIES, IS_SILENT, cnnbook, faulty_kernels, homeless, project, results
+from helpers.runs import DIES, IS_SILENT, cnnbook, command, faulty_kernels, homeless, project, results
 
 from cnnbook import machine
-from cnnbook.course import cli, home, plan, sync, worker
+from cnnbook.course import cli, home, plan, run, sync, worker
 from cnnbook.course.notebook import read_notebook
 from cnnbook.course.profile import read_profile
 from cnnbook.course.project import Project, UserError, machine_path
@@ -271,3 +273,79 @@ def test_without_a_home_the_backend_is_the_default(monkeypatch):
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)
     assert machine.backend() == "tensorflow"
     assert machine_path("in /home/ann/x") == "/home/ann/x" and machine_path("about ~") is None
+
+
+def full_disk(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def three(folder):
+    return project(folder, **{name: notebook("print(1)") for name in ("00-a", "01-b", "02-c")})
+
+
+def test_a_full_disk_ends_a_run_in_words_and_loses_nothing(tmp_path, monkeypatch, capsys):
+    root = three(tmp_path)
+    keep = Records.keep
+
+    def keep_the_first(records, task, partial):
+        (keep if task.name == "00-a" else full_disk)(records, task, partial)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Records, "keep", keep_the_first)
+        assert cli.main(["run", "--root", str(root), "--jobs", "1"]) == 1
+    said = capsys.readouterr().out
+    assert re.search(
+        rf"STOPPED: {root / 'build'} cannot be written: No space left on device \(\d+ MB are free\)", said
+    )
+    assert "1 passed, 0 passed before and unchanged, 0 failed, 2 stopped" in said
+    assert "1 of 3 notebooks passed" in (root / "build" / "summary.html").read_text("utf-8")
+    assert set(results(root)) == {"00-a"}
+    # With room again the rest is run.
+    assert cli.main(["run", "--root", str(root)]) == 0
+    assert "2 passed, 1 passed before and unchanged, 0 failed" in capsys.readouterr().out
+
+
+def test_a_summary_that_cannot_be_written_is_not_pointed_to(tmp_path, monkeypatch, capsys):
+    root = three(tmp_path)
+    monkeypatch.setattr(run, "summary", full_disk)
+    assert cli.main(["run", "--root", str(root), "--only", "00"]) == 1
+    said = capsys.readouterr().out
+    assert "1 passed" in said and "No space left on device" in said and "summary:" not in said
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
+def test_what_a_notebook_has_no_room_for_is_not_its_failure(tmp_path):
+    root = project(tmp_path, **{"00-a": notebook("print('x' * 5_000_000)"), "01-b": notebook("print(1)")})
+    limited = ["sh", "-c", 'ulimit -f 2000; exec "$@"', "sh", *command("run", "--root", root, "--jobs", 1)]
+    done = subprocess.run(limited, capture_output=True, encoding="utf-8", timeout=120)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert (
+        f"STOPPED: {root / 'build' / 'partial' / '00-a.ipynb'} cannot be written: File too large"
+        in done.stdout
+    )
+    assert "0 passed, 0 passed before and unchanged, 0 failed, 2 stopped" in done.stdout
+    assert results(root) == {}
+
+
+@pytest.mark.parametrize("arguments", [["run"], ["student"]])
+def test_a_target_that_takes_no_files_is_refused_before_anything_runs(tmp_path, capsys, arguments):
+    root = three(tmp_path)
+    file = tmp_path / "file"
+    file.write_text("mine", "utf-8")
+    for out, words in {
+        file: f"{file} is a file: give a folder with --out",
+        file / "folder": f"{file} cannot be written: ",
+    }.items():
+        assert cli.main([*arguments, "--root", str(root), "--out", str(out)]) == 2
+        said = capsys.readouterr()
+        assert words in said.err and said.out == ""
+    assert file.read_text("utf-8") == "mine" and not (root / "build").exists()
+
+
+def test_every_command_says_in_words_where_it_cannot_write(tmp_path, monkeypatch, capsys):
+    root = three(tmp_path)
+    monkeypatch.setattr(os, "fsync", full_disk)
+    assert cli.main(["student", "--root", str(root)]) == 1
+    target = root / "build" / "student" / "00-a.ipynb"
+    assert capsys.readouterr().err == f"cnnbook student: No space left on device: {target}\n"
+    assert list(target.parent.iterdir()) == []

@@ -13,6 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from cnnbook import files
+
 
 @functools.cache
 def substitutes() -> dict[str, str]:
@@ -20,7 +22,7 @@ def substitutes() -> dict[str, str]:
 
     Empty where their places can be written. The folder is removed when this process ends.
     """
-    missing = [name for name, places in _places().items() if not all(map(can_hold_files, places))]
+    missing = [name for name, places in _places().items() if any(map(files.obstacle, places))]
     if not missing:
         return {}
     folder = tempfile.mkdtemp(prefix="cnnbook-")
@@ -39,19 +41,6 @@ def _places():
         matplotlib = [Path(config) / "matplotlib", Path(cache) / "matplotlib"]
     defaults = {"MPLCONFIGDIR": matplotlib, "IPYTHONDIR": [home / ".ipython"]}
     return {
-        name: [Path(os.environ[name])] if os.environ.get(name) else default for name, default in defaults.items()
+        name: [Path(os.environ[name])] if os.environ.get(name) else default
+        for name, default in defaults.items()
     }
-
-
-def can_hold_files(folder: Path) -> bool:
-    """Whether a file can be written into the folder, or into the one in which it would be made."""
-    while not os.path.lexists(folder) and folder != folder.parent:
-        folder = folder.parent
-    try:
-        # Tried, not asked for: the superuser may do what a read-only disk, a full one or /proc does not let happen.
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(bytes(4096))
-            file.flush()
-    except OSError:
-        return False
-    return True

@@ -118,7 +118,14 @@ class Worker:
         self.end()
         self.task.seconds = time.monotonic() - self.started
         self._tell_the_task(late)
-        self.records.keep(self.task, self.partial)
+        try:
+            if (self.result or {}).get("unwritable"):
+                raise OSError(*self.result["unwritable"])
+            self.records.keep(self.task, self.partial)
+        except OSError:
+            # What is not kept has to be run again.
+            self.task.status = RUNNING
+            raise
         why = f"{self.task.cell or ''}: {(self.task.error or '').strip().partition(chr(10))[0]}"
         note = in_words(self.task.used) if self.task.status == PASSED else why
         self.board.set(self.task.name, self.task.status, note)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import errno
 import hashlib
 import json
 import os
 import re
+import shutil
 import sys
 import tempfile
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+from cnnbook import files
 from cnnbook.course.home import substitutes
 
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
@@ -109,6 +113,24 @@ def quick_nbformat() -> None:
     It compiles a grammar at import, no notebook needs it, and jsonschema does without it where it is missing.
     """
     sys.modules.setdefault("rfc3987_syntax", None)
+
+
+def check_out(folder: Path) -> None:
+    """Raises UserError where results cannot be written into this folder, given with --out or not."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file: give a folder with --out")
+    if error := files.obstacle(folder):
+        raise UserError(f"{unwritable(error, folder)}; make room there, or give another folder with --out")
+
+
+def unwritable(error: OSError, folder: Path) -> str:
+    """What an error in writing into this folder means: where it was met, and why."""
+    place = error.filename or folder
+    why = error.strerror or str(error)
+    if error.errno == errno.ENOSPC:
+        with contextlib.suppress(OSError):
+            why += f" ({shutil.disk_usage(folder).free / 1e6:.0f} MB are free)"
+    return f"{place} cannot be written: {why}"
 
 
 def tags(cell) -> list[str]:

@@ -24,6 +24,7 @@ from cnnbook.course.project import (
     KERNELSPEC,
     Project,
     UserError,
+    check_out,
     code_digest,
     digest,
     kernel_environment,
@@ -412,6 +413,7 @@ def student(project: Project, out: Path, only=None) -> list[Path]:
     """Write the students' copies: no cell tagged `solution`, no outputs."""
     import nbformat
 
+    check_out(out)
     written = []
     # All are read before the first is written.
     for path, notebook in [(path, read_notebook(path)) for path in project.notebook_paths(only)]:

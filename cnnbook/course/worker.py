@@ -8,6 +8,7 @@ lines.
 from __future__ import annotations
 
 import ast
+import errno
 import json
 import os
 import re
@@ -21,6 +22,7 @@ from cnnbook.course.project import KERNEL_ARGUMENTS, KERNELSPEC, UserError, quic
 
 # How long a kernel may take to start: the first one, and the one that is started in its place.
 START_SECONDS = (60, 120)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 # Evaluated in the kernel: the modules of cnnbook that it has imported.
 IMPORTED = "' '.join(m for m in __import__('sys').modules if m.partition('.')[0] == 'cnnbook')"
 
@@ -43,8 +45,12 @@ def main() -> int:
         tell(result=execute(task, tell))
         return 0
     except BaseException as error:  # the runner must hear of whatever went wrong here
+        result = {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            # Not the notebook's fault.
+            result["unwritable"] = [error.errno, error.strerror, error.filename or task["partial"]]
+        tell(result=result)
         traceback.print_exc()
-        tell(result={"status": "failed", "error": f"{type(error).__name__}: {error}"})
         return 1
 
 
