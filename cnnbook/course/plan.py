@@ -13,7 +13,7 @@ from cnnbook.course.board import WAITING
 from cnnbook.course.dependencies import Package
 from cnnbook.course.notebook import read_notebook
 from cnnbook.course.profile import read_profile
-from cnnbook.course.project import Project, UserError, digest
+from cnnbook.course.project import KERNELSPEC, Project, UserError, digest
 
 # Beside `waiting` and `running`: how a task ended. `unchanged` has passed in an earlier run.
 PASSED, UNCHANGED, FAILED, STOPPED = "passed", "unchanged", "failed", "stopped"
@@ -88,6 +88,7 @@ def _check_parameters(task, notebook, profile):
         return
     import papermill
 
+    notebook.metadata.setdefault("kernelspec", KERNELSPEC)
     known = papermill.inspect_notebook(notebook)
     unknown = sorted(set(task.parameters) - set(known), key=str)
     if unknown:

@@ -140,7 +140,6 @@ def _execute_cells(nb_man, kernel_name, place):
     A kernel that dies or is silent before its first cell is started once more: kernels that start at the same time may
     have been given the same port.
     """
-    import zmq
     from papermill.log import logger
 
     for last, seconds in enumerate(START_SECONDS, 1 - len(START_SECONDS)):
@@ -155,7 +154,7 @@ def _execute_cells(nb_man, kernel_name, place):
         try:
             client.execute()
             return
-        except (RuntimeError, TimeoutError, zmq.ZMQError) as error:
+        except (RuntimeError, TimeoutError) as error:
             if place["index"] is not None:
                 raise
             if last == 0:
