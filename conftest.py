@@ -7,6 +7,7 @@ sanitize file would then depend on the folder that pytest is started from.
 import os
 import re
 import time
+import warnings
 from pathlib import Path
 from queue import Empty
 
@@ -35,8 +36,12 @@ def pytest_configure(config):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as `import cnnbook` does
     os.environ.pop("MPLBACKEND", None)
+    from cnnbook.course.home import substitutes
+
+    os.environ.update(substitutes())
     _compare_numbers_within_a_tolerance()
     _notice_dead_kernels()
+    _start_kernels_again()
 
 
 class Approximate(str):
@@ -99,3 +104,25 @@ def _notice_dead_kernels():
 
     get_message.notices = True
     RunningKernel.get_message = get_message
+
+
+def _start_kernels_again():
+    """A kernel that dies or is silent while it starts is started once more: it may have been given another one's port."""
+    from nbval.kernel import RunningKernel
+
+    start = RunningKernel.__init__
+    if getattr(start, "starts_again", False):
+        return
+
+    def __init__(self, *arguments, **options):
+        try:
+            start(self, *arguments, **options)
+        except RuntimeError as error:
+            if hasattr(self, "km"):
+                self.kc.stop_channels()
+                self.km.shutdown_kernel(now=True)
+            warnings.warn(f"the kernel did not start: {error}. It is started again.", stacklevel=2)
+            start(self, *arguments, **options)
+
+    __init__.starts_again = True
+    RunningKernel.__init__ = __init__

@@ -23,6 +23,8 @@ ROOT = HERE.parent
 try:
     from citations import references
     from stage import Stage
+
+    from cnnbook.course.project import UserError
 except ImportError as error:
     raise SystemExit(f"book: {error}; python -m pip install -e '.[book]' installs the book's tools") from None
 
@@ -44,7 +46,7 @@ def main(arguments=None):
         return 0
     try:
         return build(options.notebooks.resolve(), options.out.resolve())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, UserError) as error:
         print(f"book: {error}", file=sys.stderr)
         return 1
 

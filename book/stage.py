@@ -12,9 +12,10 @@ import os
 import re
 from pathlib import Path
 
-import nbformat
 from citations import CITATION, bibliography, label, references
 from conf import repository
+
+from cnnbook.course.notebook import read_notebook
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -33,7 +34,7 @@ class Chapter:
         self.path, self.name = path, path.stem
         self.number = self.name[:2].lstrip("0").upper() or "0"
         self.kind = "Appendix" if self.number.startswith("A") else "Chapter"
-        self.notebook = nbformat.read(path, as_version=4)
+        self.notebook = read_notebook(path)
         prose = "\n\n".join(cell.source for cell in self.notebook.cells if cell.cell_type == "markdown")
         bare = FENCE.sub(lambda match: match[0] if match[0][:3] not in ("```", "~~~") else "", prose)
         self.titles = re.findall(r"^# +(.+?)\s*#*$", bare, re.M)

@@ -13,7 +13,8 @@ def replaced(path: str | os.PathLike):
     """A binary file to write into; at the end of the block it takes the place of `path`, which is made with its folder.
 
     Whoever reads, whenever, finds the old file or the new one: it is written beside under a name of its own, brought to
-    the disk and renamed. After an error, or a kill, the old file is as it was. The rights are those of the user's umask.
+    the disk and renamed. After an error, or a kill, the old file is as it was. The rights are those of the user's umask. An
+    OSError names a file, also where the system does not: a full disk is only met with the file open.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -26,15 +27,33 @@ def replaced(path: str | os.PathLike):
         # mkstemp makes a file for its owner alone.
         os.chmod(beside, 0o666 & ~_umask())
         os.replace(beside, path)
-    except BaseException:
+    except BaseException as error:
         Path(beside).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)
         raise
 
 
 def write(path: str | os.PathLike, content: str | bytes) -> None:
-    """Writes a file whole, see `replaced`; text as UTF-8."""
+    """Writes a file whole, see `replaced`; text as UTF-8, and what UTF-8 cannot hold of it as JSON escapes it."""
     with replaced(path) as file:
-        file.write(content.encode() if isinstance(content, str) else content)
+        file.write(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
+
+
+def obstacle(folder: str | os.PathLike) -> OSError | None:
+    """What stands in the way of a file in this folder, which would be made where it is missing; None if nothing does."""
+    folder = Path(folder)
+    while not os.path.lexists(folder) and folder != folder.parent:
+        folder = folder.parent
+    try:
+        # Tried, not asked for: the superuser may do what a read-only disk, a full one or /proc does not let happen.
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(4096))
+            file.flush()
+    except OSError as error:
+        error.filename = str(folder)
+        return error
+    return None
 
 
 def lock(path: str | os.PathLike, timeout: float = -1):

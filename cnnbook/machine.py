@@ -41,7 +41,7 @@ def backend() -> str:
     """Keras' backend, decided as Keras does: the environment, then its settings file, then TensorFlow."""
     if os.environ.get("KERAS_BACKEND"):
         return os.environ["KERAS_BACKEND"]
-    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    home = Path(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras"))
     try:
         return json.loads((home / "keras.json").read_text("utf-8")).get("backend", "tensorflow")
     except (OSError, ValueError):

@@ -11,7 +11,8 @@ import types
 from pathlib import Path
 
 import pytest
-from helpers.notebooks import code, nbformat, notebook, write
+from helpers.notebooks import code, nbformat, notebook
+from helpers.runs import cnnbook, command, project, results
 
 from cnnbook.course import cli, plan
 from cnnbook.course.project import Project, UserError, machine_path
@@ -20,28 +21,6 @@ ROOT = Path(__file__).parents[1]
 pytest.importorskip("papermill")
 psutil = pytest.importorskip("psutil")
 posix = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-
-
-def project(folder, **notebooks):
-    """A course with these notebooks, in a path as students have them."""
-    root = folder / "卷积 课程"
-    write(root / "notebooks", notebooks)
-    (root / "notebooks" / "profiles").mkdir()
-    return root
-
-
-def command(*arguments):
-    return [sys.executable, "-m", "cnnbook", *map(str, arguments)]
-
-
-def cnnbook(*arguments, **options):
-    return subprocess.run(
-        command(*arguments), capture_output=True, text=True, encoding="utf-8", timeout=120, **options
-    )
-
-
-def results(root):
-    return {p.stem: json.loads(p.read_text("utf-8")) for p in (root / "build" / "results").glob("*.json")}
 
 
 @pytest.fixture(scope="module")
@@ -97,14 +76,17 @@ def test_the_book_is_rendered_and_the_page_of_a_failed_notebook_says_so(tmp_path
         made.cells[1].outputs = [nbformat.v4.new_output("stream", text=stored)]
         return made
 
+    links = "Then comes [the other](01-fails.ipynb), and [one more](02-half.ipynb)"
     error = "raise ValueError('`[he2016]` is\\nwrong')"
     root = project(
         tmp_path,
         **{
-            "00-good": chapter("Good", "Then comes [the other](01-fails.ipynb).", "print(6 * 7)", "stale\n"),
+            "00-good": chapter("Good", f"{links}.", "print(6 * 7)", "stale\n"),
             "01-fails": chapter("Fails", "**Does it fail, and where?** Yes.", error, "stored output\n"),
         },
     )
+    # This one has no page, and the link to it is plain text.
+    (root / "notebooks" / "02-half.ipynb").write_text('{"cells": [', "utf-8")
     (root / "book").mkdir()
     book = ROOT / "book"
     build = (
@@ -122,6 +104,7 @@ def test_the_book_is_rendered_and_the_page_of_a_failed_notebook_says_so(tmp_path
 
     good, fails = page("00-good"), page("01-fails")
     assert good.find("a", string="the other")["href"] == "01-fails.html"
+    assert "and one more." in good.text and not good.find("a", string="one more")
     assert "42" in good.text and "stale" not in good.text and not good.select(".warning")
     (warning,) = fails.select(".warning")
     assert warning.find_previous("h1") and warning.find_next("strong").text != "Does it fail, and where?"
@@ -234,11 +217,11 @@ class Napping:
         names = ("00-a", "01-b")
         self.root = project(folder, **{name: notebook(NAP.format(name=name)) for name in names})
 
-    def start(self, nap):
+    def start(self, nap, before=()):
         for mark in self.marks.iterdir():
             mark.unlink()
         self.process = subprocess.Popen(
-            command("run", "--root", self.root, "--jobs", 2),
+            [*before, *command("run", "--root", self.root, "--jobs", 2)],
             env={**os.environ, "NAP": str(nap), "MARKS": str(self.marks)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -286,6 +269,19 @@ def test_interruptions_leave_no_process_and_no_result(tmp_path):
     nap.start(0.1)
     said, _ = nap.process.communicate(timeout=60)
     assert nap.process.returncode == 0 and "2 passed, 0 passed before" in said, said
+
+
+@posix
+def test_a_closed_terminal_ends_a_run_and_nohup_keeps_it(tmp_path):
+    nap = Napping(tmp_path).start(60)
+    nap.process.send_signal(signal.SIGHUP)
+    said, _ = nap.process.communicate(timeout=60)
+    assert nap.process.returncode == 130, said
+
+    nap.start(2, before=["nohup"])
+    nap.process.send_signal(signal.SIGHUP)
+    said, _ = nap.process.communicate(timeout=60)
+    assert nap.process.returncode == 0 and "2 passed" in said, said
 
 
 def test_profiles_of_the_course_fit_its_notebooks():
@@ -391,8 +387,22 @@ def test_other_texts_are_no_machine_path(text):
     assert machine_path(text) is None
 
 
-def test_the_longest_notebooks_start_first_and_before_them_those_never_timed():
-    tasks = [plan.Task(Path(f"{name}.ipynb"), {}) for name in ("short", "new", "long", "newer", "none")]
-    seconds = dict(short=3.0, new=None, long=90.0, newer=None, none=0.0)
-    ordered = [task.name for task in plan.longest_first(tasks, seconds)]
-    assert ordered == ["new", "newer", "long", "short", "none"]
+def test_the_longest_notebooks_start_first_and_a_new_one_by_its_size():
+    lines = dict(short=10, new=30, long=20, tiny=2, failed=10, stopped=10)
+    tasks = [
+        plan.Task(Path(f"{name}.ipynb"), {}, [("markdown", "text\n" * 99), ("code", "x\n\n" * n)])
+        for name, n in lines.items()
+    ]
+    records = dict.fromkeys(lines, {}) | {
+        "short": dict(status="passed", seconds=3.0),
+        "long": dict(status="passed", seconds=90.0),
+        "failed": dict(status="failed", seconds=1.0),
+        "stopped": dict(status="failed", seconds=1800.0),
+    }
+    # 93 s for 30 lines.
+    expected = plan.expected_seconds(tasks, records)
+    assert expected == dict(short=3.0, new=93.0, long=90.0, tiny=6.2, failed=31.0, stopped=1800.0)
+    ordered = [task.name for task in plan.longest_first(tasks, expected)]
+    assert ordered == ["stopped", "new", "long", "failed", "tiny", "short"]
+    nothing_known = plan.expected_seconds(tasks, dict.fromkeys(lines, {}))
+    assert plan.longest_first(tasks, nothing_known)[0].name == "new"

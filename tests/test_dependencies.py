@@ -1,55 +1,32 @@
-"""What counts as unchanged: a notebook's key follows what it imports, and nothing else of the package."""
+"""What counts as unchanged: a notebook's key follows what its kernel imported, and nothing else of the package."""
 
-import ast
-import json
-import subprocess
-import sys
+import os
+import shutil
 from pathlib import Path
 
 import pytest
+from helpers.notebooks import code, notebook
+from helpers.runs import cnnbook, project, results
 
-from cnnbook.course.dependencies import Package
+from cnnbook.course.dependencies import PACKAGE, Package
 from cnnbook.course.plan import Keys, Task
 from cnnbook.course.project import Project
 
-ROOT = Path(__file__).parents[1]
-LAZY = """
-import importlib
-_FILES = {TABLE}
-def __getattr__(name):
-    return getattr(importlib.import_module(f"cnnbook.ROOM.{_FILES[name]}"), name)
-"""
 FILES = {
-    "__init__.py": LAZY.replace("ROOM.", "").replace("{TABLE}", '{"summary": "graph"}'),
+    "__init__.py": "",
+    "graph.py": "",
     "course/__init__.py": "",
-    "course/run.py": "from cnnbook import graph",
-    "course/launcher.py": "from cnnbook.data import load",
-    "distributed.py": "from .course.launcher import launch",
-    "graph.py": "import math",
-    "exercises.py": "def check(key):\n    import importlib\n"
-    '    return importlib.import_module(f"cnnbook.answers.{key}")',
-    "answers/a00.py": "",
-    "answers/a01.py": "",
-    "data/__init__.py": "from .images import load",
-    "data/images.py": "def load():\n    from . import photographs",
-    "data/photographs.py": "from ..graph import x",
-    "data/unused.py": "",
-    "data/files/set.npz": "1, 2, 3",
-    "models/__init__.py": LAZY.replace("ROOM", "models").replace("{TABLE}", "dict.fromkeys(())"),
-    "models/vgg.py": "import cnnbook.data",
-    "models/fcn.py": "from .vgg import block",
+    "course/run.py": "",
+    "models/__init__.py": "",
+    "models/vgg.py": "",
+    "models/nasnet.py": "",
     "models/figures.csv": "a, b",
-    "viz/__init__.py": LAZY.replace("ROOM", "viz").replace("{TABLE}", '{"film": "films", "space": "maps"}'),
-    "viz/films.py": "from cnnbook.models import fcn",
-    "viz/maps.py": "",
+    "data/__init__.py": "",
+    "data/files/set.npz": "1, 2, 3",
+    "viz/__init__.py": "",
+    "pretrained/weights.npz": "0",
 }
-GROUND = {"__init__.py"}
-GRAPH = GROUND | {"graph.py"}
-DATA = GRAPH | {"data/__init__.py", "data/images.py", "data/photographs.py", "data/files/set.npz"}
-VGG = DATA | {"models/__init__.py", "models/vgg.py", "models/figures.csv"}
-FILM = VGG | {"models/fcn.py", "viz/__init__.py", "viz/films.py"}
-# Of the course what starts processes, since cnnbook.distributed imports it.
-ALL = {name for name in FILES if name != "course/run.py"}
+VGG = ["cnnbook", "cnnbook.models", "cnnbook.models.vgg"]
 
 
 @pytest.fixture(scope="module")
@@ -62,125 +39,154 @@ def package(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "cells, expected",
+    "imported, expected",
     [
-        (["import numpy as np", "print('cnnbook, too')"], set()),
-        (["import cnnbook"], GROUND),
-        (["import cnnbook", "cnnbook.summary(model)"], GRAPH),
-        (["from cnnbook import summary"], GRAPH),
-        (["import cnnbook as c\nc.graph.trace"], GRAPH),
-        (["from cnnbook.course import run"], GRAPH | {"course/__init__.py", "course/run.py"}),
-        (["from cnnbook import data"], DATA),
-        (["from cnnbook.models import vgg"], VGG),
-        (["import cnnbook.models.vgg as v"], VGG),
-        (["from cnnbook import models"], VGG | {"models/fcn.py"}),
-        (["import cnnbook", "cnnbook.models.VGG16()"], VGG | {"models/fcn.py"}),
-        (["from cnnbook.models import VGG16"], VGG | {"models/fcn.py"}),
-        (["from cnnbook.viz import film"], FILM),
-        (["from cnnbook.viz import space"], GROUND | {"viz/__init__.py", "viz/maps.py"}),
-        (["from cnnbook import viz"], FILM | {"viz/maps.py"}),
+        ([], set()),
+        (["cnnbook"], {"__init__.py", "pretrained/weights.npz"}),
         (
-            ["from cnnbook.exercises import check"],
-            GROUND | {"exercises.py", "answers/a00.py", "answers/a01.py"},
+            VGG,
+            {
+                "__init__.py",
+                "models/__init__.py",
+                "models/vgg.py",
+                "models/figures.csv",
+                "pretrained/weights.npz",
+            },
         ),
-        (
-            ["from cnnbook import distributed"],
-            DATA | {"distributed.py", "course/__init__.py", "course/launcher.py"},
-        ),
-        # Code in a string, and a module run by another process.
-        (["script = '''\nfrom cnnbook import graph\n'''"], GRAPH),
-        (["run([python, '-m', 'cnnbook.graph'])"], GRAPH),
-        # Magics.
-        (["%matplotlib inline\nif 1:\n    %pip install cnnbook\nimport cnnbook"], GROUND),
-        (["%%time\nfrom cnnbook import graph"], GRAPH),
-        # In doubt all.
-        (["!python -m cnnbook.graph"], ALL),
-        (["%%bash\npython -c 'import cnnbook' && :"], ALL),
-        (["import cnnbook\nlist(vars(cnnbook))"], ALL),
-        (["from cnnbook import *"], ALL),
-        (["from cnnbook import no_such_name"], ALL),
-        (["import importlib\nimportlib.import_module(name)"], ALL),
-        (["import importlib\nimportlib.import_module(f'cnnbook.{name}')"], ALL),
-        (["import importlib\nimportlib.import_module('cnnbook.graph')"], GRAPH),
-        (["import importlib\nimportlib.import_module('numpy')"], set()),
+        (["cnnbook.data"], {"data/__init__.py", "data/files/set.npz", "pretrained/weights.npz"}),
+        (["cnnbook.models.gone"], {"models/gone.py", "models/figures.csv", "pretrained/weights.npz"}),
+        (None, set(FILES)),
     ],
 )
-def test_the_files_that_cells_depend_on(package, cells, expected):
-    files = Package(package).files(cells)
+def test_the_files_of_what_was_imported(package, imported, expected):
+    files = Package(package).files(imported)
     assert {path.relative_to(package).as_posix() for path in files} == expected
 
 
-def keys(package, root):
-    notebooks = {
-        "00-data": "from cnnbook import data",
-        "01-models": "from cnnbook import models",
-        "02-viz": "from cnnbook import viz",
-    }
-    (root / "notebooks").mkdir(exist_ok=True)
-    found = {}
-    for name, source in notebooks.items():
-        path = root / "notebooks" / f"{name}.ipynb"
-        path.write_text(json.dumps({"cells": [{"cell_type": "code", "source": source}]}), "utf-8")
-        found[name] = Keys(Project(root), Package(package)).of(Task(path, {}))
-    return found
+@pytest.mark.parametrize(
+    "source",
+    [
+        "script = '''\nfrom cnnbook import graph\n'''",
+        "text = f'import cnnbook  # {n}'",
+        "run([python, '-m', 'cnnbook.distributed', script])",
+        "run([python, '-m', 'cnnbook', 'doctor'])",
+        "run(('cnnbook', 'run'))",
+        "os.system('python -m cnnbook doctor')",
+        "!cnnbook doctor",
+        "if 1:\n    !python -m cnnbook doctor",
+        "said = !cnnbook doctor",
+        "%run -m cnnbook.distributed",
+        "%%bash\npython -c 'import cnnbook' && :",
+        "%%writefile train.py\nfrom cnnbook import training",
+    ],
+)
+def test_where_another_process_may_import_it_everything_counts(package, source):
+    assert Package(package).is_used_elsewhere(source)
 
 
 @pytest.mark.parametrize(
-    "name, rerun",
+    "source",
     [
-        ("viz/maps.py", {"02-viz"}),
-        ("models/vgg.py", {"01-models", "02-viz"}),
-        ("models/figures.csv", {"01-models", "02-viz"}),
-        ("graph.py", {"00-data", "01-models", "02-viz"}),
-        ("data/files/set.npz", {"00-data", "01-models", "02-viz"}),
-        ("data/unused.py", set()),
-        ("course/run.py", set()),
+        "import numpy as np",
+        "import cnnbook\nfrom cnnbook import models",
+        "print('cnnbook counts every number')",
+        "importlib.util.find_spec('cnnbook')",
+        "%matplotlib inline\nif 1:\n    %pip install cnnbook\nimport cnnbook",
+        "%%time\nfrom cnnbook import graph",
+        "!ls\nfrom cnnbook import graph",
     ],
 )
-def test_a_changed_file_reruns_the_notebooks_that_use_it(package, tmp_path, name, rerun):
-    from cnnbook.course import dependencies
+def test_what_the_kernel_imports_is_known_from_the_kernel(package, source):
+    assert not Package(package).is_used_elsewhere(source)
 
-    before, text = keys(package, tmp_path), (package / name).read_text("utf-8")
+
+def keys(package, root, cells=("from cnnbook import models",), imported=VGG):
+    (root / "notebooks").mkdir(exist_ok=True)
+    task = Task(root / "notebooks" / "00-a.ipynb", {}, [("code", source) for source in cells])
+    return Keys(Project(root), Package(package)).of(task, imported)
+
+
+@pytest.mark.parametrize(
+    "name, cells, imported, changes",
+    [
+        ("models/vgg.py", ["1"], VGG, True),
+        ("models/figures.csv", ["1"], VGG, True),
+        ("pretrained/weights.npz", ["1"], VGG, True),
+        ("models/nasnet.py", ["1"], VGG, False),
+        ("course/run.py", ["1"], VGG, False),
+        ("data/files/set.npz", ["1"], VGG, False),
+        ("models/nasnet.py", ["1"], None, True),
+        ("course/run.py", ["!cnnbook doctor"], VGG, True),
+        ("models/nasnet.py", ["script = 'import cnnbook'"], VGG, True),
+    ],
+)
+def test_a_changed_file_changes_the_keys_of_those_that_use_it(
+    package, tmp_path, name, cells, imported, changes
+):
+    before, text = keys(package, tmp_path, cells, imported), (package / name).read_text("utf-8")
     try:
         (package / name).write_text(text + "\n# changed", "utf-8")
-        dependencies._parse.cache_clear()
-        after = keys(package, tmp_path)
+        assert (keys(package, tmp_path, cells, imported) != before) == changes
     finally:
         (package / name).write_text(text, "utf-8")
-    assert {stem for stem in before if before[stem] != after[stem]} == rerun
 
 
-def test_a_module_beside_the_notebooks_counts_with_what_it_imports(package, tmp_path):
+def test_a_module_that_is_gone_changes_the_key(package, tmp_path):
     before = keys(package, tmp_path)
-    (tmp_path / "notebooks" / "helper.py").write_text("from cnnbook import viz", "utf-8")
-    helped = keys(package, tmp_path)
-    assert all(before[stem] != helped[stem] for stem in before)
+    moved = (package / "models" / "vgg.py").rename(package / "models" / "vgg_net.py")
+    try:
+        assert keys(package, tmp_path) != before
+    finally:
+        moved.rename(package / "models" / "vgg.py")
+
+
+def test_cells_and_what_lies_beside_count(package, tmp_path):
+    before = keys(package, tmp_path)
+    assert keys(package, tmp_path, cells=["from cnnbook import models as m"]) != before
+    (tmp_path / "notebooks" / "table.csv").write_text("1", "utf-8")
+    beside = keys(package, tmp_path)
+    assert beside != before
+    # A script that a notebook may start imports what nobody sees.
+    (tmp_path / "notebooks" / "script.py").write_text("from cnnbook import viz", "utf-8")
+    assert keys(package, tmp_path) not in (before, beside)
+    assert keys(package, tmp_path) == keys(package, tmp_path, imported=None)
 
 
 def test_versions_and_kernels_count(package, tmp_path, monkeypatch):
     before = keys(package, tmp_path)
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
-    assert not set(before.values()) & set(keys(package, tmp_path).values())
+    assert keys(package, tmp_path) != before
 
 
-def test_what_a_chapter_loads_is_among_what_it_depends_on():
-    """By Python's own record of the modules: the imports of chapter 02, and the names of cnnbook that it uses."""
-    notebook = json.loads((ROOT / "notebooks" / "02-lenet-alexnet.ipynb").read_text("utf-8"))
-    sources = ["".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code"]
-    package = Package()
-    expected = package.closure(package.imports_of(sources))
-    imports = [
-        ast.unparse(statement)
-        for source in sources
-        for statement in ast.parse(source).body
-        if isinstance(statement, (ast.Import, ast.ImportFrom))
-    ]
-    uses = "cnnbook.summary, cnnbook.compare, models.LeNet5, models.AlexNet, viz.stacks, viz.diagram"
-    code = "\n".join(
-        [*imports, uses, "import sys", "print(*(m for m in sys.modules if m.startswith('cnnbook')))"]
+def test_a_run_keeps_what_the_kernel_imported_and_an_edit_reruns_those_notebooks(tmp_path):
+    root = project(
+        tmp_path,
+        **{
+            "00-doctor": notebook("from cnnbook.course import doctor"),
+            "01-vgg": notebook(
+                code("sides = 32", tags=["parameters"]), "from cnnbook import models\nmodels.VGG16"
+            ),
+            "02-tables": notebook("from cnnbook import tables"),
+            "03-none": notebook("cnnbook = 1"),
+        },
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    loaded = set(done.stdout.split("\n")[-2].split())
-    assert {"cnnbook.graph.rows", "cnnbook.models.lenet"} < loaded <= expected
-    assert not {m for m in expected if m.startswith("cnnbook.course")}
+    # A copy of the package, so that it can be edited.
+    copy = shutil.copytree(PACKAGE, tmp_path / "cnnbook", ignore=shutil.ignore_patterns("__pycache__"))
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+
+    def run():
+        # Safe: the current folder holds the package, too.
+        done = cnnbook("run", "--root", root, "--jobs", 1, PYTHONPATH=path, PYTHONSAFEPATH="1")
+        assert done.returncode == 0, done.stdout + done.stderr
+        return {line.split()[0] for line in done.stdout.splitlines() if " running " in line}
+
+    assert run() == {"00-doctor", "01-vgg", "02-tables", "03-none"}
+    imported = {name: set(record["imported"]) for name, record in results(root).items()}
+    assert imported["03-none"] == set()
+    assert imported["02-tables"] == {"cnnbook", "cnnbook.tables"}
+    assert {"cnnbook.course.doctor", "cnnbook.course.board"} < imported["00-doctor"]
+    assert "cnnbook.models.vgg" in imported["01-vgg"] and "cnnbook.models.nasnet" not in imported["01-vgg"]
+    for name, rerun in {"models/nasnet.py": set(), "course/doctor.py": {"00-doctor"}}.items():
+        with open(copy / Path(name), "a", encoding="utf-8") as file:
+            file.write("\n# changed\n")
+        assert run() == rerun, name

@@ -1,5 +1,6 @@
 """`pytest --nbval notebooks` compares what it should, ignores what is tagged so, notices a dead kernel."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from helpers.notebooks import code, notebook, printed, write
+from helpers.runs import DIES, faulty_kernels, homeless
 
 ROOT = Path(__file__).parents[1]
 pytest.importorskip("nbval")
@@ -20,10 +22,13 @@ def printing(source, text, *tags):
     return code(source, printed(text), tags=tags)
 
 
-def pytest_in(folder, *arguments):
+def pytest_in(folder, *arguments, **environment):
     started = time.monotonic()
     command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, encoding="utf-8", timeout=120)
+    done = subprocess.run(
+        command, cwd=folder, env={**os.environ, **environment},
+        capture_output=True, text=True, encoding="utf-8", timeout=120,
+    )  # fmt: skip
     found = re.findall(r"(PASSED|FAILED|ERROR) notebooks/([\w-]+)::ipynb::Cell (\d+)", done.stdout)
     return {(name, int(cell)): result for result, name, cell in found}, done, time.monotonic() - started
 
@@ -79,3 +84,20 @@ def test_pytest_without_nbval_works(course):
     (folder / "test_one.py").write_text("def test_one():\n    pass\n")
     _, done, _ = pytest_in(folder, "-p", "no:nbval", "test_one.py")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_kernel_that_does_not_start_is_started_again(course, tmp_path):
+    folder, *_ = course
+    found, done, _ = pytest_in(
+        folder, "--nbval", "notebooks/right.ipynb", "-n", "1", IPYTHONDIR=faulty_kernels(tmp_path, DIES)
+    )
+    assert [found[("right", i)] for i in range(6)] == ["PASSED"] * 6, done.stdout
+    assert "the kernel did not start: Kernel died before replying to kernel_info. It is" in done.stdout
+
+
+def test_a_home_that_cannot_be_written_changes_no_output(course, tmp_path):
+    folder, *_ = course
+    figure = notebook(printing("import matplotlib.pyplot\nprint(1)", "1\n"))
+    write(folder / "notebooks", {"figure": figure})
+    _, done, _ = pytest_in(folder, "--nbval", "notebooks/figure.ipynb", **homeless(tmp_path))
+    assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout

@@ -256,6 +256,13 @@ def test_what_a_chapter_must_mend_is_named(build, tmp_path):
     assert "no such layer" in problems
 
 
+def test_a_file_that_is_no_notebook_is_named(build, tmp_path, capsys):
+    notebooks = write(tmp_path / "in", {"00-start": notebook(markdown("# One"))})
+    (notebooks / "03-vgg.ipynb").write_text("{", "utf-8")
+    assert build.main(["--notebooks", str(notebooks), "--out", str(tmp_path / "out")]) == 1
+    assert f"book: {notebooks / '03-vgg.ipynb'} is no notebook: it is no JSON" in capsys.readouterr().err
+
+
 def test_a_failed_build_leaves_the_old_book(build, tmp_path, monkeypatch, capsys):
     out = tmp_path / "book"
     out.mkdir()

@@ -10,7 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from cnnbook.course.board import RUNNING, Board
-from cnnbook.course.project import Project
+from cnnbook.course.notebook import read_notebook
+from cnnbook.course.project import Project, UserError
 
 TITLE = re.compile(r"^# .*$", re.M)
 LONGEST_ERROR = 300  # characters of an error that the page of a failed notebook quotes
@@ -47,14 +48,18 @@ def build_book(project: Project, notebooks: Path | None = None, out: Path | None
 def copy_notebooks(tasks, executed: Path, folder: Path) -> None:
     """Fill `folder` with what the book is rendered from: executed copies, and of a failed one the stored notebook.
 
-    The stored notebook has the outputs of a run that passed; a warning below its title says what happened in this run.
+    The stored notebook has the outputs of a run that passed; a warning below its title says what happened in this run. A
+    file that is no notebook has no page.
     """
     import nbformat
 
     folder.mkdir(parents=True, exist_ok=True)
     for task in tasks:
         if task.status == "failed":
-            notebook = nbformat.read(task.path, as_version=4)
+            try:
+                notebook = read_notebook(task.path)
+            except UserError:
+                continue
             _insert_below_title(notebook, failure_warning(task.cell, task.error))
             nbformat.write(notebook, folder / task.path.name)
         else:

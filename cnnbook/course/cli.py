@@ -31,6 +31,9 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # `cnnbook models | head`
         sys.stderr.close()
         return 0
+    except OSError as error:  # a full disk, a folder that may not be written
+        print(f"cnnbook {arguments.name}: {error.strerror or error}: {error.filename}", file=sys.stderr)
+        return 1
 
 
 CHOICE = "a choice such as 'vgg,start' or '03': a part of a name, or its number"

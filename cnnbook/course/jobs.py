@@ -13,7 +13,7 @@ import time
 from cnnbook.course.board import RUNNING, Board
 from cnnbook.course.plan import FAILED, PASSED, Task
 from cnnbook.course.processes import OWN_GROUP, end_tree
-from cnnbook.course.project import KERNEL_ARGUMENTS, KERNELSPEC, kernel_environment, one_thread
+from cnnbook.course.project import kernel_environment, one_thread
 from cnnbook.course.records import Records
 
 
@@ -37,7 +37,7 @@ def work(tasks: list[Task], jobs: int, timeout: float | None, records: Records, 
 
 @contextlib.contextmanager
 def _signals_interrupt():
-    """A closed terminal or a polite kill ends the run as Ctrl-C does."""
+    """A closed terminal or a polite kill ends the run as Ctrl-C does; not where it is ignored, as under nohup."""
 
     def interrupt(number, frame):
         raise KeyboardInterrupt
@@ -45,13 +45,14 @@ def _signals_interrupt():
     saved = {}
     if threading.current_thread() is threading.main_thread():
         for name in ("SIGTERM", "SIGHUP"):
-            if hasattr(signal, name):
-                saved[name] = signal.signal(getattr(signal, name), interrupt)
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                saved[number] = signal.signal(number, interrupt)
     try:
         yield
     finally:
-        for name, handler in saved.items():
-            signal.signal(getattr(signal, name), handler)
+        for number, handler in saved.items():
+            signal.signal(number, handler)
 
 
 class Worker:
@@ -78,9 +79,6 @@ class Worker:
             "source": str(task.path),
             "partial": str(self.partial),
             "parameters": task.parameters,
-            "cwd": str(task.path.parent),
-            "kernel": KERNELSPEC["name"],
-            "kernel_arguments": KERNEL_ARGUMENTS,
         }
         # If it died at once, `finish` says so.
         with contextlib.suppress(OSError):
@@ -120,7 +118,14 @@ class Worker:
         self.end()
         self.task.seconds = time.monotonic() - self.started
         self._tell_the_task(late)
-        self.records.keep(self.task, self.partial)
+        try:
+            if (self.result or {}).get("unwritable"):
+                raise OSError(*self.result["unwritable"])
+            self.records.keep(self.task, self.partial)
+        except OSError:
+            # What is not kept has to be run again.
+            self.task.status = RUNNING
+            raise
         why = f"{self.task.cell or ''}: {(self.task.error or '').strip().partition(chr(10))[0]}"
         note = in_words(self.task.used) if self.task.status == PASSED else why
         self.board.set(self.task.name, self.task.status, note)
@@ -142,7 +147,8 @@ class Worker:
             task.status, task.error = FAILED, f"its process ended {ended}; logs/{task.name}.log may say why"
         else:
             task.status, task.error = self.result["status"], self.result.get("error")
-            task.cell = self.result.get("cell") if task.status == FAILED else None
+            task.cell = self.result.get("cell", task.cell) if task.status == FAILED else None
+            task.imported = self.result.get("imported")
             task.used = {key: self.result[key] for key in ("cpu", "memory") if key in self.result}
 
 

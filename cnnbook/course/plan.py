@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from dataclasses import dataclass, field
@@ -12,7 +11,9 @@ from pathlib import Path
 from cnnbook import machine
 from cnnbook.course.board import WAITING
 from cnnbook.course.dependencies import Package
-from cnnbook.course.project import Project, UserError, digest
+from cnnbook.course.notebook import read_notebook
+from cnnbook.course.profile import read_profile
+from cnnbook.course.project import KERNELSPEC, Project, UserError, digest
 
 # Beside `waiting` and `running`: how a task ended. `unchanged` has passed in an earlier run.
 PASSED, UNCHANGED, FAILED, STOPPED = "passed", "unchanged", "failed", "stopped"
@@ -37,7 +38,9 @@ class Task:
 
     path: Path
     parameters: dict
-    key: str = ""
+    cells: list[tuple[str, str]] = field(default_factory=list)  # type and source of each
+    keys: Keys | None = None
+    imported: list[str] | None = None  # the modules of cnnbook that its kernel had imported at its end
     status: str = WAITING
     cell: str | None = None
     error: str | None = None
@@ -48,95 +51,87 @@ class Task:
     def name(self) -> str:
         return self.path.stem
 
+    @property
+    def code(self) -> list[str]:
+        """The sources of its code cells."""
+        return [source for kind, source in self.cells if kind == "code"]
+
 
 def plan(project: Project, profile: str, only: str | None) -> list[Task]:
-    """The chosen notebooks with the profile's parameters, each of which the notebook must have."""
+    """The chosen notebooks with the profile's parameters, each of which the notebook must have.
+
+    The task of a file that is no notebook has failed already.
+    """
     paths = project.notebook_paths(only)
     if not paths:
         raise UserError(f"there is no notebook in {project.notebooks}: `cnnbook sync --execute` makes them")
     profiled = read_profile(project, profile)
     tasks = []
     for path in paths:
-        parameters = profiled.get(path.stem, {})
-        if parameters:
-            import papermill
-
-            known = papermill.inspect_notebook(str(path))
-            unknown = sorted(set(parameters) - set(known))
-            if unknown:
-                raise UserError(
-                    f"profile {profile!r} gives {path.stem} the parameter {', '.join(map(repr, unknown))}, "
-                    f"which its cell tagged `parameters` lacks; it has: {', '.join(known) or 'none'}"
-                )
-        tasks.append(Task(path, parameters))
-    key = Keys(project)
+        task = Task(path, profiled.get(path.stem, {}))
+        tasks.append(task)
+        try:
+            notebook = read_notebook(path)
+        except UserError as error:
+            task.status, task.error, task.seconds = FAILED, str(error), 0.0
+            continue
+        _check_parameters(task, notebook, profile)
+        task.cells = [(cell.cell_type, cell.source) for cell in notebook.cells]
+    keys = Keys(project)
     for task in tasks:
-        task.key = key.of(task)
+        task.keys = keys
     return tasks
 
 
-def read_profile(project: Project, name: str) -> dict[str, dict]:
-    """notebooks/profiles/NAME.yaml: notebook -> parameter -> value. `default` needs no file."""
-    folder = project.notebooks / "profiles"
-    known = sorted({"default", *(p.stem for p in folder.glob("*.yaml"))})
-    if name not in known:
-        raise UserError(f"there is no profile {name!r}; there is: {', '.join(known)} ({folder}/NAME.yaml)")
-    path = folder / f"{name}.yaml"
-    if not path.exists():
-        return {}
-    import yaml
+def _check_parameters(task, notebook, profile):
+    if not task.parameters:
+        return
+    import papermill
 
-    try:
-        profile = yaml.safe_load(path.read_text("utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is no YAML: {error}") from None
-    if not isinstance(profile, dict) or not all(isinstance(v, dict) for v in profile.values()):
-        raise UserError(
-            f"{path} must map each notebook's name to its parameters, such as `03-vgg: {{epochs: 20}}`"
-        )
-    stems = [p.stem for p in project.notebook_paths()]
-    unknown = [stem for stem in profile if stem not in stems]
+    notebook.metadata.setdefault("kernelspec", KERNELSPEC)
+    known = papermill.inspect_notebook(notebook)
+    unknown = sorted(set(task.parameters) - set(known), key=str)
     if unknown:
         raise UserError(
-            f"{path} names {', '.join(map(repr, unknown))}; the notebooks are: {', '.join(stems)}"
+            f"profile {profile!r} gives {task.name} the parameter {', '.join(map(repr, unknown))}, "
+            f"which its cell tagged `parameters` lacks; it has: {', '.join(known) or 'none'}"
         )
-    return profile
 
 
 class Keys:
     """Digests of all that a task's result depends on: two tasks of one key have one result.
 
-    The cells, the parameters, the files of cnnbook that the notebook imports (and those that they import), the files
-    beside the notebooks, versions, backend and the variables that choose kernels.
+    The cells, the parameters, the files of cnnbook that the notebook imports, the files beside the notebooks, versions,
+    backend and the variables that choose kernels; all as they are now, whatever is edited while the notebooks run.
     """
 
     def __init__(self, project: Project, package: Package | None = None):
         self.package = package or Package()
-        self._sums = {}
         beside = [
             path
             for folder in (project.notebooks, project.chapters)
             for path in folder.rglob("*")
             if path.is_file() and path.suffix not in (".ipynb", ".md", ".cfg", ".yaml", ".pyc")
         ]
-        # A notebook may import a module that lies beside it, and that one cnnbook.
-        self.modules_beside = [path.read_text("utf-8") for path in beside if path.suffix == ".py"]
+        # A notebook may start a script that lies beside it.
+        name = self.package.name.encode()
+        self.scripts = any(name in path.read_bytes() for path in beside if path.suffix == ".py")
         variables = {name: os.environ[name] for name in VARIABLES if name in os.environ}
-        sums = {path.relative_to(project.root).as_posix(): self._sum(path) for path in sorted(beside)}
+        sums = {path.relative_to(project.root).as_posix(): _sum(path) for path in sorted(beside)}
         self.common = [sums, machine.versions(PACKAGES), machine.backend(), variables]
+        self.sums = {path: _sum(path) for path in self.package.files()}
 
-    def of(self, task: Task) -> str:
-        """The key of a task."""
-        cells = [(c["cell_type"], c["source"]) for c in json.loads(task.path.read_text("utf-8"))["cells"]]
-        code = ["".join(source) for kind, source in cells if kind == "code"]
-        files = self.package.files([*code, *self.modules_beside])
-        sums = {path.relative_to(self.package.folder).as_posix(): self._sum(path) for path in files}
-        return digest([self.common, sums, cells, task.parameters])
+    def of(self, task: Task, imported: list[str] | None) -> str:
+        """The key of a task whose kernel had imported these modules of cnnbook; None: it is not known which."""
+        if self.scripts or any(self.package.is_used_elsewhere(source) for source in task.code):
+            imported = None
+        files = self.package.files(imported)
+        sums = {path.relative_to(self.package.folder).as_posix(): self.sums.get(path) for path in files}
+        return digest([self.common, sums, task.cells, task.parameters])
 
-    def _sum(self, path):
-        if path not in self._sums:
-            self._sums[path] = hashlib.sha256(path.read_bytes()).hexdigest()
-        return self._sums[path]
+
+def _sum(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def default_jobs(count: int) -> int:
@@ -147,9 +142,24 @@ def default_jobs(count: int) -> int:
     return max(1, min(machine.cores(), int(available / GIB_PER_NOTEBOOK), count))
 
 
-def longest_first(tasks: list[Task], seconds: dict[str, float | None]) -> list[Task]:
-    """The order of starting, by what each took last: else the longest may start last and run alone.
+def expected_seconds(tasks: list[Task], records: dict[str, dict]) -> dict[str, float]:
+    """How long each task may take: what it took when it last passed, else what its code lets expect.
 
-    A notebook that was never timed may be the longest, so those go first.
+    That is the lines of its code cells by what a line took in those that passed, at least what it took when it failed.
+    records: a record for each task's name, empty where it never ran.
     """
-    return sorted(tasks, key=lambda t: -float("inf") if seconds[t.name] is None else -seconds[t.name])
+    passed = {t.name: records[t.name]["seconds"] for t in tasks if records[t.name].get("status") == PASSED}
+    lines = {
+        t.name: sum(bool(line.strip()) for source in t.code for line in source.splitlines()) for t in tasks
+    }
+    known = sum(lines[name] for name in passed)
+    a_line = sum(passed.values()) / known if known else 1.0
+    return {
+        name: passed.get(name, max(lines[name] * a_line, records[name].get("seconds") or 0.0))
+        for name in lines
+    }
+
+
+def longest_first(tasks: list[Task], seconds: dict[str, float]) -> list[Task]:
+    """The order of starting, by the seconds that each may take: else the longest may start last and run alone."""
+    return sorted(tasks, key=lambda task: -seconds[task.name])

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import errno
 import hashlib
 import json
 import os
 import re
+import shutil
 import sys
 import tempfile
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+
+from cnnbook import files
+from cnnbook.course.home import substitutes
 
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 # nbval sees no C-level output of TensorFlow, so none may be recorded; the kernel's own log is noise.
@@ -97,7 +103,8 @@ def choose(paths: list[Path], only: str | None, kind: str) -> list[Path]:
 def digest(value) -> str:
     """A short digest of anything that JSON can hold."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    # Names of files may hold bytes that are no UTF-8.
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
 def quick_nbformat() -> None:
@@ -106,6 +113,24 @@ def quick_nbformat() -> None:
     It compiles a grammar at import, no notebook needs it, and jsonschema does without it where it is missing.
     """
     sys.modules.setdefault("rfc3987_syntax", None)
+
+
+def check_out(folder: Path) -> None:
+    """Raises UserError where results cannot be written into this folder, given with --out or not."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file: give a folder with --out")
+    if error := files.obstacle(folder):
+        raise UserError(f"{unwritable(error, folder)}; make room there, or give another folder with --out")
+
+
+def unwritable(error: OSError, folder: Path) -> str:
+    """What an error in writing into this folder means: where it was met, and why."""
+    place = error.filename or folder
+    why = error.strerror or str(error)
+    if error.errno == errno.ENOSPC:
+        with contextlib.suppress(OSError):
+            why += f" ({shutil.disk_usage(folder).free / 1e6:.0f} MB are free)"
+    return f"{place} cannot be written: {why}"
 
 
 def tags(cell) -> list[str]:
@@ -138,8 +163,8 @@ def without_imports(source: str) -> str:
 
 
 def kernel_environment() -> dict[str, str]:
-    """The environment that kernels start in: this Python's kernel, quiet TensorFlow, inline figures."""
-    env = dict(os.environ)
+    """The environment that kernels start in: this Python's kernel, quiet TensorFlow, inline figures, a writable home."""
+    env = os.environ | substitutes()
     env.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # A kernel named python3 in the user's home must not win over this environment's.
     env["JUPYTER_PREFER_ENV_PATH"] = "1"
@@ -167,7 +192,7 @@ def one_thread(env: dict[str, str]) -> dict[str, str]:
 
 def machine_path(text: str, *extra: Path) -> str | None:
     """The first path of this (or somebody's) machine in `text`: it has no place in a stored output."""
-    local = {str(Path.home()), tempfile.gettempdir(), *(str(path) for path in extra)}
+    local = {os.path.expanduser("~"), tempfile.gettempdir(), *(str(path) for path in extra)}
     local = {path for path in local if len(path.strip("/\\")) > 2}
     somebody = r"/(?:home|root|tmp|Users|private|content)/[\w.-]+|[A-Z]:\\+Users\\+\w+"
     # Not inside a longer path or an address: "https://x.org/home/page" is not a local path.

@@ -46,11 +46,12 @@ class Records:
         try:
             lock.acquire()
         except filelock.Timeout:
+            other = "another process"
+            # Not there yet, where both were started at the same instant.
             with contextlib.suppress(OSError):
-                process = process.read_text()
+                other = f"process {process.read_text()}"
             raise UserError(
-                f"process {process} is already running notebooks into {self.folder}: "
-                "wait for it, or give another --out"
+                f"{other} is already running notebooks into {self.folder}: wait for it, or give another --out"
             ) from None
         try:
             files.write(process, str(os.getpid()))
@@ -83,7 +84,9 @@ class Records:
     def still_holds(self, task: Task) -> bool:
         """Whether this very task passed in an earlier run, and its executed notebook is as it was then."""
         record = self.read(task.name)
-        if record.get("status") != PASSED or record.get("key") != task.key:
+        if record.get("status") != PASSED:
+            return False
+        if record.get("key") != task.keys.of(task, record.get("imported")):
             return False
         try:
             return _sha256(self.folder / "notebooks" / f"{task.name}.ipynb") == record["sha256"]
@@ -99,7 +102,8 @@ class Records:
         """Move a finished task's notebook and page to their place, and write its record."""
         record = {
             "status": task.status,
-            "key": task.key,
+            "key": task.keys.of(task, task.imported),
+            "imported": task.imported,
             "seconds": round(task.seconds, 1),
             "used": task.used,
             "parameters": task.parameters,

@@ -23,31 +23,39 @@ from cnnbook.course.plan import (
     UNCHANGED,
     Task,
     default_jobs,
+    expected_seconds,
     longest_first,
     plan,
 )
-from cnnbook.course.project import Project, UserError
+from cnnbook.course.project import Project, UserError, check_out, unwritable
 from cnnbook.course.records import Records
 from cnnbook.course.summary import summary
 from cnnbook.machine import backend
 
+INTERRUPTED = "interrupted"
+
 
 @dataclass
 class Result:
-    """What a run came to. `book`: build.py's exit status, None where no book was rendered."""
+    """What a run came to.
+
+    book: build.py's exit status, None where no book was rendered. stopped: why not all was run, None where all was. summary:
+    the page, None where it could not be written.
+    """
 
     tasks: list[Task]
     records: Records
     book: int | None
-    interrupted: bool
+    stopped: str | None
+    summary: Path | None
     seconds: float
 
     @property
     def status(self) -> int:
-        """The exit status: 0 all passed, 1 a notebook or the book failed, 130 interrupted."""
-        if self.interrupted:
+        """The exit status: 0 all passed, 1 a notebook or the book failed or could not be kept, 130 interrupted."""
+        if self.stopped == INTERRUPTED:
             return 130
-        return 1 if self.book or any(task.status == FAILED for task in self.tasks) else 0
+        return 1 if self.stopped or self.book or any(task.status == FAILED for task in self.tasks) else 0
 
     def text(self) -> str:
         """The failures with their cells and errors, then how many passed, and where the summary is."""
@@ -55,14 +63,18 @@ class Result:
         for task in self.tasks:
             if task.status == FAILED:
                 lines.append(f"\nFAILED {task.name}: {task.cell or 'before its first cell'}\n  {task.error}")
-                lines.append(f"  {self.records.page(task)}")
+                if (page := self.records.page(task)).exists():
+                    lines.append(f"  {page}")
+        if self.stopped and self.stopped != INTERRUPTED:
+            lines.append(f"\nSTOPPED: {self.stopped}\n  What passed is kept: the next run does the rest.")
         count = {s: sum(t.status == s for t in self.tasks) for s in (PASSED, UNCHANGED, FAILED, STOPPED)}
         lines.append(
             f"\n{count[PASSED]} passed, {count[UNCHANGED]} passed before and unchanged, {count[FAILED]} failed"
-            + (f", {count[STOPPED]} stopped" if self.interrupted else "")
+            + (f", {count[STOPPED]} stopped" if self.stopped else "")
             + f" in {self.seconds:.0f} s"
         )
-        return "\n".join([*lines, f"summary: {self.records.summary}"])
+        lines += [f"summary: {self.summary}"] if self.summary else []
+        return "\n".join(lines)
 
 
 def run(
@@ -84,6 +96,7 @@ def run(
     out = Path(out or project.root / "build").resolve()
     if out in (project.notebooks, project.root, project.chapters):
         raise UserError(f"--out {out} holds the course itself: give a folder that may be overwritten")
+    check_out(out)
     records = Records(out)
     with records.locked():
         return _run(
@@ -93,33 +106,49 @@ def run(
 
 def _run(project, tasks, records, profile, only, jobs, timeout, book, fresh):
     started = time.monotonic()
-    seconds = {task.name: records.read(task.name).get("seconds") for task in tasks}
+    seconds = expected_seconds(tasks, {task.name: records.read(task.name) for task in tasks})
     records.prepare({path.stem for path in project.notebook_paths()})
     for task in tasks:
         _reuse_or_forget(task, records, fresh)
-    todo = longest_first([task for task in tasks if task.status != UNCHANGED], seconds)
+    todo = longest_first([task for task in tasks if task.status == WAITING], seconds)
     jobs = min(jobs or default_jobs(len(tasks)), max(1, len(todo)))
     print(_heading(tasks, profile, jobs, timeout), flush=True)
-    interrupted = _execute(tasks, todo, jobs, timeout, records)
-    book_status = None
-    if book and interrupted:
-        print("book: not rendered, since the run was interrupted")
-    elif book and only is not None:
+    stopped = _execute(tasks, todo, jobs, timeout, records)
+    book_status, page = None, None
+    try:
+        if book:
+            book_status = _render_book(project, tasks, records, stopped, only)
+        records.clean()
+        seconds = time.monotonic() - started
+        page = _write_summary(project, tasks, profile, records, book_status == 0, seconds)
+    except OSError as error:
+        stopped = stopped or unwritable(error, records.folder)
+    return Result(tasks, records, book_status, stopped, page, time.monotonic() - started)
+
+
+def _render_book(project, tasks, records, stopped, only):
+    if stopped:
+        print(f"book: not rendered, since the run was {INTERRUPTED if stopped == INTERRUPTED else STOPPED}")
+    elif only is not None:
         print("book: not rendered, since only some notebooks were run")
-    elif book:
+    else:
         copy_notebooks(tasks, records.folder / "notebooks", records.scratch / "book")
-        book_status = build_book(project, records.scratch / "book", records.folder / "book")
-    records.clean()
-    result = Result(tasks, records, book_status, interrupted, time.monotonic() - started)
+        return build_book(project, records.scratch / "book", records.folder / "book")
+    return None
+
+
+def _write_summary(project, tasks, profile, records, with_book, seconds):
     chosen = {task.path for task in tasks}
     earlier = records.earlier([path for path in project.notebook_paths() if path not in chosen])
-    page = summary([*tasks, *earlier], profile, records, book_status == 0, result.seconds)
-    files.write(records.summary, page)
-    return result
+    files.write(records.summary, summary([*tasks, *earlier], profile, records, with_book, seconds))
+    return records.summary
 
 
 def _reuse_or_forget(task, records, fresh):
-    if not fresh and records.still_holds(task):
+    if task.status == FAILED:
+        records.forget(task.name)
+        records.keep(task, records.scratch / f"{task.name}.ipynb")
+    elif not fresh and records.still_holds(task):
         record = records.read(task.name)
         task.status, task.seconds, task.used = UNCHANGED, record["seconds"], record.get("used", {})
     else:
@@ -136,17 +165,22 @@ def _heading(tasks, profile, jobs, timeout):
 
 
 def _execute(tasks, todo, jobs, timeout, records):
-    """Run what is to do, with a live line per notebook; returns whether that was interrupted."""
+    """Run what is to do, with a live line per notebook; returns why not all was run, None where all was."""
     with Board([task.name for task in tasks]) as board:
         for task in tasks:
             if task.status == UNCHANGED:
                 board.set(task.name, PASSED, f"before, unchanged ({task.seconds:.0f} s then)")
+            elif task.status == FAILED:
+                board.set(task.name, FAILED, task.error)
         try:
             work(todo, jobs, timeout, records, board)
+            return None
         except KeyboardInterrupt:
-            for task in todo:
-                if task.status in (WAITING, RUNNING):
-                    task.status = STOPPED
-                    board.set(task.name, STOPPED, "interrupted; the next run repeats it")
-            return True
-    return False
+            stopped = INTERRUPTED
+        except OSError as error:
+            stopped = unwritable(error, records.folder)
+        for task in todo:
+            if task.status in (WAITING, RUNNING):
+                task.status = STOPPED
+                board.set(task.name, STOPPED, "the next run repeats it")
+    return stopped

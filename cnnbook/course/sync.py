@@ -18,11 +18,13 @@ from pathlib import Path
 from cnnbook import files
 from cnnbook.course import shown
 from cnnbook.course.board import RUNNING, Board
+from cnnbook.course.notebook import read_notebook
 from cnnbook.course.project import (
     KERNEL_ARGUMENTS,
     KERNELSPEC,
     Project,
     UserError,
+    check_out,
     code_digest,
     digest,
     kernel_environment,
@@ -65,13 +67,6 @@ def read_chapter(path: Path):
     import jupytext
 
     return jupytext.read(path, fmt=MYST)
-
-
-def read_notebook(path: Path):
-    """A notebook, brought to nbformat 4."""
-    import nbformat
-
-    return nbformat.read(path, as_version=4)
 
 
 def differences(chapter, notebook, limit=5) -> list[str]:
@@ -355,7 +350,9 @@ def record(path: Path, timeout=None, note=lambda text: None) -> list[str]:
     try:
         os.environ.clear()
         os.environ.update(env)  # the kernel spec is looked up in this process, by this environment
-        client.execute(env=env)
+        if failure := _start_kernel(client, env, path.stem):
+            return [failure]
+        client.execute()
     except CellExecutionError as error:
         return [f"cell {running['cell']}: {error.ename}: {error.evalue}"]
     except TimeoutError:
@@ -373,6 +370,23 @@ def record(path: Path, timeout=None, note=lambda text: None) -> list[str]:
     notebook.metadata["cnnbook"] = {"cells": digest(cells(notebook)), "code": code_digest(notebook)}
     files.write(path, _text(notebook))
     return []
+
+
+def _start_kernel(client, env, stem):
+    """Start the client's kernel, once more where it dies or is silent: it may have been given another one's port.
+
+    Returns what went wrong both times, else None.
+    """
+    for last in (False, True):
+        client.create_kernel_manager()
+        client.start_new_kernel(env=env)
+        try:
+            client.start_new_kernel_client()
+            return None
+        except RuntimeError as error:
+            if last:
+                return f"the kernel did not start, twice: {error}"
+            print(f"{stem}: the kernel did not start: {error}. It is started again.", file=sys.stderr)
 
 
 def output_problems(notebook, root: Path) -> list[str]:
@@ -399,9 +413,10 @@ def student(project: Project, out: Path, only=None) -> list[Path]:
     """Write the students' copies: no cell tagged `solution`, no outputs."""
     import nbformat
 
+    check_out(out)
     written = []
-    for path in project.notebook_paths(only):
-        notebook = read_notebook(path)
+    # All are read before the first is written.
+    for path, notebook in [(path, read_notebook(path)) for path in project.notebook_paths(only)]:
         notebook.cells = [c for c in notebook.cells if "solution" not in tags(c)]
         for cell in notebook.cells:
             if cell.cell_type == "code":

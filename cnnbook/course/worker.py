@@ -7,6 +7,8 @@ lines.
 
 from __future__ import annotations
 
+import ast
+import errno
 import json
 import os
 import re
@@ -14,8 +16,15 @@ import sys
 import traceback
 from pathlib import Path
 
+from cnnbook.course.notebook import read_notebook
 from cnnbook.course.processes import children, end_with_parent
-from cnnbook.course.project import quick_nbformat
+from cnnbook.course.project import KERNEL_ARGUMENTS, KERNELSPEC, UserError, quick_nbformat
+
+# How long a kernel may take to start: the first one, and the one that is started in its place.
+START_SECONDS = (60, 120)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+# Evaluated in the kernel: the modules of cnnbook that it has imported.
+IMPORTED = "' '.join(m for m in __import__('sys').modules if m.partition('.')[0] == 'cnnbook')"
 
 
 def main() -> int:
@@ -36,13 +45,17 @@ def main() -> int:
         tell(result=execute(task, tell))
         return 0
     except BaseException as error:  # the runner must hear of whatever went wrong here
+        result = {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            # Not the notebook's fault.
+            result["unwritable"] = [error.errno, error.strerror, error.filename or task["partial"]]
+        tell(result=result)
         traceback.print_exc()
-        tell(result={"status": "failed", "error": f"{type(error).__name__}: {error}"})
         return 1
 
 
 def execute(task, tell) -> dict:
-    """Run one notebook by papermill; returns its status, and for a failure the cell and the error.
+    """Run one notebook by papermill; returns its status, for a failure the cell and the error, else what it imported.
 
     tell: called with the keywords `cell`, `of`, `tags` and `kernels` before each code cell.
     """
@@ -53,30 +66,37 @@ def execute(task, tell) -> dict:
     place = {"index": None}
     papermill_engines.register("cnnbook", _engine(place, tell))
     partial = Path(task["partial"])
+    result = {"status": "failed"}
     try:
+        notebook = read_notebook(Path(task["source"]))
+        notebook.metadata.setdefault("kernelspec", KERNELSPEC)
         papermill.execute_notebook(
-            task["source"],
-            str(partial),
+            notebook,
+            # papermill puts parameters where a path has braces.
+            str(partial).replace("{", "{{").replace("}", "}}"),
             parameters=task["parameters"],
             engine_name="cnnbook",
-            kernel_name=task["kernel"],
+            kernel_name=KERNELSPEC["name"],
             progress_bar=False,
-            start_timeout=120,
-            cwd=task["cwd"],
-            extra_arguments=task["kernel_arguments"],
+            cwd=str(Path(task["source"]).parent),
         )
-        result = {"status": "passed"}
+        result = {"status": "passed", "imported": place.get("imported")}
     except papermill.exceptions.PapermillExecutionError as error:
-        result = {"status": "failed", "error": place.get("error", f"{error.ename}: {error.evalue}")}
+        result["error"] = place.get("error", f"{error.ename}: {error.evalue}")
     except DeadKernelError:
-        result = {"status": "failed", "error": "the kernel died (killed, or out of memory)"}
-    except CellTimeoutError as error:
-        result = {"status": "failed", "error": str(error)}
+        result["error"] = "the kernel died (killed, or out of memory)"
+    except (CellTimeoutError, UserError, KernelDoesNotStart) as error:
+        result["error"] = str(error)
     if result["status"] == "failed":
         result["cell"] = _cell_in_words(partial, place["index"])
     result.update(_used())
-    _render(partial)
+    if partial.exists():
+        _render(partial)
     return result
+
+
+class KernelDoesNotStart(Exception):
+    """The kernel died or was silent before its first cell, each time it was started."""
 
 
 def _engine(place, tell):
@@ -84,6 +104,14 @@ def _engine(place, tell):
     from papermill.engines import NBClientEngine
 
     class Engine(NBClientEngine):
+        @classmethod
+        def execute_notebook(cls, nb, *arguments, output_path, **options):
+            # A path may be in an encoding that the notebook cannot hold, and is nobody else's business.
+            nb.metadata.papermill.update(
+                input_path=Path(output_path).name, output_path=Path(output_path).name
+            )
+            return super().execute_notebook(nb, *arguments, output_path=output_path, **options)
+
         @classmethod
         def execute_managed_notebook(cls, nb_man, kernel_name, **options):
             start, fail = nb_man.cell_start, nb_man.cell_exception
@@ -101,9 +129,56 @@ def _engine(place, tell):
                 return fail(cell, cell_index=cell_index, exception=exception, **more)
 
             nb_man.cell_start, nb_man.cell_exception = cell_start, cell_exception
-            return super().execute_managed_notebook(nb_man, kernel_name, **options)
+            _execute_cells(nb_man, kernel_name, place)
 
     return Engine
+
+
+def _execute_cells(nb_man, kernel_name, place):
+    """Start the kernel and execute the cells.
+
+    A kernel that dies or is silent before its first cell is started once more: kernels that start at the same time may
+    have been given the same port.
+    """
+    from papermill.log import logger
+
+    for last, seconds in enumerate(START_SECONDS, 1 - len(START_SECONDS)):
+        client = _client(place)(
+            nb_man,
+            kernel_name=kernel_name,
+            startup_timeout=seconds,
+            timeout=None,
+            extra_arguments=list(KERNEL_ARGUMENTS),
+            log=logger,
+        )
+        try:
+            client.execute()
+            return
+        except (RuntimeError, TimeoutError) as error:
+            if place["index"] is not None:
+                raise
+            if last == 0:
+                raise KernelDoesNotStart(
+                    f"the kernel did not start, {len(START_SECONDS)} times: {error}"
+                ) from None
+            print(f"The kernel did not start: {error}. It is started again.", file=sys.stderr, flush=True)
+
+
+def _client(place):
+    """papermill's client, which puts what the kernel has imported of cnnbook into `place` once all cells have passed."""
+    from papermill.clientwrap import PapermillNotebookClient
+
+    class Client(PapermillNotebookClient):
+        def papermill_execute_cells(self):
+            super().papermill_execute_cells()
+            if "error" in place:
+                return
+            asked = self.kc.execute("", silent=True, user_expressions={"imported": IMPORTED})
+            answer = self.wait_for_reply(asked)["content"].get("user_expressions", {}).get("imported", {})
+            if answer.get("status") == "ok":
+                place["imported"] = ast.literal_eval(answer["data"]["text/plain"]).split()
+
+    return Client
 
 
 def _used():
