@@ -95,12 +95,9 @@ def fit(
     callbacks = [c for c in (clean, state, *callbacks, progress) if c is not None]
     feed = on_card_.fed if on_card_.wanted(on_card, model, batches, validation, callbacks) else programs.fed
     begin = time.monotonic()
-    with (
-        progress.watching(),
-        fast_.computing(model, on=fast, precision=protocol.precision),
-        feed(model, batches, validation, loss=loss, size=size) as (images, held_out),
-    ):
-        run = model.fit(images, epochs=protocol.epochs, initial_epoch=done, validation_data=held_out,
+    computing = fast_.computing(model, on=fast, precision=protocol.precision)
+    with progress.watching(), computing, feed(model, batches, validation, loss=loss, size=size) as fed:
+        run = model.fit(fed[0], epochs=protocol.epochs, initial_epoch=done, validation_data=fed[1],
                         callbacks=callbacks, verbose=0, shuffle=False, validation_batch_size=size)  # fmt: skip
     curves = state.curves if state else run.history
     _leave_plain(model, protocol, loss=loss, dense=dense, share=share)
