@@ -99,7 +99,7 @@ def patched():
     [
         lambda: net(extra=[Doubled()]),
         lambda: net(extra=[L.Lambda(lambda x: 2 * x)]),
-        lambda: net(extra=[L.Conv2D(4, 1, kernel_regularizer=lambda kernel: 0.0)]),
+        lambda: net(extra=[L.Conv2D(4, 1, kernel_regularizer=lambda kernel: 0 * keras.ops.sum(kernel))]),
         lambda: net(extra=[adapted()]),  # its mean is an array, not a variable
         lambda: net(activation=lambda x: x),
         patched,
