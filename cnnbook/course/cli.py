@@ -68,6 +68,10 @@ def _parser():
         command("sync", _sync, "write the notebooks from the chapters, keeping outputs of unchanged cells; "
                                "refresh the sources that they show", CHOICE)
     )  # fmt: skip
+    _add_shake_options(
+        command("shake", _shake, "repeat the notebooks under other seeds and kernels, and count how often "
+                                 "each claim holds", CHOICE)
+    )  # fmt: skip
     student = command("student", _student, "write the students' copies: no solutions, no outputs", CHOICE)
     student.add_argument("--out", type=Path, metavar="DIR", help="where they go (default: build/student)")
     book = command("book", _book, "render the book from the stored notebooks")
@@ -94,6 +98,20 @@ def _add_sync_options(sync):
                       help="which of the two holds the edits (default: chapters)")  # fmt: skip
     sync.add_argument("--force", action="store_true", help="overwrite cells edited in the notebooks")
     sync.add_argument("--timeout", type=_seconds, metavar="S", help="seconds that one cell may take")
+
+
+def _add_shake_options(shake):
+    shake.add_argument("--conditions", metavar="N|NAMES", help="the first N, or such as 'avx2,plain-0'")
+    shake.add_argument("--more", action="store_true",
+                       help="notebooks that have missed a claim: also the second twelve")  # fmt: skip
+    shake.add_argument(
+        "--jobs", type=_count, metavar="N", help="notebooks at a time (default: one per core that pays)"
+    )
+    shake.add_argument("--timeout", type=_seconds, metavar="S", help="seconds that one notebook may take")
+    shake.add_argument(
+        "--out", type=Path, metavar="DIR", help="where the runs are kept (default: build/shake)"
+    )
+    shake.add_argument("--fresh", action="store_true", help="run again what has run and did not change")
 
 
 def _count(text):
@@ -158,6 +176,21 @@ def _sync(arguments):
         source=arguments.source,
         force=arguments.force,
         timeout=arguments.timeout,
+    )
+
+
+def _shake(arguments):
+    from cnnbook.course.shake import shake
+
+    return shake(
+        _project(arguments),
+        only=arguments.only,
+        conditions=arguments.conditions,
+        more=arguments.more,
+        jobs=arguments.jobs,
+        timeout=arguments.timeout,
+        out=arguments.out,
+        fresh=arguments.fresh,
     )
 
 

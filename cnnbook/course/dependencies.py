@@ -45,6 +45,10 @@ class Package:
                 waiting += self._direct(module)
         return reached
 
+    def imported_by(self, module: str) -> set[str]:
+        """What a module itself imports, in functions too, and the packages it lies in."""
+        return self._direct(module)
+
     def imports_of(self, sources: Iterable[str]) -> set[str]:
         """What code cells import of the package, together: what one imports, another one uses."""
         together = ast.Module([], [])

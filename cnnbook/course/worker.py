@@ -75,7 +75,8 @@ def execute(task, tell) -> dict:
     if result["status"] == "failed":
         result["cell"] = _cell_in_words(partial, place["index"])
     result.update(_used())
-    _render(partial)
+    if task["page"]:
+        _render(partial)
     return result
 
 
