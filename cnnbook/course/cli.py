@@ -104,6 +104,9 @@ def _add_shake_options(shake):
     shake.add_argument("--conditions", metavar="N|NAMES", help="the first N, or such as 'avx2,plain-0'")
     shake.add_argument("--more", action="store_true",
                        help="notebooks that have missed a claim: also the second twelve")  # fmt: skip
+    shake.add_argument("--confirm", type=Path, metavar="FILE",
+                       help="only ask again, under two other seeds, for the claims that pytest --nbval missed")  # fmt: skip
+    shake.add_argument("--check", action="store_true", help="only say how the records stand; runs nothing")
     shake.add_argument(
         "--jobs", type=_count, metavar="N", help="notebooks at a time (default: one per core that pays)"
     )
@@ -180,17 +183,23 @@ def _sync(arguments):
 
 
 def _shake(arguments):
-    from cnnbook.course.shake import shake
+    project = _project(arguments)
+    if arguments.check:
+        from cnnbook.course.track import check
 
+        return check(project, arguments.only)
+    from cnnbook.course.shake import confirm, shake
+
+    options = dict(jobs=arguments.jobs, timeout=arguments.timeout, out=arguments.out)
+    if arguments.confirm:
+        return confirm(project, arguments.confirm, **options)
     return shake(
-        _project(arguments),
+        project,
         only=arguments.only,
         conditions=arguments.conditions,
         more=arguments.more,
-        jobs=arguments.jobs,
-        timeout=arguments.timeout,
-        out=arguments.out,
         fresh=arguments.fresh,
+        **options,
     )
 
 

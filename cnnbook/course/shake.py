@@ -24,7 +24,7 @@ from cnnbook.course.jobs import work
 from cnnbook.course.plan import FAILED, PACKAGES, PASSED, STOPPED, TIMEOUTS, Task, default_jobs, longest_first
 from cnnbook.course.project import Project, UserError, digest
 from cnnbook.course.records import Records, claims_of
-from cnnbook.course.said import in_a_line, makes_claims, own_cells, tags_of
+from cnnbook.course.said import in_a_line, makes_claims, missed, own_cells, tags_of
 from cnnbook.course.standing import Standing
 from cnnbook.course.track import Current, Table, all_are_known, counted_runs, current_claims, rows_of, stands
 
@@ -39,7 +39,6 @@ class Trial(Task):
 
     condition: Condition | None = None
     force: dict | None = None  # what is in force under it
-    run: str = ""  # what decides its claims, see standing.Standing.run
 
     @property
     def name(self) -> str:
@@ -158,9 +157,7 @@ def shake(
         journal.prepare()
         if more:
             paths = [path for path in paths if _has_missed(path, journal)]
-            print(
-                f"{len(paths)} notebooks have missed a claim once: {', '.join(p.stem for p in paths) or 'none'}"
-            )
+            print(f"missed a claim so far: {', '.join(p.stem for p in paths) or 'none'}")
         trials = plan_trials(paths, chosen, journal, fresh)
         interrupted = run_trials(trials, journal, jobs, timeout)
         journal.clean()
@@ -168,6 +165,45 @@ def shake(
         problems = _count(paths, journal, table)
     problems += [trial for trial in trials if trial.status == FAILED]
     return 130 if interrupted else int(bool(problems))
+
+
+def confirm(project: Project, path: Path, *, jobs=None, timeout=None, out=None) -> int:
+    """Run the notebooks that missed a claim under two other seeds: 1 where the same claim misses there too, else 0.
+
+    path: JSON, {notebook: [sentences]}, as `pytest --nbval` writes it. No record is changed.
+    """
+    try:
+        missing = {name: set(sentences) for name, sentences in json.loads(path.read_text("utf-8")).items()}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise UserError(
+            f"{path} cannot be read ({error}): python -m pytest --nbval notebooks writes it"
+        ) from None
+    if not any(missing.values()):
+        print("no claim was missed: nothing to confirm")
+        return 0
+    journal = _journal(project, out or project.root / "build" / "confirm")
+    paths = [p for p in shaken_notebooks(project, ",".join(sorted(missing))) if missing.get(p.stem)]
+    with journal.locked():
+        journal.prepare()
+        trials = plan_trials(paths, list(places.CONFIRMING), journal, fresh=True)
+        interrupted = run_trials(trials, journal, jobs, timeout)
+        journal.clean()
+    if interrupted:
+        return 130
+    return max(_confirmed(path.stem, missing[path.stem], trials) for path in paths)
+
+
+def _confirmed(notebook, sentences, trials):
+    """Say of each claim whether it was missed again; 1 where one was, or where a run failed."""
+    runs = [trial for trial in trials if trial.path.stem == notebook]
+    if not runs or any(run.status != PASSED for run in runs):
+        print(f"{notebook}: its runs failed, so what it missed is not confirmed")
+        return 1
+    again = sentences.intersection(*({said["sentence"] for said in missed(run.claims)} for run in runs))
+    for sentence in sorted(sentences):
+        verdict = "missed under two other seeds too" if sentence in again else "not missed under another seed"
+        print(f"{notebook}: {sentence}: {verdict}")
+    return int(bool(again))
 
 
 def _journal(project, out):
@@ -223,7 +259,7 @@ def plan_trials(paths: list[Path], chosen: list[Condition], journal: Journal, fr
         new = [
             Trial(
                 path, {PARAMETER: condition.seed}, environment=condition.environment, page=False,
-                condition=condition, force=force, run=runs[path.stem],
+                condition=condition, force=force,
             )
             for path in todo
         ]  # fmt: skip

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from cnnbook import files
 from cnnbook.course.dependencies import Package
-from cnnbook.course.said import claims_in, judged, own_cells
+from cnnbook.course.project import Project
+from cnnbook.course.said import claims_in, judged, own_cells, repeated
 from cnnbook.course.standing import Standing, record_key
 
 COLUMNS = (
@@ -19,6 +20,8 @@ COLUMNS = (
 )  # fmt: skip
 # A claim that was missed once stands after so many runs.
 ENOUGH = 24
+# What there is for a claim: no record, one of an earlier version of what it stands on, one of what it is now.
+NONE, EARLIER, CURRENT = "none", "earlier", "current"
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,43 @@ def counted_runs(lines: list[dict], sentence: str, now: Current) -> list[tuple[d
                 facts = said if said["call"] == now.call else judged(said, now.asked)
                 counted[line["condition"], line["kind"], line["processor"]] = line, facts
     return list(counted.values())
+
+
+def check(project: Project, only: str | None = None) -> int:
+    """Print how the records of the stored notebooks' claims stand; 1 where something is wrong, else 0.
+
+    Wrong is a claim that has not held as often as it must, a claim without a record in a notebook that has records, and a
+    sentence that two claims of one notebook share. A record of an earlier version is counted.
+    """
+    table, package = Table(project.claims_table), Package()
+    wrong, count = [], Counter()
+    for path in project.notebook_paths(only):
+        rows, current = table.of(path.stem), current_claims(path, package)
+        wrong += [f"{path.stem}: two claims say {said!r}" for said in repeated(own_cells(path))]
+        for sentence, now in current.items():
+            standing = state(rows.get(sentence), now)
+            count[standing] += 1
+            if standing == NONE and rows:
+                wrong.append(f"{path.stem}: no record of {sentence!r}: cnnbook shake --only {path.stem}")
+            elif standing == CURRENT and not stands(rows[sentence]):
+                row = rows[sentence]
+                wrong.append(f"{path.stem}: {sentence!r} held in {row['held']} of {row['runs']} runs")
+        count["gone"] += len(rows.keys() - current.keys())
+    print(
+        f"{count[CURRENT] + count[EARLIER] + count[NONE]} claims: {count[CURRENT]} with a record, "
+        f"{count[EARLIER]} with one of an earlier version, {count[NONE]} without"
+        + (f"; {count['gone']} records of claims that are gone" if count["gone"] else "")
+    )
+    for problem in wrong:
+        print(f"  {problem}")
+    return int(bool(wrong))
+
+
+def state(row: dict | None, now: Current) -> str:
+    """Whether a claim has a record, and of what it is now or of an earlier version."""
+    if row is None:
+        return NONE
+    return CURRENT if row["key"] == now.record_key else EARLIER
 
 
 class Table:
