@@ -70,6 +70,7 @@ lint: env
 	$(PY) -m ruff format --check .
 	$(PY) -m codespell_lib chapters README.md index.md book cnnbook
 	.venv/$(BIN)/lint-imports --no-cache
+	$(PY) -m cnnbook shake --check
 
 bench: env-bench
 	@$(PYBENCH) benchmarks/run.py $(ARGS)

@@ -28,6 +28,7 @@ from cnnbook.course.plan import (
 )
 from cnnbook.course.project import Project, UserError
 from cnnbook.course.records import Records
+from cnnbook.course.said import in_a_line, missed
 from cnnbook.course.summary import summary
 from cnnbook.machine import backend
 
@@ -50,19 +51,28 @@ class Result:
         return 1 if self.book or any(task.status == FAILED for task in self.tasks) else 0
 
     def text(self) -> str:
-        """The failures with their cells and errors, then how many passed, and where the summary is."""
+        """The failures with their cells and errors, the claims that were missed, how many passed, where the summary is."""
         lines = []
         for task in self.tasks:
             if task.status == FAILED:
                 lines.append(f"\nFAILED {task.name}: {task.cell or 'before its first cell'}\n  {task.error}")
                 lines.append(f"  {self.records.page(task)}")
         count = {s: sum(t.status == s for t in self.tasks) for s in (PASSED, UNCHANGED, FAILED, STOPPED)}
+        lines += not_shown(self.tasks)
         lines.append(
             f"\n{count[PASSED]} passed, {count[UNCHANGED]} passed before and unchanged, {count[FAILED]} failed"
             + (f", {count[STOPPED]} stopped" if self.interrupted else "")
             + f" in {self.seconds:.0f} s"
         )
         return "\n".join([*lines, f"summary: {self.records.summary}"])
+
+
+def not_shown(tasks: list[Task]) -> list[str]:
+    """A line for each claim that did not hold in a run, below a title; nothing where all held."""
+    lines = [f"  {task.name}: {in_a_line(facts)}" for task in tasks for facts in missed(task.claims)]
+    return (
+        ["\nClaims that did not hold on this machine; a run does not fail for them:", *lines] if lines else []
+    )
 
 
 def run(
@@ -122,6 +132,7 @@ def _reuse_or_forget(task, records, fresh):
     if not fresh and records.still_holds(task):
         record = records.read(task.name)
         task.status, task.seconds, task.used = UNCHANGED, record["seconds"], record.get("used", {})
+        task.claims = record.get("claims", [])
     else:
         records.forget(task.name)
 

@@ -48,8 +48,12 @@ def missed(claims: Iterable[dict]) -> list[dict]:
 
 def in_a_line(facts: dict) -> str:
     """ "batch norm trains: 0.1 (asked: above 0.2)" """
-    number = "nan" if facts["value"] is None else f"{facts['value']:.3g}"
-    return f"{facts['sentence']}: {number} (asked: {facts['asked']})"
+    return f"{facts['sentence']}: {number(facts['value'])} (asked: {facts['asked']})"
+
+
+def number(value: float | None) -> str:
+    """A claim's number in a text."""
+    return "nan" if value is None else f"{value:.3g}"
 
 
 def judged(facts: dict, asked: str) -> dict:
