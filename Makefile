@@ -10,7 +10,7 @@ PYBENCH := .venv-bench/$(BIN)/python
 ONE_THREAD := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-jax env-bench run test test-unit test-all test-notebooks test-jax lab book lint bench sync student doctor models clean
+.PHONY: help env env-jax env-bench run test test-unit test-all test-notebooks test-jax lab book lint bench shake sync student doctor models clean
 
 help:
 	@echo "make run      execute every notebook, write build/ and render the book"
@@ -19,6 +19,7 @@ help:
 	@echo "make book     render the book from the stored notebooks"
 	@echo "make test-all  the unit tests with every variant of every builder"
 	@echo "make test-jax the JAX backend, in an environment without TensorFlow"
+	@echo "make shake    repeat the notebooks under other seeds and kernels: hours; ARGS='--only vgg' for one"
 	@echo "make lint | bench | sync | student | doctor | models | clean"
 
 env:
@@ -69,9 +70,13 @@ lint: env
 	$(PY) -m ruff format --check .
 	$(PY) -m codespell_lib chapters README.md index.md book cnnbook
 	.venv/$(BIN)/lint-imports --no-cache
+	$(PY) -m cnnbook shake --check
 
 bench: env-bench
 	@$(PYBENCH) benchmarks/run.py $(ARGS)
+
+shake: env
+	@$(PY) -m cnnbook shake $(ARGS)
 
 sync: env
 	@$(PY) -m cnnbook sync $(ARGS)

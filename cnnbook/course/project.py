@@ -60,6 +60,11 @@ class Project:
         return self.root / "chapters"
 
     @property
+    def claims_table(self) -> Path:
+        """How often each claim has held: in the package of this checkout."""
+        return self.root / "cnnbook" / "results" / "claims.csv"
+
+    @property
     def repository(self) -> str:
         """The repository's address, from `[tool.cnnbook]` in pyproject.toml; empty while it has none."""
         return (_settings(self.root) or {}).get("repository", "").strip()

@@ -32,6 +32,7 @@ from cnnbook.course.project import (
     tags,
     without_imports,
 )
+from cnnbook.course.said import claims_in, in_a_line, missed
 
 MYST = "md:myst"
 PAIRED = ("tags", "mystnb")  # the cell metadata that both files hold
@@ -344,8 +345,8 @@ def record(path: Path, timeout=None, note=lambda text: None) -> list[str]:
         extra_arguments=KERNEL_ARGUMENTS,
         resources={"metadata": {"path": str(path.parent)}},
     )
-    # Stored outputs are those of the default backend.
-    env = {**kernel_environment(), "KERAS_BACKEND": "tensorflow"}
+    # Stored outputs are those of the default backend. A missed claim is told at the end, with all others.
+    env = {**kernel_environment(), "KERAS_BACKEND": "tensorflow", "CNNBOOK_CLAIMS": "report"}
     saved = dict(os.environ)
     try:
         os.environ.clear()
@@ -363,6 +364,10 @@ def record(path: Path, timeout=None, note=lambda text: None) -> list[str]:
         os.environ.clear()
         os.environ.update(saved)
     problems = output_problems(notebook, path.parents[1])
+    problems += [
+        f"cell {facts['cell'] + 1}: missed, and so not what the text says: {in_a_line(facts)}"
+        for facts in missed(claims_in(notebook.cells))
+    ]
     if problems:
         return problems
     notebook.metadata.pop("widgets", None)
