@@ -26,7 +26,7 @@ from cnnbook.course.plan import (
     longest_first,
     plan,
 )
-from cnnbook.course.project import Project, UserError
+from cnnbook.course.project import Project, UserError, how_to_install
 from cnnbook.course.records import Records
 from cnnbook.course.summary import summary
 from cnnbook.machine import backend
@@ -79,7 +79,7 @@ def run(
     """Execute the notebooks and render the book. Wrong input raises UserError before anything runs."""
     missing = [m for m in ("papermill", "ipykernel", "psutil") if find_spec(m) is None]
     if missing:
-        raise UserError(f"running notebooks needs {', '.join(missing)}: python -m pip install -e '.[lab]'")
+        raise UserError(f"running notebooks needs {', '.join(missing)}: {how_to_install('lab')}")
     tasks = plan(project, profile, only)
     out = Path(out or project.root / "build").resolve()
     if out in (project.notebooks, project.root, project.chapters):
