@@ -163,6 +163,7 @@ def test_versions_and_kernels_count(package, tmp_path, monkeypatch):
     assert not set(before.values()) & set(keys(package, tmp_path).values())
 
 
+@pytest.mark.checkout
 def test_what_a_chapter_loads_is_among_what_it_depends_on():
     """By Python's own record of the modules: the imports of chapter 02, and the names of cnnbook that it uses."""
     notebook = json.loads((ROOT / "notebooks" / "02-lenet-alexnet.ipynb").read_text("utf-8"))

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from helpers.notebooks import code, notebook, printed, write
 
+pytestmark = pytest.mark.checkout
+
 ROOT = Path(__file__).parents[1]
 pytest.importorskip("nbval")
 pytest.importorskip("xdist")
