@@ -54,7 +54,9 @@ def test_weekly_tries_every_runtime_of_colab_on_its_python():
     jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "weekly.yml").read_text("utf-8"))["jobs"]
     tried = {row["runtime"]: row["python"] for row in jobs["colab"]["strategy"]["matrix"]["include"]}
     files = (ROOT / "tools" / "runtimes").glob("*.txt")
-    assert tried == {path.stem: re.search(r"Python ([\d.]+)[:,]", path.read_text("utf-8"))[1] for path in files}
+    assert tried == {
+        path.stem: re.search(r"Python ([\d.]+)[:,]", path.read_text("utf-8"))[1] for path in files
+    }
 
 
 def test_weekly_leaves_no_test_out_on_the_newest():
