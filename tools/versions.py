@@ -57,6 +57,10 @@ def main(arguments) -> int:
         if sys.version_info[:2] > wanted:
             print(_too_new(chosen.what, wanted), file=sys.stderr)
             return 2
+        if sys.version_info[:2] != wanted:
+            print(
+                f"There is no Python {wanted[0]}.{wanted[1]} here, as in that runtime: taking {sys.version.split()[0]}"
+            )
     folder = ROOT / (chosen.folder or (".venv-newest" if chosen.what == "newest" else ".venv-colab"))
     steps = Steps()
     with steps.step("environment"):
