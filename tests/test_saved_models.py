@@ -1,4 +1,7 @@
-"""Models saved at commit 21e46ae, one for each class that cnnbook registers, open and answer as they did then."""
+"""Models saved at commit 21e46ae, one for each class that cnnbook registers, open and answer as they did then.
+
+By Keras 3.8, the oldest that is tested: a newer Keras opens them, while what a newer one writes an older cannot read.
+"""
 
 import json
 import re
