@@ -49,6 +49,13 @@ WANTED = {
     "nbval": Package("nbval", "pytest --nbval notebooks", "test"),
     "sphinx": Package("sphinx", "the book", "book"),
 }
+# What may fail on a version that is not tested; of the rest, whatever uses it.
+AT_RISK = {
+    "keras": "tables and drawings of networks, quick training, saved models, which lean on Keras' inside",
+    "tensorflow": "training, gradients",
+    "tensorflow-cpu": "training, gradients",
+    "jax": "training on JAX, chapter 21's two processes",
+}
 # Keras computes on more than these, but trains on these.
 TRAINING_BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -130,8 +137,9 @@ def _version_problems():
 
 
 def _of_another_version(name, version, asked):
+    risk = AT_RISK.get(name, "what uses it")
     return (
-        f"{name} {version} is here, and cnnbook is tested with {name}{asked}: some of it may fail or count otherwise. "
+        f"{name} {version} is not among the versions that cnnbook is tested with, {asked}; it may fail in: {risk}. "
         f'python -m pip install "{name}{asked}"'
     )
 
