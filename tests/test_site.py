@@ -26,6 +26,8 @@ for module in (
     pytest.importorskip(module, reason="the book's tools are not installed: pip install -e '.[book,test]'")
 BeautifulSoup = pytest.importorskip("bs4").BeautifulSoup
 
+pytestmark = pytest.mark.checkout
+
 ROOT = Path(__file__).parents[1]
 ADDRESS = "https://github.com/example/course"
 # The smallest PNG: one grey pixel.

@@ -86,6 +86,14 @@ def _settings(folder: Path) -> dict | None:
         return None
 
 
+def how_to_install(extra: str) -> str:
+    """The command that brings an extra of pyproject.toml: from the checkout that this package lies in, else by its name."""
+    checkout = _settings(Path(__file__).resolve().parents[2]) is not None
+    return (
+        f'python -m pip install -e ".[{extra}]"' if checkout else f'python -m pip install "cnnbook[{extra}]"'
+    )
+
+
 def choose(paths: list[Path], only: str | None, kind: str) -> list[Path]:
     """Those of `paths` that a list such as "vgg,00-start,08" names: by stem, number or part of the stem."""
     if only is None:

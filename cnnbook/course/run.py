@@ -27,7 +27,7 @@ from cnnbook.course.plan import (
     longest_first,
     plan,
 )
-from cnnbook.course.project import Project, UserError, check_out, unwritable
+from cnnbook.course.project import Project, UserError, check_out, how_to_install, unwritable
 from cnnbook.course.records import Records
 from cnnbook.course.said import in_a_line, missed
 from cnnbook.course.summary import summary
@@ -101,7 +101,7 @@ def run(
     """Execute the notebooks and render the book. Wrong input raises UserError before anything runs."""
     missing = [m for m in ("papermill", "ipykernel", "psutil") if find_spec(m) is None]
     if missing:
-        raise UserError(f"running notebooks needs {', '.join(missing)}: python -m pip install -e '.[lab]'")
+        raise UserError(f"running notebooks needs {', '.join(missing)}: {how_to_install('lab')}")
     tasks = plan(project, profile, only)
     out = Path(out or project.root / "build").resolve()
     if out in (project.notebooks, project.root, project.chapters):

@@ -22,7 +22,7 @@ from cnnbook.course.conditions import Condition
 from cnnbook.course.imports import Imports
 from cnnbook.course.jobs import work
 from cnnbook.course.plan import FAILED, PACKAGES, PASSED, STOPPED, TIMEOUTS, Task, default_jobs, longest_first
-from cnnbook.course.project import Project, UserError, digest
+from cnnbook.course.project import Project, UserError, digest, how_to_install
 from cnnbook.course.records import Records, claims_of
 from cnnbook.course.said import in_a_line, makes_claims, missed, own_cells, tags_of
 from cnnbook.course.standing import Standing
@@ -209,7 +209,7 @@ def _confirmed(notebook, sentences, trials):
 def _journal(project, out):
     needed = [m for m in ("papermill", "ipykernel", "psutil") if find_spec(m) is None]
     if needed:
-        raise UserError(f"running notebooks needs {', '.join(needed)}: python -m pip install -e '.[lab]'")
+        raise UserError(f"running notebooks needs {', '.join(needed)}: {how_to_install('lab')}")
     out = Path(out or project.root / "build" / "shake").resolve()
     if out in (project.notebooks, project.root, project.chapters):
         raise UserError(f"--out {out} holds the course itself: give a folder of its own")

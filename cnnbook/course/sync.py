@@ -27,6 +27,7 @@ from cnnbook.course.project import (
     check_out,
     code_digest,
     digest,
+    how_to_install,
     kernel_environment,
     machine_path,
     tags,
@@ -439,4 +440,4 @@ def _need(*modules):
 
     missing = [m for m in modules if find_spec(m) is None]
     if missing:
-        raise UserError(f"this needs {', '.join(missing)}: python -m pip install -e '.[lab]'")
+        raise UserError(f"this needs {', '.join(missing)}: {how_to_install('lab')}")

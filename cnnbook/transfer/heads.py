@@ -80,7 +80,7 @@ def embeddings(model, x, *, layer=None, cache=None, batch_size=32):
     output = known[layer].tensor
     if len(output.shape) == 4:
         output = L.GlobalAveragePooling2D()(output)
-    features, parts = keras.Model(flat.inputs, output), []
+    features, parts = keras.Model(flat.input, output), []
     starts = range(0, len(x), batch_size)
     label = f"{model.name}, features of {len(x):,} images"
     for start in tqdm(starts, desc=label, file=sys.stdout, mininterval=5, delay=5):
