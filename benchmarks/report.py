@@ -215,6 +215,21 @@ def grouped(record):
     return markdown(head, rows, left=0)
 
 
+def fitting(record):
+    """What of a compiled step's speed training.fit leaves; empty where it was not measured."""
+    if not record.get("fitting"):
+        return ""
+    head = ["network", "batch", "compiled step, images / s", "training.fit, images / s", "fit / step",
+            "a first fit, s", "a second one, s"]  # fmt: skip
+    rows = []
+    for row in record["fitting"]:
+        speeds = [f"{row[name]:,.0f}" for name in ("bare", "fit")]
+        seconds = [f"{row[name]:.1f}" for name in ("first", "second")]
+        name = f"{row['net']}, {row['image']} x {row['image']}"
+        rows.append([name, str(row["batch"]), *speeds, f"{row['fit'] / row['bare']:.0%}", *seconds])
+    return markdown(head, rows, left=1)
+
+
 # --------------------------------------------------------------------------- the plot
 
 
@@ -298,6 +313,12 @@ def page(records):
             parts += [
                 "A training step of two grouped 3x3 convolutions, beside dense ones of as many channels:",
                 cut,
+            ]
+        if fitted := fitting(record):
+            parts += [
+                "What `training.fit`, with order, augmentation and all, leaves of the speed of its compiled step on one "
+                "batch that lies on the device; the second fit trains another net like the first:",
+                fitted,
             ]
         if grown := growth(record):
             base = record["parameters"]["base"]

@@ -10,7 +10,9 @@ TF_ENABLE_ONEDNN_OPTS=1, which `import cnnbook` sets; where TensorFlow uses oneD
 images, since speed does not depend on what they show; slow nets get a part of the batch (SHARE).
 
 Then come, with --sweep above 0: how a ResNet's step grows with depth, width, image and batch; where a step's time goes on
-one thread, by oneDNN's own log of what it ran; and what a grouped convolution costs, stock and cut, beside a dense one.
+one thread, by oneDNN's own log of what it ran; what a grouped convolution costs, stock and cut, beside a dense one; and
+what of a compiled step's speed on one batch is left in `training.fit`, which also shuffles, augments and sends images.
+`--fit-only` measures just that, prints it and keeps nothing.
 
 The peak is that of large products of matrices, the best of both libraries. A net's operations are two for each
 multiply-add that cnnbook.graph counts, and three times as many in training. bfloat16 has rows of its own where the
@@ -55,6 +57,7 @@ PRECISIONS = ("float32", "bfloat16")
 KINDS = ("training", "inference")
 GROUPED = ((64, 4), (64, 16), (128, 8))  # channels and groups of a convolution
 PROFILED = ("ResNet-20", "U-Net")
+FITTED = dict(batch=128, image=28, epochs=5)  # ResNet-20 by training.fit
 # How a ResNet's cost grows with one of these while the others stay at the first line's values.
 BASE = dict(depth=20, width=16, image=32, batch=32)
 SWEEP = dict(depth=(8, 14, 20, 32, 44), width=(8, 16, 32, 64), image=(16, 32, 48, 64), batch=(1, 4, 16, 64))
@@ -205,6 +208,84 @@ class Ours(Keras):
                     model.train_on_batch(x, x)
                     seconds[how].append(time.perf_counter() - begin)
         return {how: statistics.median(times) for how, times in seconds.items()}
+
+    def fitting(self, batch, image, epochs, seconds=3.0):
+        """Images per second of training.fit on a ResNet-20, and of its compiled step on one batch that lies on the device.
+
+        An epoch lasts about that many seconds. The first fit compiles, the second, of another net, does not.
+        """
+        import numpy as np
+
+        from cnnbook import models, training
+
+        def net():
+            return models.ResNetCIFAR(20, input_shape=(image, image, 1))
+
+        step = self.bare_step(net(), batch)
+        before = step()
+        steps = round(min(max(seconds / before, 16), 400))
+        rng = np.random.default_rng(0)
+        x = rng.normal(size=(steps * batch, image, image, 1)).astype("float32")
+        protocol = training.Protocol(epochs=epochs, batch_size=batch)
+        took = []
+        for _ in range(2):
+            begin = time.perf_counter()
+            training.fit(net(), x, rng.integers(0, 10, len(x)), protocol, verbose=False)
+            took.append(time.perf_counter() - begin)
+        bare = (before + step()) / 2  # the machine may have become quicker or slower
+        return dict(net="ResNet-20", batch=batch, image=image, images=len(x), epochs=epochs,
+                    bare=round(batch / bare, 1), fit=round(epochs * len(x) / took[1], 1),
+                    first=round(took[0], 2), second=round(took[1], 2))  # fmt: skip
+
+    def bare_step(self, model, batch, steps=8):
+        """A function that trains on one batch and gives the seconds of a step."""
+        import numpy as np
+
+        from cnnbook import training
+        from cnnbook.training import fast, programs
+
+        rng, ops = np.random.default_rng(0), self.keras.ops
+        x = rng.normal(size=(batch, *model.input_shape[1:])).astype("float32")
+        data = ops.convert_to_tensor(x), ops.convert_to_tensor(rng.integers(0, 10, batch).astype("int32"))
+        schedule = training.Schedule(0.01, 1000)
+        optimizer = training.MomentumSGD(schedule, momentum=0.9, weight_decay=1e-4)
+        model.compile(
+            optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=BACKEND == "jax"
+        )
+        self.switches.enter_context(fast.computing(model))
+        model.train_on_batch(*data)
+        if BACKEND != "jax":
+            run = lambda: model.train_on_batch(*data)  # noqa: E731
+        else:
+            import jax
+
+            compiled = programs.compiled(
+                programs.train_step, model, loss=model.loss, optimizer=optimizer, donate=0
+            )
+            variables = (
+                model.trainable_variables,
+                model.non_trainable_variables,
+                optimizer.variables,
+                model.metrics_variables,
+            )
+            state = tuple(
+                [jax.numpy.array(v.value) for v in part] for part in variables
+            )  # copies, since they are written over
+
+            def run():
+                nonlocal state
+                logs, state = compiled(state, data, schedule.numbers)
+                return logs
+
+        def seconds():
+            np.asarray(self.keras.tree.flatten(run())[0])
+            begin = time.perf_counter()
+            for _ in range(steps):
+                logs = run()
+            np.asarray(self.keras.tree.flatten(logs)[0])  # waits for the last one
+            return (time.perf_counter() - begin) / steps
+
+        return seconds
 
 
 class Stock(Keras):
@@ -535,6 +616,13 @@ def grouped(rounds):
     return rows
 
 
+def fitting():
+    """What of a compiled step's speed is left in training.fit: a row."""
+    say("ResNet-20, training.fit beside its compiled step")
+    with started(["cnnbook"]) as sides:
+        return [sides["cnnbook"].fitting(**FITTED)]
+
+
 def say(text):
     print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
@@ -574,12 +662,16 @@ def main(arguments=None):
         help="float32, bfloat16, both by a comma, or auto: bfloat16 where it is quick",
     )
     parser.add_argument("--sweep", type=int, default=5, help="rounds for growth, profile, groups; 0: none")
+    parser.add_argument("--fit-only", action="store_true", help="only training.fit beside the compiled step")
     parser.add_argument("--out", type=Path, default=HERE / "results", help="folder for the results")
     parser.add_argument("--threads", type=int, default=CORES, help="of each side (%(default)s: one per core)")
     given = parser.parse_args(arguments)
     global THREADS
     THREADS = given.threads
     os.environ["CNNBOOK_BENCH_THREADS"] = str(THREADS)
+    if given.fit_only:
+        print(json.dumps(fitting()))
+        return
     nets, precisions = given.nets.split(","), given.precision.split(",")
     names = [name.replace("+", ", ") for name in given.sides.split(",")]
     for option, asked, known in (
@@ -613,13 +705,14 @@ def main(arguments=None):
     )
     profiled = profile(logging, given.batch, given.sweep) if given.sweep and logging else []
     cut = grouped(given.sweep) if given.sweep else []
+    fitted = fitting() if given.sweep else []
     record = dict(
         date=datetime.date.today().isoformat(), backend=BACKEND,
         machine=hardware(device), versions=machine.versions(PACKAGES),
         parameters=dict(rounds=given.rounds, batch=given.batch, sweep_rounds=given.sweep, base=BASE),
         load_before=load, minutes=round((time.monotonic() - begin) / 60, 1),
         peak={p: round(v) for p, v in peaks.items()}, rows=rows, growth=growth,
-        profile=profiled, grouped=cut,
+        profile=profiled, grouped=cut, fitting=fitted,
     )  # fmt: skip
     path = keep(record, given.out)
     sys.path.insert(0, str(HERE))

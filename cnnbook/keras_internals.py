@@ -98,12 +98,25 @@ def variables_without_memory():
     return global_state.get_global_attribute("uninitialized_variables", [], set_to_default=True)
 
 
+# --------------------------------------------------------------------------- training
+
+
+def build_training(model, batch):
+    """Builds the metrics and the loss of a compiled model for batches like this one, (images, targets), as its fit would."""
+    model._symbolic_build(data_batch=batch)
+
+
 # --------------------------------------------------------------------------- optimisers, distribution
 
 
 def variable_index(optimizer, variable):
     """The place of a variable among those that a built optimizer trains."""
     return optimizer._get_variable_index(variable)
+
+
+def has_weight_decay(optimizer, variable):
+    """Whether an optimiser's weight decay, if it has any, also shrinks this variable."""
+    return optimizer._use_weight_decay(variable)
 
 
 def strategy_at_build(model):

@@ -52,6 +52,8 @@ def record(date="2026-11-22", **more):
                 profile=[dict(net="ResNet-20", side="PyTorch", step="training", batch=64, milliseconds=200,
                               onednn={"convolution": 150.4, "reorder": 1})],
                 grouped=[dict(channels=64, groups=4, stock=0.9, cut=0.03, dense=0.06)],
+                fitting=[dict(net="ResNet-20", batch=128, image=28, images=6400, epochs=5, bare=8000, fit=7600,
+                              first=12.34, second=4.21)],
                 peak={"float32": 2.56e11}, parameters=dict(base=base), load_before=0.1) | more  # fmt: skip
 
 
@@ -93,6 +95,8 @@ def test_tables_are_computed_from_the_record(report):
     spent = "| ResNet-20 | training, batch 64 | PyTorch | 200 | 150 | 50 |"
     assert report.profile(record()).splitlines()[2] == spent
     assert report.grouped(record()).splitlines()[2] == "| 64 | 4 | 15 | 0.5 | 30 |"
+    fit = "| ResNet-20, 28 x 28 | 128 | 8,000 | 7,600 | 95% | 12.3 | 4.2 |"
+    assert report.fitting(record()).splitlines()[2] == fit and report.fitting(record(fitting=[])) == ""
     assert "2 cores of an a chip (AVX2, no AVX-512, no bfloat16)" in report.about(record())
     assert "256 GFLOP/s in float32." in report.about(record())
     assert "Other work ran beside it: 2.0" in report.about(record(load_before=2.0))

@@ -137,6 +137,21 @@ def test_strategy_at_build_is_distribute_strategy(net):
         assert internals.strategy_at_build(model) is strategy
 
 
+def test_has_weight_decay_is_use_weight_decay(net):
+    optimizer = keras.optimizers.SGD(weight_decay=0.1)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    optimizer.build(net.trainable_variables)
+    for v in net.trainable_variables:
+        assert internals.has_weight_decay(optimizer, v) == (v.name == "kernel")
+
+
+def test_build_training_is_symbolic_build(net):
+    net.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    x, y = np.zeros((2, *net.input_shape[1:]), "float32"), np.zeros(2, "int32")
+    internals.build_training(net, (x, y))
+    assert [v.name for v in net.metrics_variables] == ["total", "count"] * 2
+
+
 def test_backend_functions_are_those_that_keras_ops_calls(monkeypatch):
     monkeypatch.setattr(internals.backend_functions("nn"), "relu", lambda x: "replaced")
     monkeypatch.setattr(internals.backend_functions("numpy"), "matmul", lambda a, b: "replaced")

@@ -239,8 +239,8 @@ def test_embeddings_are_the_nets_and_are_kept(tmp_path, monkeypatch):
     assert maps.shape == (6, 16)
 
     asked = []
-    real = keras.Model.predict_on_batch
-    monkeypatch.setattr(keras.Model, "predict_on_batch", lambda *a: asked.append(1) or real(*a))
+    real = training.outputs
+    monkeypatch.setattr(training, "outputs", lambda *a, **k: asked.append(1) or real(*a, **k), raising=False)
     again = transfer.embeddings(net, x, cache=cache)
     np.testing.assert_allclose(again, expected, rtol=1e-4, atol=1e-4)
     assert not asked

@@ -5,12 +5,15 @@ fitting     fit, and the loss that fits a net's output
 batches     shuffled, augmented batches; seed
 optimiser   the schedule of the learning rate, SGD with a rate for every stage
 statistics  batch norm's statistics, measured anew after a short run
-measures    accuracy, classes per pixel, gradients by layer
+measures    a net's outputs, accuracy, classes per pixel, gradients by layer
+progress    lines for whoever waits
 runs        histories, and their spread over seeds
 results     files of finished runs; those that the chapters keep
 restart     the state of a run that was cut short
 devices     one net on several devices or processes: `cnnbook.distributed`
 fast        quicker kernels for stock Keras layers
+programs    compiled functions that equal nets share, on JAX
+on_card     images that lie on the device, and many steps in one go, on JAX
 gradients   gradients of weights and of images, on either backend
 saved       opens saved models
 
@@ -31,11 +34,12 @@ _FILES = {
     "augment": "batches",
     "augment_together": "batches",
     "seed": "batches",
-    "Progress": "fitting",
+    "Progress": "progress",
     "fit": "fitting",
     "loss_of": "fitting",
     "accuracy": "measures",
     "gradient_norms": "measures",
+    "outputs": "measures",
     "predicted": "measures",
     "MomentumSGD": "optimiser",
     "Schedule": "optimiser",
@@ -48,7 +52,7 @@ _FILES = {
     "kept": "results",
     "load": "saved",
 }
-_MODULES = ("devices", "fast", "gradients", "restart", "statistics")
+_MODULES = ("devices", "fast", "gradients", "on_card", "programs", "restart", "statistics")
 __all__ = sorted([*_FILES, *_MODULES])
 
 

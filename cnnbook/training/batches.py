@@ -5,7 +5,9 @@ import math
 import keras
 import numpy as np
 
-__all__ = ["Batches", "augment", "augment_together", "seed"]
+from .. import segmentation
+
+__all__ = ["Batches", "augment", "augment_together", "seed", "targets_of"]
 
 
 def seed(number):
@@ -54,38 +56,69 @@ class Batches(keras.utils.PyDataset):
     def __len__(self):
         return math.ceil(len(self.x) / self.batch_size)
 
-    def __getitem__(self, index):
+    def draws(self, index):
+        """What decides batch `index` of this epoch: the numbers of its images (b,), and their shifts and mirrorings as
+        `drawn` gives them. Both ways of training go by it: batches that are made here, and images that lie on the card.
+        """
         chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
         rng = np.random.default_rng([self.seed, self.epoch, index])
-        options = dict(shift=self.shift, mirror=self.mirror, part=self.part(len(chosen)))
+        return chosen, *drawn(rng, len(chosen), shift=self.shift, mirror=self.mirror)
+
+    def __getitem__(self, index):
+        draws = self.draws(index)
+        chosen, *moves = (d if d is None else d[..., self.part(len(draws[0]))] for d in draws)
+        x, *maps = (a[chosen] for a in (self.x, self.y, self.pixel_weights) if a is not None)
         if np.ndim(self.y) == 1:
-            return augment(self.x[chosen], rng, **options), *self.targets(self.y[chosen][options["part"]])
-        maps = [a[chosen] for a in (self.x, self.y, self.pixel_weights) if a is not None]
-        x, *maps = augment_together(maps, rng, **options)
+            return moved([x], *moves, border="constant")[0], *self.targets(*maps)
+        x, *maps = moved([x, *maps], *moves, border="reflect")
         return x, *self.targets(*maps)
 
 
-def augment(images, rng, *, shift=4, mirror=True, part=slice(None)):
+def augment(images, rng, *, shift=4, mirror=True):
     """The standard augmentation of (n, h, w, c) images: every image gets its own shift and its own mirroring."""
-    return augment_together([images], rng, shift=shift, mirror=mirror, border="constant", part=part)[0]
+    return augment_together([images], rng, shift=shift, mirror=mirror, border="constant")[0]
 
 
-def augment_together(maps, rng, *, shift=4, mirror=True, border="reflect", part=slice(None)):
+def augment_together(maps, rng, *, shift=4, mirror=True, border="reflect"):
     """Images (n, h, w, c) and what belongs to their pixels, masks or weights (n, h, w): one draw for all maps of an image.
 
     border: what a shift brings in, as in numpy.pad: "reflect", or "constant" for zeros. Labels are moved, never mixed.
-    part: the slice of the images that is returned; what is drawn for them does not depend on it.
     """
-    n, height, width = maps[0].shape[:3]
-    maps = [m[part] for m in maps]
-    count = len(maps[0])
-    if shift:
-        top, left = rng.integers(0, 2 * shift + 1, (2, n))[:, part]
+    return moved(maps, *drawn(rng, len(maps[0]), shift=shift, mirror=mirror), border=border)
+
+
+def drawn(rng, n, *, shift, mirror):
+    """The draws for n images: shifts (2, n), by how many pixels, -shift to shift, each looks further down and to the
+    right, and flips (n,), True where it is mirrored afterwards; None for what is not asked for."""
+    shifts = rng.integers(0, 2 * shift + 1, (2, n)) - shift if shift else None
+    flips = rng.random(n) < 0.5 if mirror else None
+    return shifts, flips
+
+
+def moved(maps, shifts, flips, *, border):
+    """Maps (n, h, w, ...), all moved by the shifts (2, n) and mirrored by the flips (n,) of `drawn`."""
+    count, height, width = maps[0].shape[:3]
+    if shifts is not None and count:
+        most = int(np.abs(shifts).max())
+        top, left = shifts + most
         rows, columns = top[:, None] + np.arange(height), left[:, None] + np.arange(width)
         view = np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]
-        sides = (0, 0), (shift, shift), (shift, shift)
+        sides = (0, 0), (most, most), (most, most)
         maps = [np.pad(m, (*sides, *[(0, 0)] * (m.ndim - 3)), mode=border)[view] for m in maps]
-    if mirror:
-        flip = (rng.random(n) < 0.5)[part]
-        maps = [np.where(flip.reshape(count, *[1] * (m.ndim - 1)), m[:, :, ::-1], m) for m in maps]
+    if flips is not None:
+        maps = [np.where(flips.reshape(count, *[1] * (m.ndim - 1)), m[:, :, ::-1], m) for m in maps]
     return maps
+
+
+def targets_of(model):
+    """A function of labels (b,), or of masks (b, h, w) and weights: what the net's outputs are compared with, masks cut to
+    the size of the output, everything once for every output."""
+
+    def targets(*maps):
+        if maps[0].ndim == 3:
+            height, width, channels = model.outputs[0].shape[1:]
+            maps = [segmentation.centre(m, height or m.shape[1], width or m.shape[2]) for m in maps]
+            maps[0] = maps[0][..., None] if channels == 1 else maps[0]
+        return [(m,) * len(model.outputs) if len(model.outputs) > 1 else m for m in maps]
+
+    return targets

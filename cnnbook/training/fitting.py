@@ -9,42 +9,18 @@ import time
 import keras
 import numpy as np
 
-from .. import segmentation
 from ..keras_internals import producer
-from . import devices, restart, statistics
+from . import devices, programs, restart, statistics
 from . import fast as fast_
-from .batches import Batches
+from . import on_card as on_card_
+from .batches import Batches, targets_of
 from .measures import accuracy
 from .optimiser import MomentumSGD, Schedule, factors_of
+from .progress import Progress
 from .protocol import settings_of, takes_protocol
 from .runs import History
 
-__all__ = ["Progress", "fit", "loss_of"]
-
-
-class Progress(keras.callbacks.Callback):
-    """Prints one line every few seconds at most, and one for the last epoch: readable in a notebook and in a log.
-
-    every: seconds between lines. prefix: the start of the main output's names, which is left out (see `fit`).
-    """
-
-    def __init__(self, label, every=5.0, prefix=""):
-        super().__init__()
-        self.label, self.every, self.prefix = label, every, prefix
-
-    def on_train_begin(self, logs=None):
-        self.begin = self.last_printed = time.monotonic()
-
-    def on_epoch_end(self, epoch, logs=None):
-        now, epochs = time.monotonic(), self.params["epochs"]
-        if now - self.last_printed >= self.every or epoch + 1 == epochs:
-            self.last_printed = now
-            numbers = "  ".join(
-                f"{_plain(key, self.prefix)} {value:.3f}" for key, value in (logs or {}).items()
-            )
-            print(
-                f"{self.label}: epoch {epoch + 1}/{epochs}  {numbers}  {now - self.begin:.0f} s", flush=True
-            )
+__all__ = ["fit", "loss_of"]
 
 
 @takes_protocol
@@ -63,6 +39,7 @@ def fit(
     verbose=True,
     callbacks=(),
     checkpoint=None,
+    on_card=None,
 ):
     """Trains a net on images x (n, h, w, c) and integer labels y; returns a `History`.
 
@@ -80,6 +57,10 @@ def fit(
     model's name. verbose: print lines of progress. callbacks: Keras callbacks, such as viz.Film; the history does not
     record them. checkpoint: a file (.npz) that keeps the state of the run after every epoch; where it exists, the run
     resumes from it and ends with the weights it would have had.
+
+    on_card: whether the images lie on JAX' device, where many steps run in one go, with the same numbers to float rounding
+    (`training.on_card`); None: on a GPU or TPU that has room for them, unless a callback acts on single batches. On JAX a
+    net that computes as one that was trained before is not compiled again (`training.programs`).
 
     Afterwards the net is compiled with a stock keras.optimizers.SGD at the protocol's rate, whatever trained it: a file of
     it opens without cnnbook. After a run too short for batch norm's moving averages to forget what they began with, mean
@@ -99,59 +80,55 @@ def fit(
     share, dense = devices.share(model), np.ndim(y) == 3
     _check_shares(share, protocol, x, validation)
     optimizer = _compile(model, protocol, len(x), loss=loss, dense=dense, share=share)
-    history = History(
-        label or model.name, settings=settings_of(protocol, x, loss=loss, pixel_weights=pixel_weights)
-    )
+    settings = settings_of(protocol, x, loss=loss, pixel_weights=pixel_weights)
+    history = History(label or model.name, settings=settings)
     state = restart.State(checkpoint, model, optimizer, history.settings) if checkpoint else None
     done = state.resume() if state else 0
-    targets, prefix = _targets(model, dense), _prefix(model)
+    targets, prefix = targets_of(model), _prefix(model)
     # Keras counts an epoch of the data before the first one.
     batches = Batches(x, y, batch_size=protocol.batch_size, shift=protocol.shift, mirror=protocol.mirror,
                       seed=protocol.seed, epoch=done, pixel_weights=pixel_weights, targets=targets,
                       part=share.part)  # fmt: skip
-    validation = _held_out(share, targets, validation)
-    callbacks = [
-        *([_CleanAccuracy(x, y)] if clean_training_accuracy else []),
-        *([state] if state else []),
-        *callbacks,
-        *([Progress(history.label, prefix=prefix)] if verbose and share.rank == 0 else []),
-    ]
+    validation, size = _held_out(share, targets, validation), share.batch(50 if dense else 500)
+    progress = Progress(history.label, name=lambda key: _plain(key, prefix), on=verbose and share.rank == 0)
+    clean = _CleanAccuracy(x, y) if clean_training_accuracy else None
+    callbacks = [c for c in (clean, state, *callbacks, progress) if c is not None]
+    feed = on_card_.fed if on_card_.wanted(on_card, model, batches, validation, callbacks) else programs.fed
     begin = time.monotonic()
-    with fast_.computing(model, on=fast, precision=protocol.precision):
-        run = model.fit(batches, epochs=protocol.epochs, initial_epoch=done, validation_data=validation,
-                        callbacks=callbacks, verbose=0, shuffle=False,
-                        validation_batch_size=share.batch(50 if dense else 500))  # fmt: skip
+    computing = fast_.computing(model, on=fast, precision=protocol.precision)
+    with progress.watching(), computing, feed(model, batches, validation, loss=loss, size=size) as fed:
+        run = model.fit(fed[0], epochs=protocol.epochs, initial_epoch=done, validation_data=fed[1],
+                        callbacks=callbacks, verbose=0, shuffle=False, validation_batch_size=size)  # fmt: skip
     curves = state.curves if state else run.history
     _leave_plain(model, protocol, loss=loss, dense=dense, share=share)
-    if statistics.left_of_the_start(model, len(batches) * protocol.epochs) > statistics.SHARE:
-        _measure_again(model, batches, protocol.epochs, curves, validation, share,
-                       (x, y) if clean_training_accuracy else None, verbose and history.label)  # fmt: skip
+    numbers = _measure_again(
+        model, batches, protocol.epochs, validation, clean, progress, loss=loss, size=size
+    )
+    curves = curves | {key: [*curves[key][:-1], value] for key, value in numbers.items()}
     history.seconds = state.seconds if state else time.monotonic() - begin
     history.curves = {_plain(key, prefix): values for key, values in curves.items()}
     return history
 
 
-def _measure_again(model, batches, epoch, curves, validation, share, training_images, label):
-    """Batch norm's statistics from the images of the epoch that would come next, and the numbers that depend on them.
-
-    The last values of `curves` are replaced; label: None, or what the line that says so begins with.
-    """
-    batches.epoch, batches.part = epoch, slice  # whole batches in every process
+def _measure_again(model, batches, epochs, validation, clean, progress, *, loss, size):
+    """Behind a run that was too short for them sets batch norm's statistics, from the images of the epoch that would come
+    next; returns the numbers that depend on them, by the names that Keras gives them."""
+    numbers = {}
+    if statistics.left_of_the_start(model, len(batches) * epochs) <= statistics.SHARE:
+        return numbers
+    batches.epoch, batches.part = epochs, slice  # whole batches in every process
     batches.on_epoch_begin()
     some = range(min(len(batches), statistics.MOST_BATCHES))
-    statistics.remeasure(model, (batches[index][0] for index in some))
-    numbers = {}
-    if validation is not None:
-        size = share.batch(50 if len(model.outputs[0].shape) == 4 else 500)
-        values = model.evaluate(*validation, batch_size=size, verbose=0, return_dict=True)
-        numbers |= {f"val_{key}": value for key, value in values.items()}
-    if training_images is not None:
-        numbers["train_accuracy"] = accuracy(model, *training_images)
-    for key, value in numbers.items():
-        curves[key][-1] = value
-    if label and share.rank == 0:
-        words = "".join(f"  {_plain(key, _prefix(model))} {value:.3f}" for key, value in numbers.items())
-        print(f"{label}: batch norm's statistics measured anew after this short run{words}")
+    with progress.watching("batch norm's statistics"):
+        statistics.remeasure(model, (batches[index][0] for index in some))
+        if validation is not None:
+            with programs.measuring(model, loss=loss):
+                values = model.evaluate(*validation, batch_size=size, verbose=0, return_dict=True)
+            numbers |= {f"val_{key}": value for key, value in values.items()}
+        if clean is not None:
+            clean.on_epoch_end(epochs, numbers)
+    progress.say("batch norm's statistics measured anew after this short run", numbers)
+    return numbers
 
 
 def _compile(model, protocol, images, *, loss, dense, share):
@@ -176,7 +153,7 @@ def _compile(model, protocol, images, *, loss, dense, share):
 def _leave_plain(model, protocol, *, loss, dense, share):
     """Compiles the trained net with stock SGD, so that a file of it opens where cnnbook is not installed."""
     with share.scope():
-        optimizer = _sgd(keras.optimizers.SGD, protocol.learning_rate, protocol)
+        optimizer = _sgd(keras.optimizers.SGD, float(protocol.learning_rate), protocol)
         _compile_with(model, optimizer, loss=loss, dense=dense)
 
 
@@ -239,21 +216,6 @@ def _mean_iou(model):
     if classes == 1:
         return keras.metrics.BinaryIoU(name="mean_iou")
     return keras.metrics.MeanIoU(classes, sparse_y_pred=False, name="mean_iou")
-
-
-def _targets(model, dense):
-    """How labels (n,), or masks (n, h, w) and weights, become what the net's outputs are compared with: masks cut to
-    size, everything once for every output."""
-
-    def targets(labels, *weights):
-        maps = [labels, *weights]
-        if dense:
-            height, width, channels = model.outputs[0].shape[1:]
-            maps = [segmentation.centre(m, height or m.shape[1], width or m.shape[2]) for m in maps]
-            maps[0] = maps[0][..., None] if channels == 1 else maps[0]
-        return [(m,) * len(model.outputs) if len(model.outputs) > 1 else m for m in maps]
-
-    return targets
 
 
 class _CleanAccuracy(keras.callbacks.Callback):

@@ -1,8 +1,10 @@
 """SGD as the course trains: the learning rate over the steps, momentum that follows it, a factor of it for each stage."""
 
+import contextlib
 import math
 
 import keras
+import numpy as np
 
 from .. import graph
 from ..keras_internals import variable_index
@@ -22,24 +24,34 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     def __init__(self, peak, steps, *, kind="cosine", warmup=0):
         one_of("schedule", kind, SCHEDULES)
         self.peak, self.steps, self.kind, self.warmup = peak, steps, kind, warmup
+        self.numbers = np.array([peak, steps, warmup], "float32")
 
     def __call__(self, step):
-        step = keras.ops.cast(step, "float32")
-        rise = keras.ops.minimum((step + 1) / max(self.warmup, 1), 1.0)
-        done = keras.ops.clip((step - self.warmup) / max(self.steps - self.warmup, 1), 0.0, 1.0)
+        ops, (peak, steps, warmup) = keras.ops, (self.numbers[i] for i in range(3))
+        step = ops.cast(step, "float32")
+        rise = ops.minimum((step + 1) / ops.maximum(warmup, 1.0), 1.0)
+        done = ops.clip((step - warmup) / ops.maximum(steps - warmup, 1.0), 0.0, 1.0)
         if self.kind == "cosine":
-            fall = 0.5 * (1 + keras.ops.cos(math.pi * done))
+            fall = 0.5 * (1 + ops.cos(math.pi * done))
         elif self.kind == "step":
-            tenths = keras.ops.cast(step >= self.steps / 2, "float32") + keras.ops.cast(
-                step >= self.steps * 3 / 4, "float32"
-            )
-            fall = keras.ops.power(10.0, -tenths)
+            tenths = ops.cast(step >= steps / 2, "float32") + ops.cast(step >= steps * 3 / 4, "float32")
+            fall = ops.power(10.0, -tenths)
         else:
             fall = 1.0
-        return self.peak * rise * fall
+        return peak * rise * fall
 
     def get_config(self):
         return dict(peak=self.peak, steps=self.steps, kind=self.kind, warmup=self.warmup)
+
+    @contextlib.contextmanager
+    def computing_with(self, numbers):
+        """While the block runs, peak, steps and warm-up are `numbers` (3,): arguments of a compiled function, which then
+        serves runs of any length and rate."""
+        before, self.numbers = self.numbers, numbers
+        try:
+            yield
+        finally:
+            self.numbers = before
 
 
 @keras.saving.register_keras_serializable(package="cnnbook")
@@ -58,6 +70,7 @@ class MomentumSGD(keras.optimizers.SGD):
         if self.nesterov:
             raise ValueError("MomentumSGD has no Nesterov momentum: leave nesterov out")
         self.factors = tuple(factors)
+        self.schedule = learning_rate
 
     def update_step(self, gradient, variable, learning_rate):
         index = variable_index(self, variable)

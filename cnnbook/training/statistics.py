@@ -10,6 +10,8 @@ import contextlib
 import keras
 import numpy as np
 
+from . import programs
+
 __all__ = ["left_of_the_start", "remeasure"]
 
 # The share of the starting values from which on the averages are not to be trusted.
@@ -66,22 +68,24 @@ def _momentum(layers, value):
 
 def _forward(model, variables):
     """A function of images that gives the values of `variables` behind a pass in training mode."""
-    if keras.backend.backend() == "jax":
-        import jax
+    if keras.backend.backend() != "jax":
 
-        # Operation by operation JAX would compile each of them.
-        trained, other = (
-            [v.value for v in vs] for vs in (model.trainable_variables, model.non_trainable_variables)
-        )
-        places = [
-            next(i for i, v in enumerate(model.non_trainable_variables) if v is wanted)
-            for wanted in variables
-        ]
-        step = jax.jit(lambda x: model.stateless_call(trained, other, x, training=True)[1])
-        return lambda images: [np.asarray(step(images)[i]) for i in places]
+        def forward(images):
+            model(images, training=True)
+            return [keras.ops.convert_to_numpy(v) for v in variables]
+
+        return forward
+    # Operation by operation JAX would compile each of them.
+    step, state = programs.compiled(training_pass, model), programs.state_of(model)
+    places = {id(v): place for place, v in enumerate(model.non_trainable_variables)}
 
     def forward(images):
-        model(images, training=True)
-        return [keras.ops.convert_to_numpy(v) for v in variables]
+        values = step(state, images)
+        return [np.asarray(values[places[id(v)]]) for v in variables]
 
     return forward
+
+
+def training_pass(model, state, images):
+    """The values of a net's variables that are not trained, behind a pass in training mode."""
+    return model.stateless_call(*state, images, training=True)[1]

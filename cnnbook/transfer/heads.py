@@ -2,13 +2,11 @@
 
 import hashlib
 import math
-import sys
 from pathlib import Path
 
 import keras
 import numpy as np
 from keras import layers as L
-from tqdm import tqdm
 
 from .. import files, graph, training, weights
 from ..parts import layers as ours
@@ -80,12 +78,10 @@ def embeddings(model, x, *, layer=None, cache=None, batch_size=32):
     output = known[layer].tensor
     if len(output.shape) == 4:
         output = L.GlobalAveragePooling2D()(output)
-    features, parts = keras.Model(flat.input, output), []
-    starts = range(0, len(x), batch_size)
-    label = f"{model.name}, features of {len(x):,} images"
-    for start in tqdm(starts, desc=label, file=sys.stdout, mininterval=5, delay=5):
-        parts.append(keras.ops.convert_to_numpy(features.predict_on_batch(x[start : start + batch_size])))
-    vectors = np.concatenate(parts) if parts else np.empty((0, output.shape[-1]), "float32")
+    vectors = np.empty((0, output.shape[-1]), "float32")
+    if len(x):
+        features = keras.Model(flat.input, output)
+        vectors = training.outputs(features, x, batch_size, label=f"{model.name}, features")
     if cache is not None:
         with files.replaced(cache) as file:
             np.savez(file, key=key, vectors=vectors)
@@ -119,7 +115,8 @@ def fit_head(model, vectors, y, *, epochs=60, batch_size=32, learning_rate=0.05,
     head.compile(
         training.MomentumSGD(rate, momentum=0.9, weight_decay=weight_decay), "sparse_categorical_crossentropy"
     )
-    head.fit(vectors, y, epochs=epochs, batch_size=batch_size, verbose=0)
+    with training.programs.fed(head, None, None, loss=head.loss):
+        head.fit(vectors, y, epochs=epochs, batch_size=batch_size, verbose=0)
     return model
 
 
@@ -169,5 +166,6 @@ class Trials:
         for variable in self.model.variables:  # dropout's state is not among the weights
             if variable.path.endswith("seed_generator_state"):
                 variable.assign(keras.ops.cast([seed, 0], variable.dtype))
-        self.model.fit(images, y[order], batch_size=self.batch_size, shuffle=False, verbose=0)
+        with training.programs.fed(self.model, None, None, loss=self.model.loss):
+            self.model.fit(images, y[order], batch_size=self.batch_size, shuffle=False, verbose=0)
         return self.model
