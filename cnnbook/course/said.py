@@ -12,6 +12,8 @@ from pathlib import Path
 
 from cnnbook.claims import METADATA, Claim
 
+# What a cell calls that shows all claims of its notebook, with their records.
+REPORT = re.compile(r"\bclaims\.report\(\)")
 # Cells that papermill adds to what it runs.
 ADDED = {"injected-parameters", "papermill-error-cell-tag"}
 

@@ -9,10 +9,10 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnnbook import files
+from cnnbook import claims, files
 from cnnbook.course.imports import Imports
 from cnnbook.course.project import Project
-from cnnbook.course.said import claims_in, judged, own_cells, repeated
+from cnnbook.course.said import ADDED, claims_in, judged, own_cells, repeated, tags_of
 from cnnbook.course.standing import Standing, record_key
 
 COLUMNS = (
@@ -141,6 +141,23 @@ def state(row: dict | None, now: Current) -> str:
     if row is None:
         return NONE
     return CURRENT if row["key"] == now.record_key else EARLIER
+
+
+def in_words(cells: list[dict], rows: dict[str, dict], package: Imports) -> dict[str, str]:
+    """How often each claim in the outputs of these cells has held, by sentence; rows: those of the notebook.
+
+    Where papermill has changed parameters, the numbers are of other sizes than those of the records.
+    """
+    own = [cell for cell in cells if not ADDED & set(tags_of(cell))]
+    changed = any("injected-parameters" in tags_of(cell) for cell in cells)
+    standing, words = Standing(own, package), {}
+    for said in claims_in(own):
+        row, cell = rows.get(said["sentence"]), said["cell"]
+        now = Current(standing.key(cell), standing.call(cell), said["asked"])
+        words[said["sentence"]] = claims.in_words(row, earlier=state(row, now) == EARLIER)
+        if changed and row:
+            words[said["sentence"]] = f"{claims.in_words(row)} with the default sizes"
+    return words
 
 
 class Table:
