@@ -74,8 +74,9 @@ class Claim:
         return f"claim: {self.sentence}: {_short(self.value)} (asked: {self.asked}), {'held' if self.held else 'missed'}"
 
 
-def claim(sentence, value, *, above=None, below=None, between=None) -> bool:
-    """Says what a run showed, in a line; whether it held.
+def claim(sentence, value, *, above=None, below=None, between=None) -> None:
+    """Says what a run showed, in a line, and whether it held. Returns nothing: as the last line of a cell a result would be
+    shown, and compared.
 
     sentence: what is claimed, without numbers that a run measures, so that it is the same in every run. value: one number.
     above, below: the bound, excluded; between: (above, below). ValueError for no bound, for bounds that leave nothing, for
@@ -86,7 +87,6 @@ def claim(sentence, value, *, above=None, below=None, between=None) -> bool:
     _display(said)
     if not said.held and _binds() == "strict":
         raise ClaimMissed(str(said))
-    return said.held
 
 
 def made() -> list[Claim]:
