@@ -139,7 +139,8 @@ def _factor(value, bits, backward=False):
 
         return (x if backward else _round(x, bits)), gradient
 
-    return pass_through(keras.ops.convert_to_tensor(value))
+    # A product with one: TensorFlow's custom gradient takes tensors, and a layer that is called eagerly gives its variable.
+    return pass_through(keras.ops.convert_to_tensor(value) * 1)
 
 
 def _round(x, bits):

@@ -95,6 +95,17 @@ def test_a_compiled_net_rounds_outside_and_not_inside_of_exact():
     np.testing.assert_allclose(inside, right, atol=1e-6)
 
 
+def test_a_net_that_is_called_outside_of_a_function_rounds_as_well():
+    image = keras.Input((4, 4, 1))
+    net = keras.Model(image, keras.layers.Conv2D(2, 4)(image))
+    x = data(3, 4, 4, 1)
+    kernel = keras.ops.convert_to_numpy(net.layers[-1].kernel)
+    with numerics.rounded_products():
+        rounded = keras.ops.convert_to_numpy(net(x))[:, 0, 0]
+    right = to_10_bits(x).reshape(3, 16) @ to_10_bits(kernel).reshape(16, 2)
+    np.testing.assert_allclose(rounded, right, atol=1e-6)
+
+
 def test_the_backward_pass_is_rounded_as_well():
     w, x = data(6, 4), data(8, 6, seed=1)
     target = data(8, 4, seed=2)
