@@ -12,6 +12,7 @@ import os
 import re
 from pathlib import Path
 
+import nbformat
 from citations import CITATION, bibliography, label, references
 from conf import repository
 
