@@ -365,10 +365,6 @@ def record(path: Path, timeout=None, note=lambda text: None) -> list[str]:
         os.environ.clear()
         os.environ.update(saved)
     problems = output_problems(notebook, path.parents[1])
-    problems += [
-        f"cell {facts['cell'] + 1}: missed, and so not what the text says: {in_a_line(facts)}"
-        for facts in missed(claims_in(notebook.cells))
-    ]
     if problems:
         return problems
     notebook.metadata.pop("widgets", None)
@@ -396,8 +392,11 @@ def _start_kernel(client, env, stem):
 
 
 def output_problems(notebook, root: Path) -> list[str]:
-    """What no stored output may hold: errors, warnings on stderr, paths of a machine."""
-    problems = []
+    """What no stored output may hold: missed claims, errors, warnings on stderr, paths of a machine."""
+    problems = [
+        f"cell {facts['cell'] + 1}: missed, and so not what the text says: {in_a_line(facts)}"
+        for facts in missed(claims_in(notebook.cells))
+    ]
     for number, cell in enumerate(notebook.cells, 1):
         for output in cell.get("outputs", []):
             if output.output_type == "error" and "raises-exception" not in tags(cell):
