@@ -10,7 +10,7 @@ PYBENCH := .venv-bench/$(BIN)/python
 ONE_THREAD := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-jax env-bench run test test-unit test-all test-notebooks test-jax lab book lint bench sync student doctor models clean
+.PHONY: help env env-jax env-bench run test test-unit test-all test-notebooks test-jax test-colab test-newest lab book lint bench shake sync student doctor models clean
 
 help:
 	@echo "make run      execute every notebook, write build/ and render the book"
@@ -19,6 +19,8 @@ help:
 	@echo "make book     render the book from the stored notebooks"
 	@echo "make test-all  the unit tests with every variant of every builder"
 	@echo "make test-jax the JAX backend, in an environment without TensorFlow"
+	@echo "make test-colab | test-newest   the package as a wheel, on Colab's versions and on the newest of all"
+	@echo "make shake    repeat the notebooks under other seeds and kernels: hours; ARGS='--only vgg' for one"
 	@echo "make lint | bench | sync | student | doctor | models | clean"
 
 env:
@@ -58,6 +60,15 @@ test-jax: env-jax
 	KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(ONE_THREAD) \
 	  $(PYJAX) -m pytest tests -m "jax and not every_variant" -n 2 --dist loadfile $(ARGS)
 
+# The wheel, in an environment of its own and away from these files. COLAB: a runtime of Colab, by its file in tools/runtimes.
+COLAB ?= 2025.10
+
+test-colab:
+	@$(PYTHON) tools/versions.py $(COLAB) $(ARGS)
+
+test-newest:
+	@$(PYTHON) tools/versions.py newest $(ARGS)
+
 lab: env
 	@$(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/00-start.ipynb $(ARGS)
 
@@ -69,9 +80,13 @@ lint: env
 	$(PY) -m ruff format --check .
 	$(PY) -m codespell_lib chapters README.md index.md book cnnbook
 	.venv/$(BIN)/lint-imports --no-cache
+	$(PY) -m cnnbook shake --check
 
 bench: env-bench
 	@$(PYBENCH) benchmarks/run.py $(ARGS)
+
+shake: env
+	@$(PY) -m cnnbook shake $(ARGS)
 
 sync: env
 	@$(PY) -m cnnbook sync $(ARGS)
@@ -85,6 +100,6 @@ doctor: env
 models: env
 	@$(PY) -m cnnbook models $(ARGS)
 
-# The environments stay: delete .venv and .venv-jax by hand.
+# The environments stay: delete .venv, .venv-jax, .venv-colab and .venv-newest by hand.
 clean:
 	rm -rf build book/_build .pytest_cache .ruff_cache

@@ -4,6 +4,7 @@ Not in `addopts`, since plain `pytest` must also work where nbval is not install
 sanitize file would then depend on the folder that pytest is started from.
 """
 
+import json
 import os
 import re
 import time
@@ -16,6 +17,8 @@ import pytest
 ROOT = Path(__file__).parent
 NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][-+]?\d+)?(?![\w.])")
 NBVAL_CELL_TIMEOUT = 2000  # nbval's own default: replaced by ours, while a value that was asked for is kept
+
+CLAIM = "cnnbook_claim"  # the key of a claim's facts in the metadata of its output, see cnnbook/claims.py
 
 collect_ignore_glob = ["*.ipynb_checkpoints*", "build/*", "book/_build/*"]
 
@@ -42,6 +45,55 @@ def pytest_configure(config):
     _compare_numbers_within_a_tolerance()
     _notice_dead_kernels()
     _start_kernels_again()
+    config.pluginmanager.register(Claims(), "cnnbook-claims")
+
+
+class Claims:
+    """Counts the claims that the notebooks make and tells those that were missed: a miss fails no test.
+
+    They are also left in build/missed.json (another path: CNNBOOK_MISSED), for `cnnbook shake --confirm`. A process of
+    xdist sends what its cells claimed with their reports.
+    """
+
+    def __init__(self):
+        self.said = {}  # (notebook, sentence) -> (held, what the claim's line says)
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_makereport(self, item, call):
+        outcome = yield
+        if call.when == "call":
+            for output in getattr(item, "test_outputs", None) or []:
+                facts = output.get("metadata", {}).get(CLAIM)
+                if facts:
+                    said = [item.path.stem, facts["sentence"], facts["held"], output["data"]["text/plain"]]
+                    outcome.get_result().user_properties.append((CLAIM, said))
+
+    def pytest_runtest_logreport(self, report):
+        for name, said in report.user_properties:
+            if name == CLAIM:
+                notebook, sentence, held, line = said
+                self.said[notebook, sentence] = held, line
+
+    def pytest_terminal_summary(self, terminalreporter):
+        if not self.said:
+            return
+        missed = [(notebook, line) for (notebook, _), (held, line) in sorted(self.said.items()) if not held]
+        terminalreporter.section("measured claims")
+        names = ", ".join(sorted({notebook for notebook, _ in missed}))
+        terminalreporter.line(f"{len(self.said)} claims, {len(missed)} missed{': ' if missed else ''}{names}")
+        for notebook, line in missed:
+            terminalreporter.line(f"  {notebook}: {line}")
+
+    def pytest_sessionfinish(self, session):
+        if hasattr(session.config, "workerinput") or session.config.option.collectonly:
+            return
+        missed = {}
+        for (notebook, sentence), (held, _) in sorted(self.said.items()):
+            missed.setdefault(notebook, []).extend([] if held else [sentence])
+        path = Path(os.environ.get("CNNBOOK_MISSED") or ROOT / "build" / "missed.json")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({name: said for name, said in missed.items() if said}, ensure_ascii=False, indent=1)
+        path.write_text(text + "\n", "utf-8")
 
 
 class Approximate(str):

@@ -12,10 +12,16 @@ import os
 import re
 from pathlib import Path
 
+import nbformat
 from citations import CITATION, bibliography, label, references
 from conf import repository
 
+from cnnbook.claims import METADATA, reported
+from cnnbook.course.imports import Imports
 from cnnbook.course.notebook import read_notebook
+from cnnbook.course.project import Project
+from cnnbook.course.said import REPORT, claims_in
+from cnnbook.course.track import Table, in_words
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -170,6 +176,7 @@ class Stage:
                     damaged.append(f"{path.name}: not a notebook ({type(error).__name__}: {error})")
         titles = {name: chapter.title for name, chapter in self.chapters.items()}
         self.prose = Prose(titles, self.put)
+        self.table, self.package = Table(Project(ROOT).claims_table), Imports()
         self.problems = self.prose.problems
         self.problems += damaged
 
@@ -201,6 +208,7 @@ class Stage:
         book.metadata.pop("widgets", None)
         # Kept out of the stored notebooks, since it changes with every Python; colouring needs it.
         book.metadata["language_info"] = {"name": "python", "pygments_lexer": "ipython3"}
+        add_records(book.cells, self.table.of(chapter.name), self.package)
         cells = []
         for number, cell in enumerate(book.cells):
             where = f"{chapter.path.name}, cell {number}"
@@ -270,6 +278,21 @@ class Stage:
             lines += [f":img-top: covers/{chapter.name}.png", f":img-alt: {words}"]
         lines += ["", f'<span class="chapter-number">{chapter.kind} {chapter.number}</span>', ""]
         return [*lines, f"**{chapter.title}**", "", chapter.lead, ":::", ""]
+
+
+def add_records(cells, rows, package):
+    """Beside each claim how often it has held, and so in the table of the notebook's last cell, as known today."""
+    words = in_words(cells, rows, package)
+    for cell in cells:
+        for output in cell.get("outputs", []):
+            facts = output.get("metadata", {}).get(METADATA)
+            if facts:
+                record = words[facts["sentence"]]
+                held = "held " if record.startswith("in ") else ""
+                output.data["text/plain"] += f"\n    {held}{record}"
+        if cell.cell_type == "code" and REPORT.search(cell.source):
+            text = reported(claims_in(cells), words) + "\n"
+            cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=text)]
 
 
 def toctree(caption, entries):

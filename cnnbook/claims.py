@@ -100,32 +100,54 @@ def report():
     What the sizes, the seed or the machine of this run do not show stands first.
     """
     records = recorded()
-    missed = [said for said in made() if not said.held]
-    print(f"{len(_made)} measured claims in this notebook, {len(_made) - len(missed)} held in this run.")
-    for said in missed:
-        print(f"Not shown by this run: {said.sentence} ({_short(said.value)}, asked: {said.asked}).")
+    print(
+        reported([said.facts() for said in made()], {claim: in_words(row) for claim, row in records.items()})
+    )
+
+
+def reported(claims, records) -> str:
+    """What `report` shows. claims: their facts, in order; records: by a claim's sentence, how often it has held."""
+    missed = [facts for facts in claims if not facts["held"]]
+    lines = [f"{len(claims)} measured claims in this notebook, {len(claims) - len(missed)} held in this run."]
+    lines += [
+        f"Not shown by this run: {facts['sentence']} ({_of(facts)}, asked: {facts['asked']})."
+        for facts in missed
+    ]
     rows = [
-        (said.sentence, _short(said.value), said.asked, in_words(records.get(said.sentence)))
-        for said in made()
+        (facts["sentence"], _of(facts), facts["asked"], records.get(facts["sentence"], in_words(None)))
+        for facts in claims
     ]
     if rows:
         columns = "claim", "here", "asked", "held elsewhere"
-        print("\n" + tables.text("", columns, rows, left={0, 2, 3}, totals=False).strip())
+        lines += ["", tables.text("", columns, rows, left={0, 2, 3}, totals=False).strip()]
+    return "\n".join(lines)
 
 
 def recorded(notebook=None) -> dict[str, dict]:
-    """The track record of claims by their sentences: the columns of results/claims.csv. notebook: of that one alone."""
+    """The track record of claims by their sentences: the columns of results/claims.csv.
+
+    notebook: its name; without one, that whose records share most sentences with the claims of this process.
+    """
     if not RECORDS.exists():
         return {}
+    notebooks = {}
     with open(RECORDS, newline="", encoding="utf-8") as file:
-        return {row["claim"]: row for row in csv.DictReader(file) if notebook in (None, row["notebook"])}
+        for row in csv.DictReader(file):
+            notebooks.setdefault(row["notebook"], {})[row["claim"]] = row
+    if notebook is None:
+        notebook = max(notebooks, key=lambda name: len(notebooks[name].keys() & _made.keys()), default=None)
+    return notebooks.get(notebook, {})
 
 
-def in_words(record) -> str:
-    """A row of results/claims.csv as the course shows it."""
+def in_words(record, earlier=False) -> str:
+    """A row of results/claims.csv as the course shows it. earlier: the code that it stands on has changed since."""
     if not record:
         return "no record yet"
-    return f"in {record['held']} of {record['runs']} runs"
+    kinds = len(record["conditions"].split(";"))
+    words = (
+        f"in {record['held']} of {record['runs']} runs on {kinds} kind{'s' if kinds > 1 else ''} of machine"
+    )
+    return f"{words} (record of an earlier version)" if earlier else words
 
 
 def _checked(sentence, value):
@@ -162,6 +184,10 @@ def _binds():
 
 def _short(number):
     return f"{number:.3g}" if abs(number) < 1000 or not math.isfinite(number) else f"{number:,.0f}"
+
+
+def _of(facts):
+    return "nan" if facts["value"] is None else _short(facts["value"])
 
 
 def _display(said):

@@ -88,6 +88,20 @@ def reduced_axes(batch_norm):
     return tuple(batch_norm._reduction_axes)
 
 
+@contextlib.contextmanager
+def same_losses(model):
+    """What the layers of a model have added to `losses` is afterwards what it was; a call in the block forgets it."""
+    layers = [model, *all_layers(model)]
+    before = [(list(layer._losses), set(layer._loss_ids)) for layer in layers]
+    try:
+        yield
+    finally:
+        for layer, (losses, numbers) in zip(layers, before, strict=True):
+            layer._losses[:] = losses
+            layer._loss_ids.clear()
+            layer._loss_ids.update(numbers)
+
+
 def variables_without_memory():
     """Keras' own list of variables that wait for memory, all of which get it when the next stateless scope ends.
 

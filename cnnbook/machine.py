@@ -41,11 +41,31 @@ def backend() -> str:
     """Keras' backend, decided as Keras does: the environment, then its settings file, then TensorFlow."""
     if os.environ.get("KERAS_BACKEND"):
         return os.environ["KERAS_BACKEND"]
+    settings = _keras_settings()
+    chosen = settings.get("backend") if isinstance(settings, dict) else None
+    return chosen if chosen and isinstance(chosen, str) else "tensorflow"
+
+
+def settings_problem() -> str | None:
+    """What in Keras' settings file keeps Keras from being imported, and what to do; None when nothing does."""
+    settings = _keras_settings()
+    where = "keras.json, in ~/.keras or where KERAS_HOME points,"
+    remedy = "delete the file, and Keras writes it anew"
+    if not isinstance(settings, dict):
+        return f"{where} holds {json.dumps(settings)[:40]} in place of {{names: values}}: {remedy}"
+    chosen = settings.get("backend", "tensorflow")
+    if not (chosen and isinstance(chosen, str)) and not os.environ.get("KERAS_BACKEND"):
+        return f'{where} names no backend ("backend": {json.dumps(chosen)[:40]}): {remedy}'
+    return None
+
+
+def _keras_settings():
+    """What keras.json holds; an empty dictionary where it is missing or is not JSON, which Keras takes alike."""
     home = Path(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras"))
     try:
-        return json.loads((home / "keras.json").read_text("utf-8")).get("backend", "tensorflow")
+        return json.loads((home / "keras.json").read_text("utf-8"))
     except (OSError, ValueError):
-        return "tensorflow"
+        return {}
 
 
 def cores() -> int:
@@ -108,9 +128,12 @@ def memory() -> tuple[float, float] | None:
     return state.available / GIB, state.total / GIB
 
 
-def free_disk() -> float:
-    """The GiB free on the disk of the current folder."""
-    return shutil.disk_usage(Path.cwd()).free / GIB
+def free_disk() -> float | None:
+    """The GiB free on the disk of the current folder; None where that folder has been deleted."""
+    try:
+        return shutil.disk_usage(Path.cwd()).free / GIB
+    except OSError:
+        return None
 
 
 def _backend_rows():
@@ -158,7 +181,8 @@ def _machine_rows():
     }
     if gib := memory():
         rows["memory"] = f"{gib[0]:.1f} GiB free of {gib[1]:.1f}"
-    return rows | {"disk": f"{free_disk():.1f} GiB free here"}
+    free = free_disk()
+    return rows | {"disk": "unknown" if free is None else f"{free:.1f} GiB free here"}
 
 
 def _cpuinfo():

@@ -84,12 +84,6 @@ def _count(change):
 def rounded_products(bits=TF32_BITS):
     """While the block runs, Keras' convolutions and matrix products round their float32 factors to so many bits of mantissa,
     in the backward pass too, as a card does: outside of `exact`. Functions that were compiled before stay as they were."""
-    import keras
-
-    if keras.backend.backend() == "tensorflow" and _State.switch is None:
-        import tensorflow as tf
-
-        _State.switch = tf.Variable(_State.exact == 0, trainable=False)
     before = []
     for room, names in PRODUCTS.items():
         module = backend_functions(room)
@@ -150,4 +144,19 @@ def _round(x, bits):
     large = x * float(2 ** (23 - bits) + 1)
     rounded = large - (large - x)
     rounded = ops.where(ops.isfinite(rounded), rounded, x)
-    return rounded if _State.switch is None else ops.where(_State.switch, rounded, x)
+    switch = _switch()
+    return rounded if switch is None else ops.where(switch, rounded, x)
+
+
+def _switch():
+    """TensorFlow's variable, None elsewhere. Made at the first product, since it starts TensorFlow's devices, and a program
+    may still want to choose these after `import cnnbook`."""
+    import keras
+
+    if keras.backend.backend() == "tensorflow" and _State.switch is None:
+        import tensorflow as tf
+
+        # Outside of the function that is being compiled, so that the others read the same one.
+        with tf.init_scope():
+            _State.switch = tf.Variable(_State.exact == 0, trainable=False)
+    return _State.switch

@@ -12,7 +12,7 @@ import pytest
 
 from cnnbook import graph, models
 
-pytestmark = pytest.mark.jax
+pytestmark = [pytest.mark.jax, pytest.mark.checkout]
 
 ROOT = Path(__file__).parents[1]
 BACKEND = keras.backend.backend()

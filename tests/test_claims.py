@@ -78,15 +78,25 @@ def test_the_report_names_what_was_missed_and_the_record(capsys, monkeypatch, tm
     path = tmp_path / "claims.csv"
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["notebook", "claim", "runs", "held"])
-        writer.writerow(["03-vgg", "batch norm trains", 24, 23])
+        writer.writerow(["notebook", "claim", "runs", "held", "conditions"])
+        writer.writerow(["02-other", "batch norm trains", 12, 12, "JAX x1"])
+        writer.writerow(["03-vgg", "batch norm trains", 24, 23, "JAX x1; TensorFlow AVX2 x23"])
+        writer.writerow(["03-vgg", "the loss falls", 1, 1, "JAX x1"])
     monkeypatch.setattr(claims, "RECORDS", path)
     claim("batch norm trains", 0.4, above=0.2)
     claim("deeper is better", -0.01, above=0)
+    claim("the loss falls", math.nan, below=0)
     capsys.readouterr()
     claims.report()
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "2 measured claims in this notebook, 1 held in this run."
+    assert lines[0] == "3 measured claims in this notebook, 1 held in this run."
     assert lines[1] == "Not shown by this run: deeper is better (-0.01, asked: above 0)."
-    assert any(line.startswith("batch norm trains") and line.endswith("in 23 of 24 runs") for line in lines)
-    assert any(line.startswith("deeper is better") and line.endswith("no record yet") for line in lines)
+    assert lines[2] == "Not shown by this run: the loss falls (nan, asked: below 0)."
+    table = {line.partition("  ")[0]: line.rpartition("  ")[2] for line in lines[6:]}
+    # The records of the notebook that this one is, by what it has claimed.
+    assert table == {
+        "batch norm trains": "in 23 of 24 runs on 2 kinds of machine",
+        "deeper is better": "no record yet",
+        "the loss falls": "in 1 of 1 runs on 1 kind of machine",
+    }
+    assert claims.recorded("02-other")["batch norm trains"]["runs"] == "12" and claims.recorded("00") == {}

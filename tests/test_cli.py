@@ -65,6 +65,7 @@ def test_two_at_a_time_have_one_thread_each(mixed):
     assert executed.cells[0].outputs[0].text == "1\n"
 
 
+@pytest.mark.checkout
 def test_the_book_is_rendered_and_the_page_of_a_failed_notebook_says_so(tmp_path):
     for module in ("sphinx", "myst_nb", "bs4"):
         pytest.importorskip(module)
@@ -284,6 +285,7 @@ def test_a_closed_terminal_ends_a_run_and_nohup_keeps_it(tmp_path):
     assert nap.process.returncode == 0 and "2 passed" in said, said
 
 
+@pytest.mark.checkout
 def test_profiles_of_the_course_fit_its_notebooks():
     course = Project.find(ROOT)
     assert course.notebook_paths()

@@ -5,6 +5,10 @@ import csv
 import re
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.checkout
+
 ROOT = Path(__file__).parents[1]
 CHAPTERS = ROOT / "chapters"
 COLUMNS = ["id", "kind", "item", "sources", "chapter", "cell", "status"]

@@ -103,6 +103,7 @@ def test_damaged_shipped_file_is_refused(tmp_path, monkeypatch, change):
 
 
 @needs_debian
+@pytest.mark.checkout
 def test_shipped_file_is_built_from_the_published_files(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "tools")
     import build_fashion_subset as build

@@ -13,6 +13,8 @@ import pytest
 
 from cnnbook import models
 
+pytestmark = pytest.mark.checkout
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "cnnbook"
 MODULES = sorted(PACKAGE.rglob("*.py"))

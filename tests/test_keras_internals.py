@@ -107,6 +107,18 @@ def test_reduced_axes_is_reduction_axes(net):
     assert internals.reduced_axes(vector) == (0,)
 
 
+def test_same_losses_are_losses_and_loss_ids():
+    inner = keras.Sequential([keras.Input((2,)), L.ActivityRegularization(l2=1.0)])
+    model = keras.Sequential([keras.Input((2,)), inner])
+    model(np.array([[1.0, 2.0]], "float32"))
+    with internals.same_losses(model):
+        model(np.array([[3.0, 4.0]], "float32"))
+        assert [float(loss) for loss in model.losses] == [25.0]
+    assert [float(loss) for loss in model.losses] == [5.0]
+    model(np.array([[0.0, 1.0]], "float32"))
+    assert [float(loss) for loss in model.losses] == [1.0]
+
+
 def test_variables_without_memory_is_the_list_of_keras():
     waiting = internals.variables_without_memory()
     before = list(waiting)

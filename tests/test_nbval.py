@@ -12,6 +12,8 @@ import pytest
 from helpers.notebooks import code, notebook, printed, write
 from helpers.runs import DIES, faulty_kernels, homeless
 
+pytestmark = pytest.mark.checkout
+
 ROOT = Path(__file__).parents[1]
 pytest.importorskip("nbval")
 pytest.importorskip("xdist")

@@ -128,3 +128,22 @@ def test_a_variable_of_the_environment_rounds_a_whole_process():
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     assert float(done.stdout) == 1.0
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow's devices are chosen before it starts them")
+def test_devices_can_be_chosen_after_cnnbook_was_imported():
+    code = (
+        "import cnnbook, keras, numpy as np, tensorflow as tf\n"
+        "tf.config.set_logical_device_configuration(\n"
+        "    tf.config.list_physical_devices('CPU')[0], [tf.config.LogicalDeviceConfiguration()] * 2)\n"
+        "product = lambda: float(keras.ops.matmul(np.float32([[1 + 2**-12]]), np.float32([[1]]))[0, 0])\n"
+        "outside = product()\n"
+        "with cnnbook.numerics.exact():\n"
+        "    inside = product()\n"
+        "print(len(tf.config.list_logical_devices('CPU')), outside, inside)"
+    )
+    environment = {**os.environ, "CNNBOOK_ROUNDED_PRODUCTS": "10"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["2", "1.0", str(1 + 2**-12)]

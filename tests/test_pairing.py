@@ -11,6 +11,8 @@ jupytext = pytest.importorskip("jupytext")
 nbformat = pytest.importorskip("nbformat")
 from cnnbook.course import shown, sync  # noqa: E402
 
+pytestmark = pytest.mark.checkout
+
 ROOT = Path(__file__).parents[1]
 COURSE = Project(ROOT)
 STEMS = sorted({p.stem for p in (*COURSE.chapter_paths(), *COURSE.notebook_paths())})

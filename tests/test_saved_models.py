@@ -1,5 +1,10 @@
-"""Models saved at commit 21e46ae, one for each class that cnnbook registers, open and answer as they did then."""
+"""Models saved at commit 21e46ae, one for each class that cnnbook registers, open and answer as they did then.
 
+By Keras 3.8, the oldest that is tested: a newer Keras opens them, while what a newer one writes an older cannot read.
+"""
+
+import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -25,6 +30,27 @@ def test_a_model_saved_long_ago_answers_as_it_did(name):
     answer = model(images, training=False)
     answer = keras.ops.convert_to_numpy(answer[0] if isinstance(answer, list) else answer)
     np.testing.assert_allclose(answer, ANSWERS[name], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("theirs, told", [("99.1.0", True), ("3.0.0", False)])
+def test_a_model_of_a_newer_keras_says_so(tmp_path, theirs, told):
+    """Newer ones write what older ones do not know: here an argument of an initialiser."""
+    path = tmp_path / "made at home.keras"
+    with zipfile.ZipFile(SAVED / "match_size.keras") as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            text = old.read(name)
+            if name == "metadata.json":
+                text = json.dumps(json.loads(text) | {"keras_version": theirs}).encode()
+            if name == "config.json":
+                text = text.replace(b'"seed": null', b'"seed": null, "axes_of_tomorrow": null')
+            new.writestr(name, text)
+    with pytest.raises((TypeError, ValueError)) as raised:
+        cnnbook.load(path)
+    said = re.match(
+        rf".*made at home.keras was saved by Keras 99.1.0, and Keras {keras.__version__} here",
+        str(raised.value),
+    )
+    assert bool(said) == told
 
 
 CLASSES = """Bilinear Labels LocalResponseNormalization LocallyConnected2D MatchSize MaxPoolingWithSwitches MaxUnpooling

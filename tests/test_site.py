@@ -26,6 +26,8 @@ for module in (
     pytest.importorskip(module, reason="the book's tools are not installed: pip install -e '.[book,test]'")
 BeautifulSoup = pytest.importorskip("bs4").BeautifulSoup
 
+pytestmark = pytest.mark.checkout
+
 ROOT = Path(__file__).parents[1]
 ADDRESS = "https://github.com/example/course"
 # The smallest PNG: one grey pixel.
@@ -55,6 +57,7 @@ def chapter():
         code("table", output("execute_result", data={"text/html": TABLE}, execution_count=1)),
         code("plot()", picture(), tags=["cover"], alt="A grey square.", caption="What the net sees."),
         code("plot()", picture(), tags=["hide-input"], mystnb={"image": {"alt": "Another square."}}),
+        *claiming().cells[1:],
         code("print(36864)", printed("36864\n"), tags=["solution"]),
         markdown("It is $9 \\cdot 64^2$.", "solution"),
         markdown("## References\n\n- [simonyan2015] K. Simonyan, A. Zisserman."),
@@ -105,6 +108,62 @@ def build():
 @pytest.fixture(scope="module")
 def docstrings(build):
     return importlib.import_module("docstrings")
+
+
+SAID = dict(sentence="it learns", asked="above 0.5", held=True, value=0.7, margin=0.2)
+
+
+def claiming(*before):
+    """A chapter with a claim and the table of its last cell, as stored."""
+    line = {"text/plain": "claim: it learns: 0.7 (asked: above 0.5), held"}
+    return notebook(
+        markdown("# Claims\n\nText."),
+        *before,
+        code(
+            "claim('it learns', 0.7, above=0.5)",
+            output("display_data", data=line, metadata={"cnnbook_claim": SAID}),
+        ),
+        code("claims.report()", printed("as it was stored\n")),
+    )
+
+
+def shown(build, folder, made, key=None):
+    """What the cells of a chapter show in the book, with a record of 23 of 24; key: of another version."""
+    track = importlib.import_module("cnnbook.course.track")
+    stage = build.Stage(write(folder / "notebooks", {"03-vgg": made}), folder / "source")
+    now = track.current_claims(folder / "notebooks" / "03-vgg.ipynb", stage.package)["it learns"]
+    row = dict(
+        claim="it learns", key=key or now.record_key, runs="24", held="23", conditions="JAX x1; CPU x23"
+    )
+    stage.table.rows = {("03-vgg", "it learns"): row} if key != "" else {}
+    cells = stage.notebook(stage.chapters["03-vgg"]).cells
+    assert (
+        nbformat.read(folder / "notebooks" / "03-vgg.ipynb", 4).cells[-1].outputs[0].text
+        == "as it was stored\n"
+    )
+    return cells[-2].outputs[0].data["text/plain"].partition("\n    ")[2], cells[-1].outputs[0].text
+
+
+@pytest.mark.parametrize(
+    "key, before, words",
+    [
+        (None, [], "held in 23 of 24 runs on 2 kinds of machine"),
+        ("another", [], "held in 23 of 24 runs on 2 kinds of machine (record of an earlier version)"),
+        ("", [], "no record yet"),
+        (None, [code("epochs = 9", tags=["injected-parameters"])],
+         "held in 23 of 24 runs on 2 kinds of machine with the default sizes"),
+    ],
+)  # fmt: skip
+def test_a_claim_stands_with_its_record(build, tmp_path, key, before, words):
+    beside, table = shown(build, tmp_path, claiming(*before), key)
+    assert beside == words
+    assert table.startswith("1 measured claims in this notebook, 1 held in this run.\n\nclaim ")
+    assert table.rstrip().endswith(words.removeprefix("held "))
+
+
+def test_the_page_shows_the_record_below_the_claim(vgg):
+    (line,) = [pre.text for pre in vgg.select("div.cell_output pre") if pre.text.startswith("claim: ")]
+    assert line == "claim: it learns: 0.7 (asked: above 0.5), held\n    no record yet\n"
 
 
 def test_every_page_is_sound(site, pages):

@@ -234,6 +234,16 @@ def test_results_resume_and_survive_an_interruption(tmp_path, monkeypatch):
     assert sum('"label"' in line for line in path.read_text().splitlines()) == 1  # a line for each run
 
 
+def test_a_fact_that_somebody_wrote_into_the_file_stays(tmp_path):
+    path = tmp_path / "runs.json"
+    path.write_text('{"optimiser": "another one", "keras": "2", "runs": []}')
+    added = training.History("tiny", {"loss": [1.0]}, {"seed": 0})
+    training.Results(path).add(added)
+    again = training.Results(path)
+    assert again.facts["optimiser"] == "another one" and again.facts["keras"] == keras.__version__
+    assert again.histories == [added]
+
+
 # --------------------------------------------------------------------------- the protocol
 
 

@@ -54,6 +54,7 @@ def name(request):
     return request.param
 
 
+@pytest.mark.checkout
 def test_every_trained_net_has_its_source(script):
     records = transfer.backbones()
     assert list(records) == sorted(script.SOURCES) == ["digits7", "fashion7"]
@@ -64,6 +65,7 @@ def test_every_trained_net_has_its_source(script):
         assert made == [script.BUILDER, script.ARGUMENTS, [script.SIDE, script.SIDE, 1]]
 
 
+@pytest.mark.checkout
 def test_a_trained_net_is_as_good_as_its_record_says(script, name):
     record = transfer.backbones()[name]
     images = data.load(script.SOURCES[name].data, size=script.SIDE, verbose=False)
@@ -83,6 +85,7 @@ def test_a_trained_net_is_as_good_as_its_record_says(script, name):
     assert transfer.embeddings(extended, x[:4]).shape == (4, 64)
 
 
+@pytest.mark.checkout
 def test_a_trained_net_never_sees_the_held_out_classes(script, name):
     """The images it was trained on, as tools/train_backbone.py chooses them: none is of the three classes."""
     record = transfer.backbones()[name]

@@ -3,13 +3,14 @@
 import re
 import subprocess
 import sys
-import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 yaml = pytest.importorskip("yaml")
+
+pytestmark = pytest.mark.checkout
 
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -49,22 +50,26 @@ def test_what_is_called_exists(path):
         assert "constraints.txt" not in line or (ROOT / "constraints.txt").exists()
 
 
-def test_newest_keras_has_no_constraints():
-    runs = [s["run"] for s in steps(ROOT / ".github" / "workflows" / "weekly.yml") if "run" in s]
-    assert not any("constraints" in r for r in runs) and any("--upgrade" in r for r in runs)
+def test_weekly_tries_every_runtime_of_colab_on_its_python():
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "weekly.yml").read_text("utf-8"))["jobs"]
+    tried = {row["runtime"]: row["python"] for row in jobs["colab"]["strategy"]["matrix"]["include"]}
+    files = (ROOT / "tools" / "runtimes").glob("*.txt")
+    assert tried == {
+        path.stem: re.search(r"Python ([\d.]+)[:,]", path.read_text("utf-8"))[1] for path in files
+    }
 
 
-def test_newest_keras_goes_past_the_bound_that_everyone_else_keeps():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    (keras,) = [r for r in project["dependencies"] if r.startswith("keras")]
-    assert re.fullmatch(r"keras>=[\d.]+,<[\d.]+", keras)
+def test_weekly_leaves_no_test_out_on_the_newest():
+    """The wheel's tests (tools/versions.py), then the others and the notebooks, in the environment that it made."""
     runs = [s["run"] for s in steps(ROOT / ".github" / "workflows" / "weekly.yml") if "run" in s]
-    ours, newest = (
-        runs.index(f"python -m pip install --upgrade {what}")
-        for what in ('--upgrade-strategy eager -e ".[cpu,lab,test]"', "keras")
-    )
-    # after the package, whose bound it breaks, and before anything runs
-    assert newest == ours + 1 and not any("pip" in run for run in runs[newest + 1 :])
+    newest = runs.index("make test-newest")
+    assert runs[newest + 1 :] == [
+        '.venv-newest/bin/python -m pytest tests -m "checkout or every_variant"',
+        ".venv-newest/bin/python -m pytest --nbval notebooks",
+    ]
+    tool = (ROOT / "tools" / "versions.py").read_text("utf-8")
+    assert 'SELECTED = "not checkout and not every_variant"' in tool and '".venv-newest"' in tool
+    assert not any("constraints" in run for run in runs)
 
 
 def test_gpu_runs_every_notebook_at_full_size():

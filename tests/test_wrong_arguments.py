@@ -82,7 +82,12 @@ def landscape(**options):
             lambda: models.FCN32s(backbone=models.LeNet5(), input_shape=(64, 64, 1)),
             r"reads \(32, 32, 1\); input_shape is that or None",
         ),
-        (lambda: decoders.encoder(keras.Model(*[keras.Input((8, 8, 1))] * 2), None, name="net"), "needs two"),
+        (
+            lambda: decoders.encoder(
+                keras.Sequential([keras.Input((8, 8, 1)), keras.layers.ReLU()]), None, name="net"
+            ),
+            "needs two",
+        ),
         # films
         (lambda: viz.Film(None, []), "at least one layer"),
         (lambda: viz.Film(None, "conv1", channels=0), "channels is a whole number"),

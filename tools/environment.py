@@ -27,15 +27,19 @@ OLDEST, NEWEST = (
 LOG = "cnnbook-setup.log"
 
 
-def wanted(extras: str, python: str = sys.version) -> dict:
+def project() -> dict:
+    """The table `project` of pyproject.toml."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+
+
+def wanted(extras: str, python: str = sys.version, constraints: Path = ROOT / "constraints.txt") -> dict:
     """What the stamp of a whole environment says."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    constraints = (ROOT / "constraints.txt").read_text("utf-8")
+    table, constraints = project(), constraints.read_text("utf-8")
     asked = [
         extras,
-        project["dependencies"],
-        project["optional-dependencies"],
-        project.get("scripts"),
+        table["dependencies"],
+        table["optional-dependencies"],
+        table.get("scripts"),
         constraints,
     ]
     return {
@@ -68,13 +72,17 @@ def main(arguments) -> int:
     folder, extras = Path(arguments[0]), arguments[1]
     if not OLDEST <= sys.version_info[:2] <= NEWEST:
         return _another_python(arguments)
-    want = wanted(extras)
+    return provide(folder, wanted(extras), ["-e", f".[{extras}]", "-c", "constraints.txt"])
+
+
+def provide(folder: Path, want: dict, install: list[str]) -> int:
+    """Make or complete the environment by `pip install` with these arguments; returns the exit status."""
     if whole(folder, want):
         return 0
     with _alone(folder):
         if whole(folder, want):  # made while this call waited
             return 0
-        return _make(folder, extras, want)
+        return _make(folder, want, install)
 
 
 def _another_python(arguments):
@@ -90,8 +98,8 @@ def _another_python(arguments):
     return 2
 
 
-def _make(folder, extras, want):
-    print(f"Setting up {folder} with [{extras}]: once, a few minutes and about 2 GB.", flush=True)
+def _make(folder, want, install):
+    print(f"Setting up {folder} with [{want['extras']}]: once, a few minutes and about 2 GB.", flush=True)
     started = time.monotonic()
     old, stamp = _stamp(folder), folder / "cnnbook-stamp.json"
     stamp.unlink(missing_ok=True)
@@ -104,8 +112,7 @@ def _make(folder, extras, want):
         if not _venv(folder):
             return 1
         old = None
-    install = ["install", "--progress-bar", "off", "-e", f".[{extras}]", "-c", "constraints.txt"]
-    code = _pip(folder, install, started)
+    code = _pip(folder, ["install", "--progress-bar", "off", *install], started)
     if code:
         # pip leaves an environment as it was when it gives up by itself, so what was whole still is.
         if old is not None:

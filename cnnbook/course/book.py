@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cnnbook.course.board import RUNNING, Board
 from cnnbook.course.notebook import read_notebook
-from cnnbook.course.project import Project, UserError
+from cnnbook.course.project import Project, UserError, how_to_install
 
 TITLE = re.compile(r"^# .*$", re.M)
 LONGEST_ERROR = 300  # characters of an error that the page of a failed notebook quotes
@@ -27,7 +27,7 @@ def build_book(project: Project, notebooks: Path | None = None, out: Path | None
         print("book: not rendered, for this course has no book/build.py")
         return None
     if find_spec("sphinx") is None or find_spec("myst_nb") is None:
-        print("book: not rendered, for Sphinx is not installed: python -m pip install -e '.[book]'")
+        print(f"book: not rendered, for Sphinx is not installed: {how_to_install('book')}")
         return None
     command = [sys.executable, str(script)]
     command += ["--notebooks", str(notebooks)] if notebooks else []

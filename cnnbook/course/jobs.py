@@ -15,6 +15,7 @@ from cnnbook.course.plan import FAILED, PASSED, Task
 from cnnbook.course.processes import OWN_GROUP, end_tree
 from cnnbook.course.project import kernel_environment, one_thread
 from cnnbook.course.records import Records
+from cnnbook.course.said import missed
 
 
 def work(tasks: list[Task], jobs: int, timeout: float | None, records: Records, board: Board) -> None:
@@ -72,13 +73,14 @@ class Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=one_thread(env) if shares_the_cores else env,
+                env={**(one_thread(env) if shares_the_cores else env), **task.environment},
                 **OWN_GROUP,
             )
         job = {
             "source": str(task.path),
             "partial": str(self.partial),
             "parameters": task.parameters,
+            "page": task.page,
         }
         # If it died at once, `finish` says so.
         with contextlib.suppress(OSError):
@@ -127,7 +129,7 @@ class Worker:
             self.task.status = RUNNING
             raise
         why = f"{self.task.cell or ''}: {(self.task.error or '').strip().partition(chr(10))[0]}"
-        note = in_words(self.task.used) if self.task.status == PASSED else why
+        note = in_words(self.task.used, self.task.claims) if self.task.status == PASSED else why
         self.board.set(self.task.name, self.task.status, note)
 
     def end(self) -> None:
@@ -152,7 +154,9 @@ class Worker:
             task.used = {key: self.result[key] for key in ("cpu", "memory") if key in self.result}
 
 
-def in_words(used: dict) -> str:
-    """ "38 s of CPU, 1,240 MB", as far as it is known."""
+def in_words(used: dict, claims=()) -> str:
+    """ "38 s of CPU, 1,240 MB, 1 claim missed", as far as it is known."""
     words = [f"{used['cpu']:.0f} s of CPU"] if "cpu" in used else []
-    return ", ".join(words + ([f"{used['memory']:,} MB"] if "memory" in used else []))
+    words += [f"{used['memory']:,} MB"] if "memory" in used else []
+    count = len(missed(claims))
+    return ", ".join(words + ([f"{count} claim{'s' if count > 1 else ''} missed"] if count else []))

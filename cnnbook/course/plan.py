@@ -46,6 +46,9 @@ class Task:
     error: str | None = None
     seconds: float | None = None
     used: dict = field(default_factory=dict)  # CPU seconds and MB of memory, see the worker
+    claims: list[dict] = field(default_factory=list)  # what the notebook claimed, see said.claims_in
+    environment: dict = field(default_factory=dict)  # variables of its kernel, beside the runner's own
+    page: bool = True  # whether the executed notebook is also wanted as a page
 
     @property
     def name(self) -> str:

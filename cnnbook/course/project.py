@@ -60,6 +60,11 @@ class Project:
         return self.root / "chapters"
 
     @property
+    def claims_table(self) -> Path:
+        """How often each claim has held: in the package of this checkout."""
+        return self.root / "cnnbook" / "results" / "claims.csv"
+
+    @property
     def repository(self) -> str:
         """The repository's address, from `[tool.cnnbook]` in pyproject.toml; empty while it has none."""
         return (_settings(self.root) or {}).get("repository", "").strip()
@@ -79,6 +84,14 @@ def _settings(folder: Path) -> dict | None:
             return tomllib.load(file).get("tool", {}).get("cnnbook")
     except (OSError, tomllib.TOMLDecodeError):
         return None
+
+
+def how_to_install(extra: str) -> str:
+    """The command that brings an extra of pyproject.toml: from the checkout that this package lies in, else by its name."""
+    checkout = _settings(Path(__file__).resolve().parents[2]) is not None
+    return (
+        f'python -m pip install -e ".[{extra}]"' if checkout else f'python -m pip install "cnnbook[{extra}]"'
+    )
 
 
 def choose(paths: list[Path], only: str | None, kind: str) -> list[Path]:

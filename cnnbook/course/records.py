@@ -16,6 +16,7 @@ from pathlib import Path
 from cnnbook import files
 from cnnbook.course.plan import FAILED, PASSED, STOPPED, Task
 from cnnbook.course.project import UserError
+from cnnbook.course.said import claims_in, own_cells
 
 # Where a notebook's files are; the record first, for without it the others do not count.
 PLACES = (
@@ -100,6 +101,7 @@ class Records:
 
     def keep(self, task: Task, partial: Path) -> None:
         """Move a finished task's notebook and page to their place, and write its record."""
+        task.claims = claims_of(partial)
         record = {
             "status": task.status,
             "key": task.keys.of(task, task.imported),
@@ -109,6 +111,7 @@ class Records:
             "parameters": task.parameters,
             "cell": task.cell,
             "error": task.error,
+            "claims": task.claims,
         }
         page = partial.with_suffix(".html")
         if page.exists():
@@ -128,7 +131,8 @@ class Records:
             if record := self.read(path.stem):
                 status = f"{record['status']} in an earlier run"
                 seen = {key: record[key] for key in ("seconds", "cell", "error")}
-                tasks.append(Task(path, {}, status=status, used=record.get("used", {}), **seen))
+                seen |= {"used": record.get("used", {}), "claims": record.get("claims", [])}
+                tasks.append(Task(path, {}, status=status, **seen))
         return tasks
 
     def page(self, task: Task) -> Path:
@@ -142,6 +146,14 @@ class Records:
             if (self.folder / name).exists():
                 return self.folder / name
         return self.folder / "logs" / f"{task.name}.log"
+
+
+def claims_of(executed: Path) -> list[dict]:
+    """What an executed notebook claims, see said.claims_in; nothing where it was not written, or not to its end."""
+    try:
+        return claims_in(own_cells(executed))
+    except (OSError, ValueError):
+        return []
 
 
 def _sha256(path):

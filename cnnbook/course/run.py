@@ -27,8 +27,9 @@ from cnnbook.course.plan import (
     longest_first,
     plan,
 )
-from cnnbook.course.project import Project, UserError, check_out, unwritable
+from cnnbook.course.project import Project, UserError, check_out, how_to_install, unwritable
 from cnnbook.course.records import Records
+from cnnbook.course.said import in_a_line, missed
 from cnnbook.course.summary import summary
 from cnnbook.machine import backend
 
@@ -58,7 +59,7 @@ class Result:
         return 1 if self.stopped or self.book or any(task.status == FAILED for task in self.tasks) else 0
 
     def text(self) -> str:
-        """The failures with their cells and errors, then how many passed, and where the summary is."""
+        """The failures with their cells and errors, the claims that were missed, how many passed, where the summary is."""
         lines = []
         for task in self.tasks:
             if task.status == FAILED:
@@ -68,6 +69,7 @@ class Result:
         if self.stopped and self.stopped != INTERRUPTED:
             lines.append(f"\nSTOPPED: {self.stopped}\n  What passed is kept: the next run does the rest.")
         count = {s: sum(t.status == s for t in self.tasks) for s in (PASSED, UNCHANGED, FAILED, STOPPED)}
+        lines += not_shown(self.tasks)
         lines.append(
             f"\n{count[PASSED]} passed, {count[UNCHANGED]} passed before and unchanged, {count[FAILED]} failed"
             + (f", {count[STOPPED]} stopped" if self.stopped else "")
@@ -75,6 +77,14 @@ class Result:
         )
         lines += [f"summary: {self.summary}"] if self.summary else []
         return "\n".join(lines)
+
+
+def not_shown(tasks: list[Task]) -> list[str]:
+    """A line for each claim that did not hold in a run, below a title; nothing where all held."""
+    lines = [f"  {task.name}: {in_a_line(facts)}" for task in tasks for facts in missed(task.claims)]
+    return (
+        ["\nClaims that did not hold on this machine; a run does not fail for them:", *lines] if lines else []
+    )
 
 
 def run(
@@ -91,7 +101,7 @@ def run(
     """Execute the notebooks and render the book. Wrong input raises UserError before anything runs."""
     missing = [m for m in ("papermill", "ipykernel", "psutil") if find_spec(m) is None]
     if missing:
-        raise UserError(f"running notebooks needs {', '.join(missing)}: python -m pip install -e '.[lab]'")
+        raise UserError(f"running notebooks needs {', '.join(missing)}: {how_to_install('lab')}")
     tasks = plan(project, profile, only)
     out = Path(out or project.root / "build").resolve()
     if out in (project.notebooks, project.root, project.chapters):
@@ -151,6 +161,7 @@ def _reuse_or_forget(task, records, fresh):
     elif not fresh and records.still_holds(task):
         record = records.read(task.name)
         task.status, task.seconds, task.used = UNCHANGED, record["seconds"], record.get("used", {})
+        task.claims = record.get("claims", [])
     else:
         records.forget(task.name)
 

@@ -27,11 +27,13 @@ from cnnbook.course.project import (
     check_out,
     code_digest,
     digest,
+    how_to_install,
     kernel_environment,
     machine_path,
     tags,
     without_imports,
 )
+from cnnbook.course.said import claims_in, in_a_line, missed
 
 MYST = "md:myst"
 PAIRED = ("tags", "mystnb")  # the cell metadata that both files hold
@@ -344,8 +346,8 @@ def record(path: Path, timeout=None, note=lambda text: None) -> list[str]:
         extra_arguments=KERNEL_ARGUMENTS,
         resources={"metadata": {"path": str(path.parent)}},
     )
-    # Stored outputs are those of the default backend.
-    env = {**kernel_environment(), "KERAS_BACKEND": "tensorflow"}
+    # Stored outputs are those of the default backend. A missed claim is told at the end, with all others.
+    env = {**kernel_environment(), "KERAS_BACKEND": "tensorflow", "CNNBOOK_CLAIMS": "report"}
     saved = dict(os.environ)
     try:
         os.environ.clear()
@@ -390,8 +392,11 @@ def _start_kernel(client, env, stem):
 
 
 def output_problems(notebook, root: Path) -> list[str]:
-    """What no stored output may hold: errors, warnings on stderr, paths of a machine."""
-    problems = []
+    """What no stored output may hold: missed claims, errors, warnings on stderr, paths of a machine."""
+    problems = [
+        f"cell {facts['cell'] + 1}: missed, and so not what the text says: {in_a_line(facts)}"
+        for facts in missed(claims_in(notebook.cells))
+    ]
     for number, cell in enumerate(notebook.cells, 1):
         for output in cell.get("outputs", []):
             if output.output_type == "error" and "raises-exception" not in tags(cell):
@@ -434,4 +439,4 @@ def _need(*modules):
 
     missing = [m for m in modules if find_spec(m) is None]
     if missing:
-        raise UserError(f"this needs {', '.join(missing)}: python -m pip install -e '.[lab]'")
+        raise UserError(f"this needs {', '.join(missing)}: {how_to_install('lab')}")

@@ -1,7 +1,15 @@
-"""Gradients on either backend: the one place where TensorFlow and JAX need their own lines."""
+"""Gradients on either backend: the one place where TensorFlow and JAX need their own lines.
+
+Nets are called in a scope that keeps what layers would change: batch norm's moving statistics and dropout's seeds are
+afterwards what they were, to the bit. On JAX that is more than tidiness: what a layer stores while a gradient is taken is a
+tracer, a number that has no value, and the net's next call would fail.
+"""
+
+import contextlib
 
 import keras
 
+from ..keras_internals import same_losses
 from . import fast
 
 __all__ = ["compiled", "loss_on", "of_input", "of_weights", "repeated"]
@@ -10,28 +18,26 @@ __all__ = ["compiled", "loss_on", "of_input", "of_weights", "repeated"]
 def of_weights(model, loss, *, training=True):
     """The gradient of `loss(model_output)` for every trainable variable: (value, {variable path: array}).
 
-    `model` is called on the images that `loss.images` holds; see `loss_on`. Moving statistics are left as they are.
+    `model` is called on the images that `loss.images` holds; see `loss_on`. Its moving statistics, its seeds and the
+    `losses` that its layers have added are left as they are.
     """
     images = keras.ops.convert_to_tensor(loss.images)
     variables = model.trainable_variables
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        before = [keras.ops.copy(v) for v in model.non_trainable_variables]
-        with fast.computing(model, on=False), tf.GradientTape() as tape:
+        with same_losses(model), fast.computing(model, on=False), _unchanged(), tf.GradientTape() as tape:
             value = loss(model(images, training=training))
         gradients = tape.gradient(value, [v.value for v in variables])
-        for variable, old in zip(model.non_trainable_variables, before, strict=True):
-            variable.assign(old)
     elif keras.backend.backend() == "jax":
         import jax
 
-        state = [v.value for v in model.non_trainable_variables]
-
         def objective(values):
-            return loss(model.stateless_call(values, state, images, training=training)[0])
+            with _unchanged(variables, values):
+                return loss(model(images, training=training))
 
-        value, gradients = jax.value_and_grad(objective)([v.value for v in variables])
+        with same_losses(model):
+            value, gradients = jax.value_and_grad(objective)([v.value for v in variables])
     else:
         raise NotImplementedError(_backend_message())
     arrays = {v.path: keras.ops.convert_to_numpy(g) for v, g in zip(variables, gradients, strict=True)}
@@ -39,19 +45,26 @@ def of_weights(model, loss, *, training=True):
 
 
 def of_input(function, images):
-    """The gradient of the scalar `function(images)` for the images: (value, array of their shape)."""
+    """The gradient of the scalar `function(images)` for the images: (value, array of their shape).
+
+    The nets that `function` calls keep their moving statistics and their seeds, whatever mode it calls them in.
+    """
     x = keras.ops.convert_to_tensor(images)
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        with tf.GradientTape() as tape:
+        with _unchanged(), tf.GradientTape() as tape:
             tape.watch(x)
             value = function(x)
         return float(value), keras.ops.convert_to_numpy(tape.gradient(value, x))
     if keras.backend.backend() == "jax":
         import jax
 
-        value, gradient = jax.value_and_grad(function)(x)
+        def objective(x):
+            with _unchanged():
+                return function(x)
+
+        value, gradient = jax.value_and_grad(objective)(x)
         return float(value), keras.ops.convert_to_numpy(gradient)
     raise NotImplementedError(_backend_message())
 
@@ -66,7 +79,7 @@ def repeated(function, variables=()):
 
         @tf.function
         def value_and_gradient(x, *others):
-            with tf.GradientTape() as tape:
+            with _unchanged(), tf.GradientTape() as tape:
                 tape.watch(x)
                 value = function(x, *others)
             return value, tape.gradient(value, x)
@@ -74,16 +87,15 @@ def repeated(function, variables=()):
     elif keras.backend.backend() == "jax":
         import jax
 
-        def objective(
-            x, state, *others
-        ):  # the weights come as arguments: as constants they would be compiled in
-            with keras.StatelessScope(state_mapping=list(zip(variables, state, strict=True))):
+        # The weights come as arguments: as constants they would be compiled in.
+        def objective(x, state, *others):
+            with _unchanged(variables, state):
                 return function(x, *others)
 
-        compiled = jax.jit(jax.value_and_grad(objective))
+        program = jax.jit(jax.value_and_grad(objective))
 
         def value_and_gradient(x, *others):
-            return compiled(x, [v.value for v in variables], *others)
+            return program(x, [v.value for v in variables], *others)
 
     else:
         raise NotImplementedError(_backend_message())
@@ -96,16 +108,32 @@ def repeated(function, variables=()):
 
 
 def compiled(function):
-    """A function of tensors and lists of tensors, compiled: calls of equal shapes run the same program."""
+    """A function of tensors and lists of tensors, compiled: calls of equal shapes run the same program.
+
+    The nets that it calls keep their moving statistics and their seeds. The values of their variables at the first call
+    become part of the program; give those that change as arguments, as `model.stateless_call` takes them.
+    """
+
+    def unchanging(*arguments):
+        with _unchanged():
+            return function(*arguments)
+
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(function)
+        return tf.function(unchanging)
     if keras.backend.backend() == "jax":
         import jax
 
-        return jax.jit(function)
+        return jax.jit(unchanging)
     raise NotImplementedError(_backend_message())
+
+
+@contextlib.contextmanager
+def _unchanged(variables=(), values=()):
+    """The block reads these values in place of the variables' own; what it assigns to any variable is forgotten."""
+    with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
+        yield
 
 
 def loss_on(images, labels, *, from_logits=False):

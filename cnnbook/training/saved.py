@@ -3,7 +3,11 @@
 The optimiser is among them: a model that was trained holds its schedule.
 """
 
+import json
+import zipfile
+
 import keras
+from packaging.version import Version
 
 from ..keras_internals import deep_graphs
 from ..parts import layers as _layers  # noqa: F401
@@ -14,6 +18,28 @@ __all__ = ["load"]
 
 
 def load(path, **options):
-    """Opens a model saved by `model.save(path)`, our own layers included; `options` as keras.models.load_model."""
+    """Opens a model saved by `model.save(path)`, our own layers included; `options` as keras.models.load_model.
+
+    ValueError where a newer Keras than this one has saved it, in words that this one does not know.
+    """
     with deep_graphs():
-        return keras.models.load_model(path, **options)
+        try:
+            return keras.models.load_model(path, **options)
+        except (TypeError, ValueError) as error:
+            theirs = _saved_by(path)
+            if theirs is None or Version(theirs) <= Version(keras.__version__):
+                raise
+            raise ValueError(
+                f"{path} was saved by Keras {theirs}, and Keras {keras.__version__} here cannot open it: older files open "
+                f'in a newer Keras, not the reverse. Here: pip install "keras>={theirs}", and start Python again; or '
+                "save it again where it was made, by a Keras as old as this one"
+            ) from error
+
+
+def _saved_by(path):
+    """The version of Keras that wrote a file; None where the file does not say."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return json.loads(archive.read("metadata.json"))["keras_version"]
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError):
+        return None

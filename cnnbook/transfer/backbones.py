@@ -53,7 +53,7 @@ def backbone(name, *, input_shape=None, include_top=False, trained=True):
             )
         net.load_weights(path)
     if not include_top:
-        net = keras.Model(net.inputs, list(graph.features(net).values())[-1].tensor)
+        net = keras.Model(net.input, list(graph.features(net).values())[-1].tensor)
     x = inputs = keras.Input(shape, name="image")
     x = L.Rescaling(1 / record["std"], -record["mean"] / record["std"], name="scale")(x)
     return graph.flatten(keras.Model(inputs, net(x), name=name))

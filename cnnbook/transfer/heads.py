@@ -80,7 +80,7 @@ def embeddings(model, x, *, layer=None, cache=None, batch_size=32):
         output = L.GlobalAveragePooling2D()(output)
     vectors = np.empty((0, output.shape[-1]), "float32")
     if len(x):
-        features = keras.Model(flat.inputs, output)
+        features = keras.Model(flat.input, output)
         vectors = training.outputs(features, x, batch_size, label=f"{model.name}, features")
     if cache is not None:
         with files.replaced(cache) as file:
