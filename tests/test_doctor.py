@@ -127,7 +127,7 @@ def test_versions_other_than_those_tested_are_told(monkeypatch, capsys):
     keras = machine.versions(["keras"])["keras"]
     assert (
         f"  - keras {keras} is not among the versions that cnnbook is tested with, <100,>=99; it may fail in: "
-        "tables and drawings of networks, quick training, saved models"
+        "tables and drawings of networks, quick training, several devices, saved models"
     ) in said
     assert 'python -m pip install "keras<100,>=99"\n' in said
     assert "  - jax " in said and "ruff" not in said and "numpy>=" not in said

@@ -1,6 +1,6 @@
 """Models saved at commit 21e46ae, one for each class that cnnbook registers, open and answer as they did then.
 
-By Keras 3.8, the oldest that is tested: a newer Keras opens them, while what a newer one writes an older cannot read.
+By Keras 3.8, older than all that are tested: a newer Keras opens them, while what a newer one writes an older cannot read.
 """
 
 import json

@@ -51,7 +51,7 @@ WANTED = {
 }
 # What may fail on a version that is not tested; of the rest, whatever uses it.
 AT_RISK = {
-    "keras": "tables and drawings of networks, quick training, saved models, which lean on Keras' inside",
+    "keras": "tables and drawings of networks, quick training, several devices, saved models, which lean on Keras' inside",
     "tensorflow": "training, gradients",
     "tensorflow-cpu": "training, gradients",
     "jax": "training on JAX, chapter 21's two processes",
