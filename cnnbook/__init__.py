@@ -6,12 +6,18 @@ imported before it is needed.
 It also asks TensorFlow for its oneDNN kernels, which TensorFlow chooses by itself only on processors with certain
 instructions; on another one nets trained well faster with them (README, "How fast"). TensorFlow reads that once, when it
 is imported, so import cnnbook first. TF_ENABLE_ONEDNN_OPTS=0 in the environment switches it off.
+
+Where Keras' backend is JAX, it has JAX keep what it compiles: see `cnnbook.machine.have_jax_compile_less`.
 """
 
 import importlib
 import os
 
+from . import machine
+
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+if machine.backend() == "jax":
+    machine.have_jax_compile_less()
 
 __version__ = "0.1.0"
 
