@@ -152,7 +152,7 @@ def claims_of(executed: Path) -> list[dict]:
     """What an executed notebook claims, see said.claims_in; nothing where it was not written, or not to its end."""
     try:
         return claims_in(own_cells(executed))
-    except (OSError, ValueError):
+    except UserError:
         return []
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import math
 import re
 from collections import Counter
@@ -11,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from cnnbook.claims import METADATA, Claim
+from cnnbook.course.notebook import read_notebook
 
 # What a cell calls that shows all claims of its notebook, with their records.
 REPORT = re.compile(r"\bclaims\.report\(\)")
@@ -19,11 +19,8 @@ ADDED = {"injected-parameters", "papermill-error-cell-tag"}
 
 
 def own_cells(path: Path) -> list[dict]:
-    """The cells of a notebook as plain JSON, their sources as one text each, without those that papermill added."""
-    cells = json.loads(path.read_text("utf-8"))["cells"]
-    for cell in cells:
-        cell["source"] = "".join(cell["source"])
-    return [cell for cell in cells if not ADDED & set(tags_of(cell))]
+    """The cells of a notebook without those that papermill added. Raises UserError where the file is no notebook."""
+    return [cell for cell in read_notebook(path).cells if not ADDED & set(tags_of(cell))]
 
 
 def tags_of(cell: dict) -> list[str]:

@@ -22,7 +22,7 @@ from cnnbook.course.conditions import Condition
 from cnnbook.course.imports import Imports
 from cnnbook.course.jobs import work
 from cnnbook.course.plan import FAILED, PACKAGES, PASSED, STOPPED, TIMEOUTS, Task, default_jobs, longest_first
-from cnnbook.course.project import Project, UserError, digest, how_to_install
+from cnnbook.course.project import Project, UserError, check_out, digest, how_to_install, unwritable
 from cnnbook.course.records import Records, claims_of
 from cnnbook.course.said import in_a_line, makes_claims, missed, own_cells, tags_of
 from cnnbook.course.standing import Standing
@@ -102,7 +102,7 @@ def _by_a_cell(executed):
     """Whether a cell of an executed notebook has raised: the notebook itself failed, not what ran it."""
     try:
         return any(o["output_type"] == "error" for c in own_cells(executed) for o in c.get("outputs", []))
-    except (OSError, ValueError):
+    except UserError:
         return False
 
 
@@ -213,6 +213,7 @@ def _journal(project, out):
     out = Path(out or project.root / "build" / "shake").resolve()
     if out in (project.notebooks, project.root, project.chapters):
         raise UserError(f"--out {out} holds the course itself: give a folder of its own")
+    check_out(out)
     return Journal(out, Imports())
 
 
@@ -306,6 +307,8 @@ def run_trials(trials: list[Trial], journal: Journal, jobs, timeout) -> bool:
                     trial.status = STOPPED
             print("interrupted; the next call goes on from here", flush=True)
             return True
+        except OSError as error:
+            raise UserError(f"{unwritable(error, journal.folder)}; the next call goes on from here") from None
     for trial in trials:
         if trial.status == FAILED:
             print(f"\nFAILED {trial.name}: {trial.cell or 'before its first cell'}\n  {_short(trial.error)}")
