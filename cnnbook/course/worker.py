@@ -90,7 +90,7 @@ def execute(task, tell) -> dict:
     if result["status"] == "failed":
         result["cell"] = _cell_in_words(partial, place["index"])
     result.update(_used())
-    if task["page"] and partial.exists():
+    if task.get("page", True) and partial.exists():
         _render(partial)
     return result
 
