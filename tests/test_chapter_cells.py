@@ -1,8 +1,10 @@
 """The code of the chapters' cells: one seed from which every draw follows, and asserts that say what came.
 
 What is allowed: a seed, or whatever binds a name that begins with "seed", is an expression in which a name stands that
-begins with "seed" (`seed`, `seed + 1`, `[seed, k]`, `seeds[0]`, `range(seed, seed + runs)`). The name `seed` itself is bound
-in one place, the cell tagged `parameters`; functions and comprehensions have names of their own.
+follows from the parameter: one that begins with "seed" (`seed`, `seed + 1`, `[seed, k]`, `seeds[0]`, `range(seed, seed +
+runs)`), one that the same scope takes from such an expression (`for k in seeds`), or a parameter of a function that every
+call of it in the chapter gives such a value. The name `seed` itself is bound in one place, the cell tagged `parameters`;
+functions and comprehensions have names of their own.
 """
 
 import ast
@@ -36,9 +38,48 @@ def stored(node):
     }
 
 
-def follows(node):
-    """Whether a name that begins with "seed" stands in the expression."""
-    return any(isinstance(part, ast.Name) and part.id.startswith("seed") for part in ast.walk(node))
+def follows(node, known=frozenset()):
+    """Whether a name that begins with "seed", or is known to follow from one, stands in the expression."""
+    names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+    return bool(names & known) or any(name.startswith("seed") for name in names)
+
+
+def following(scope, known):
+    """The names of a scope, `known` ones among them, that are taken from what follows from the seed alone."""
+    pairs = [(name, value) for node in ast.walk(scope) for names, value in bound(node) for name in names]
+    known, before = set(known), None
+    while known != before:
+        before = set(known)
+        known |= {name for name, _ in pairs if all(follows(v, known) for n, v in pairs if n == name)}
+    return frozenset(known)
+
+
+def arguments_that_follow(trees):
+    """{function of the chapter: its parameters that every call gives what follows from the seed}."""
+    functions = {n.name: n for tree in trees for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
+    # All are taken to follow until a call is met that gives something else; functions call each other.
+    follow = {
+        name: {a.arg for a in ast.walk(f.args) if isinstance(a, ast.arg)} for name, f in functions.items()
+    }
+    called, before = set(), None
+    while follow != before:
+        before = {name: set(parameters) for name, parameters in follow.items()}
+        for scope in [*trees, *functions.values()]:
+            known = following(scope, before.get(getattr(scope, "name", None), ()))
+            for node in _own_nodes(scope):
+                name = getattr(node.func, "id", None) if isinstance(node, ast.Call) else None
+                if name in functions:
+                    called.add(name)
+                    given_ = _values(node, functions[name].args, known)
+                    follow[name] -= {parameter for parameter, does in given_.items() if not does}
+    return {name: follow[name] for name in called}
+
+
+def _values(call, parameters, known):
+    """{parameter: whether this call gives it what follows}, for those that it gives."""
+    names = [argument.arg for argument in [*parameters.posonlyargs, *parameters.args]]
+    pairs = [*zip(names, call.args, strict=False), *((word.arg, word.value) for word in call.keywords)]
+    return {name: follows(value, known) for name, value in pairs}
 
 
 def given(node):
@@ -78,16 +119,30 @@ def outside_of_scopes(node):
             yield from outside_of_scopes(child)
 
 
-def own_seeds(tree):
-    """What of a cell's code does not follow from the notebook's seed, as it is written."""
+def own_seeds(tree, arguments=None):
+    """What of a cell's code does not follow from the notebook's seed, as it is written.
+
+    arguments: as `arguments_that_follow` gives them.
+    """
     found = []
-    for node in ast.walk(tree):
-        found += [ast.unparse(value) for value in given(node) if not follows(value)]
-        for bind, value in bound(node):
-            if any(name.startswith("seed") for name in bind) and not follows(value):
-                found.append(f"{', '.join(sorted(bind))} from {ast.unparse(value)}")
+    functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]
+    for scope in [tree, *functions]:
+        known = following(scope, (arguments or {}).get(getattr(scope, "name", None), ()))
+        for node in _own_nodes(scope):
+            found += [ast.unparse(value) for value in given(node) if not follows(value, known)]
+            for bind, value in bound(node):
+                if any(name.startswith("seed") for name in bind) and not follows(value, known):
+                    found.append(f"{', '.join(sorted(bind))} from {ast.unparse(value)}")
     again = [node for node in outside_of_scopes(tree) for bind, _ in bound(node) if "seed" in bind]
     return found + [f"seed is bound again in line {node.lineno}" for node in again]
+
+
+def _own_nodes(scope):
+    """The nodes of a scope without those of the functions inside it."""
+    yield scope
+    for child in ast.iter_child_nodes(scope):
+        if not isinstance(child, ast.FunctionDef):
+            yield from _own_nodes(child)
 
 
 def without_message(tree):
@@ -105,8 +160,9 @@ def test_the_parameters_hold_one_seed(path):
 
 @each
 def test_no_cell_has_a_seed_of_its_own(path):
-    found = [f"{begin!r}: {seed}" for begin, tags_, tree in cells(path) if "parameters" not in tags_
-             for seed in own_seeds(tree)]  # fmt: skip
+    code = [(begin, tree) for begin, tags_, tree in cells(path) if "parameters" not in tags_]
+    arguments = arguments_that_follow([tree for _, tree in code])
+    found = [f"{begin!r}: {seed}" for begin, tree in code for seed in own_seeds(tree, arguments)]
     assert not found, "these do not follow from the parameter `seed`:\n" + "\n".join(found)
 
 
@@ -157,6 +213,28 @@ def test_what_follows_from_the_seed(code):
     ],
 )  # fmt: skip
 def test_what_is_a_seed_of_its_own(code, found):
+    assert own_seeds(ast.parse(code)) == found
+
+
+CALLED = """
+def build(k): training.seed(k)
+def trained(k, size=3): build(k); fit(seed=k, size=size)
+nets = [trained(CALL) for number in range(3)]
+"""
+
+
+@pytest.mark.parametrize(
+    "call, found", [("seed + number", []), ("number", ["k", "k"]), ("k=seed", []), ("0", ["k", "k"])]
+)
+def test_the_parameter_of_a_function_follows_where_its_calls_do(call, found):
+    tree = ast.parse(CALLED.replace("CALL", call))
+    assert own_seeds(tree, arguments_that_follow([tree])) == found
+
+
+@pytest.mark.parametrize(
+    "code, found", [("for k in seeds: fit(seed=k)", []), ("for k in (0, 1): fit(seed=k)", ["k"])]
+)
+def test_a_name_taken_from_the_seeds_follows(code, found):
     assert own_seeds(ast.parse(code)) == found
 
 

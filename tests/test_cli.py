@@ -209,6 +209,12 @@ time.sleep(float(os.environ["NAP"]))
 """
 
 
+def _with_all_signals():
+    """In a new process: these tests may themselves run under nohup, or in the background, where some are ignored."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
+
+
 class Napping:
     """A run whose two notebooks sleep in a cell; knows the kernels' process ids."""
 
@@ -227,6 +233,7 @@ class Napping:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
+            preexec_fn=_with_all_signals,
         )
         self.wait(lambda: len([p for p in self.marks.iterdir() if p.read_text()]) == 2)
         self.kernels = [int(p.read_text()) for p in sorted(self.marks.iterdir())]

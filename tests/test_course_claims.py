@@ -63,6 +63,7 @@ def test_a_notebook_with_a_missed_claim_is_not_stored(tmp_path, monkeypatch):
     assert stored.metadata["cnnbook_claim"]["held"] and stored.data["text/plain"] == LINES[0]
 
 
+@pytest.mark.checkout
 def test_nbval_counts_claims_over_processes_and_fails_for_none(tmp_path):
     for module in ("nbval", "xdist"):
         pytest.importorskip(module)

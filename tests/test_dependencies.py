@@ -183,7 +183,7 @@ def test_a_run_keeps_what_the_kernel_imported_and_an_edit_reruns_those_notebooks
     assert run() == {"00-doctor", "01-vgg", "02-tables", "03-none"}
     imported = {name: set(record["imported"]) for name, record in results(root).items()}
     assert imported["03-none"] == set()
-    assert imported["02-tables"] == {"cnnbook", "cnnbook.tables"}
+    assert imported["02-tables"] == {"cnnbook", "cnnbook.machine", "cnnbook.tables"}
     assert {"cnnbook.course.doctor", "cnnbook.course.board"} < imported["00-doctor"]
     assert "cnnbook.models.vgg" in imported["01-vgg"] and "cnnbook.models.nasnet" not in imported["01-vgg"]
     for name, rerun in {"models/nasnet.py": set(), "course/doctor.py": {"00-doctor"}}.items():

@@ -88,6 +88,7 @@ def test_what_the_package_imports_stands_in_an_extra():
         "h5py": "keras",
         "packaging": "keras",
         "fontTools": "matplotlib",
+        "torch": "keras",  # one of its backends, asked only where it is Keras' own
     }  # the rest: what brings them, or their own
     asked = named(PROJECT["dependencies"]) | named(EXTRAS["cpu"] + EXTRAS["lab"] + EXTRAS["jax"])
     for path in (ROOT / "cnnbook").rglob("*.py"):
