@@ -109,3 +109,12 @@ def variable_index(optimizer, variable):
 def strategy_at_build(model):
     """The tf.distribute strategy in whose scope a model was built; None if in none."""
     return getattr(model, "_distribute_strategy", None)
+
+
+def let_processes_feed_themselves(distribution):
+    """Has Keras take from several processes what they have cut themselves, which auto_shard_dataset=False asks for.
+
+    Before that was a public property, Keras refused all but a tf.data.Dataset from several processes, whatever was asked.
+    """
+    if not hasattr(distribution, "auto_shard_dataset"):
+        distribution._is_multi_process = False

@@ -4,6 +4,8 @@ When a new Keras moves one, the test that fails says which, and only that functi
 """
 
 import ast
+import inspect
+import types
 from pathlib import Path
 
 import keras
@@ -135,6 +137,16 @@ def test_strategy_at_build_is_distribute_strategy(net):
         with strategy.scope():
             model = keras.Sequential([keras.Input((2,)), L.Dense(1)])
         assert internals.strategy_at_build(model) is strategy
+
+
+def test_let_processes_feed_themselves_is_is_multi_process():
+    older = types.SimpleNamespace(_is_multi_process=True)
+    internals.let_processes_feed_themselves(older)
+    assert older._is_multi_process is False
+    newer = types.SimpleNamespace(_is_multi_process=True, auto_shard_dataset=False)
+    internals.let_processes_feed_themselves(newer)
+    assert newer._is_multi_process is True
+    assert "self._is_multi_process" in inspect.getsource(inspect.getmodule(keras.distribution.DataParallel))
 
 
 def test_deep_graphs_can_be_walked():
