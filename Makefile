@@ -61,7 +61,7 @@ test-jax: env-jax
 	  $(PYJAX) -m pytest tests -m "jax and not every_variant" -n 2 --dist loadfile $(ARGS)
 
 # The wheel, in an environment of its own and away from these files. COLAB: a runtime of Colab, by its file in tools/runtimes.
-COLAB ?= 2025.10
+COLAB ?= 2026.01
 
 test-colab:
 	@$(PYTHON) tools/versions.py $(COLAB) $(ARGS)

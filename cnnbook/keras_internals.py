@@ -143,3 +143,12 @@ def backend_functions(room):
     from keras.src import backend
 
     return getattr(backend, room)
+
+
+def let_processes_feed_themselves(distribution):
+    """Has Keras take from several processes what they have cut themselves, which auto_shard_dataset=False asks for.
+
+    Before that was a public property, Keras refused all but a tf.data.Dataset from several processes, whatever was asked.
+    """
+    if not hasattr(distribution, "auto_shard_dataset"):
+        distribution._is_multi_process = False

@@ -4,6 +4,8 @@ When a new Keras moves one, the test that fails says which, and only that functi
 """
 
 import ast
+import inspect
+import types
 from pathlib import Path
 
 import keras
@@ -168,6 +170,16 @@ def test_backend_functions_are_those_that_keras_ops_calls(monkeypatch):
     monkeypatch.setattr(internals.backend_functions("nn"), "relu", lambda x: "replaced")
     monkeypatch.setattr(internals.backend_functions("numpy"), "matmul", lambda a, b: "replaced")
     assert keras.ops.relu(np.ones(2)) == keras.ops.matmul(np.ones((1, 1)), np.ones((1, 1))) == "replaced"
+
+
+def test_let_processes_feed_themselves_is_is_multi_process():
+    older = types.SimpleNamespace(_is_multi_process=True)
+    internals.let_processes_feed_themselves(older)
+    assert older._is_multi_process is False
+    newer = types.SimpleNamespace(_is_multi_process=True, auto_shard_dataset=False)
+    internals.let_processes_feed_themselves(newer)
+    assert newer._is_multi_process is True
+    assert "self._is_multi_process" in inspect.getsource(inspect.getmodule(keras.distribution.DataParallel))
 
 
 def test_deep_graphs_can_be_walked():

@@ -14,6 +14,7 @@ version = pytest.importorskip("packaging.version")
 pytestmark = pytest.mark.checkout
 
 ROOT = Path(__file__).parents[1]
+NOTEBOOKS = ["00-start", "03-vgg", "16-your-own-images", "18-fcn-deconvnet"]
 RUNTIMES = sorted((ROOT / "tools" / "runtimes").glob("*.txt"))
 
 
@@ -65,7 +66,7 @@ def test_the_default_runtime_is_there():
 def run(versions, monkeypatch, tmp_path):
     """Runs the tool with pip, pytest and notebooks replaced; gives what was installed, what was called, and the status.
 
-    failing: the parts that shall fail, of environment, doctor, pytest, run.
+    failing: the parts that shall fail: environment, or what stands in a command.
     """
 
     def run(*arguments, failing=()):
@@ -80,7 +81,7 @@ def run(versions, monkeypatch, tmp_path):
             return True
 
         def call(python, *arguments, cwd, env):
-            part = next(name for name in ("doctor", "pytest", "run") if name in arguments)
+            part = next(n for n in ("doctor", "tests", "tests/test_distributed.py", "run") if n in arguments)
             made.calls[part] = (arguments, env)
             made.copied = {path.relative_to(cwd).as_posix() for path in cwd.rglob("*.*")}
             assert tmp_path in cwd.parents
@@ -99,10 +100,10 @@ def run(versions, monkeypatch, tmp_path):
 
 
 def test_a_runtime_of_colab_is_installed_by_its_file(run):
-    made = run("2025.10")
+    made = run("2026.01")
     ((folder, _, install),) = made.installed
     assert made.status == 0 and folder == ROOT / ".venv-colab"
-    assert install[:2] == ["-c", str(ROOT / "tools" / "runtimes" / "2025.10.txt")]
+    assert install[:2] == ["-c", str(ROOT / "tools" / "runtimes" / "2026.01.txt")]
     assert any(re.fullmatch(r"keras>=[\d.]+,<[\d.]+", line) for line in install)
     assert made.strict == [True], "versions that do not fit together are a failure"
 
@@ -120,11 +121,10 @@ def test_the_newest_has_no_upper_bounds_and_is_another_tomorrow(run):
 def test_tests_and_notebooks_run_on_copies_that_can_import_the_wheel_alone(run, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("KERAS_BACKEND", "jax")
-    made = run("2025.10")
+    made = run("2026.01")
     assert not any(path.startswith("cnnbook/") for path in made.copied)
     assert {path for path in made.copied if path.endswith(".ipynb")} == {
-        f"course/notebooks/{name}.ipynb"
-        for name in ("00-start", "03-vgg", "16-your-own-images", "18-fcn-deconvnet")
+        f"course/notebooks/{name}.ipynb" for name in NOTEBOOKS
     }
     assert {
         "tests/test_fast.py",
@@ -136,29 +136,36 @@ def test_tests_and_notebooks_run_on_copies_that_can_import_the_wheel_alone(run, 
         not {"tests/test_environment.py", "tests/test_benchmarks.py", "tests/test_versions.py"} & made.copied
     )
     for arguments, env in made.calls.values():
-        assert arguments[0] == "-m" and not {"PYTHONPATH", "KERAS_BACKEND"} & set(env)
-    assert "not checkout and not every_variant" in made.calls["pytest"][0]
+        on_jax = "tests/test_distributed.py" in arguments
+        assert (
+            arguments[0] == "-m"
+            and "PYTHONPATH" not in env
+            and env.get("KERAS_BACKEND") == ("jax" if on_jax else None)
+        )
+    assert "not checkout and not every_variant" in made.calls["tests"][0]
 
 
-@pytest.mark.parametrize("part", ["doctor", "pytest", "run"])
+STEPS = {"doctor": "doctor", "tests": "tests", "tests/test_distributed.py": "on JAX", "run": "notebooks"}
+
+
+@pytest.mark.parametrize("part", STEPS)
 def test_one_failing_part_fails_the_whole_and_what_was_run_is_kept(run, capsys, part):
-    made = run("2025.10", failing=[part])
-    assert made.status == 1 and set(made.calls) == {"doctor", "pytest", "run"}
+    made = run("2026.01", failing=[part])
+    assert made.status == 1 and set(made.calls) == set(STEPS)
     said = capsys.readouterr().out
-    step = {"doctor": "doctor", "pytest": "tests", "run": "notebooks"}[part]
-    assert re.findall(r"^  (\w+) +FAILED ", said, re.M) == [step]
+    assert re.findall(r"^  (\S.*\S) +FAILED ", said, re.M) == [STEPS[part]]
     assert Path(re.search(r"what was run is kept: (.*)", said)[1]).is_dir()
-    assert run("2025.10").status == 0 and len(list(made.folder.iterdir())) == 1, "what passed leaves nothing"
+    assert run("2026.01").status == 0 and len(list(made.folder.iterdir())) == 1, "what passed leaves nothing"
 
 
 def test_nothing_runs_without_an_environment(run):
-    made = run("2025.10", failing=["environment"])
+    made = run("2026.01", failing=["environment"])
     assert made.status == 1 and not made.strict and not made.calls
 
 
 def test_a_python_too_new_for_a_runtime_is_told(versions, run, monkeypatch, capsys):
     monkeypatch.setattr(versions, "python_of_runtime", lambda name: (3, 10))
-    assert run("2025.10").status == 2
+    assert run("2026.01").status == 2
     assert "make test-colab PYTHON=/path/to/python3.10" in capsys.readouterr().err
 
 

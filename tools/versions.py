@@ -1,6 +1,6 @@
 """Test the package as people get it: its wheel, among other versions than ours, away from the checkout.
 
-    python tools/versions.py 2025.10     what a runtime of Colab has (tools/runtimes/2025.10.txt)
+    python tools/versions.py 2026.01     what a runtime of Colab has (tools/runtimes/2026.01.txt)
     python tools/versions.py newest      the newest of everything, pyproject's upper bounds left aside
 
 Four steps: an environment of its own (.venv-colab, .venv-newest), made once; the wheel, built and put into it; the unit
@@ -29,6 +29,8 @@ EXTRAS = "cpu,lab,test,lite0"
 NOTEBOOKS = ("00-start", "03-vgg", "16-your-own-images", "18-fcn-deconvnet")
 SELECTED = "not checkout and not every_variant"
 ONE_THREAD = dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"), "1")
+# Several processes train on JAX alone; their time goes to compiling, not to what is compiled.
+ON_JAX = ONE_THREAD | {"KERAS_BACKEND": "jax", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 # What would let something else than the wheel and its environment be imported, or another backend be taken.
 MISLEADING = ("PYTHONPATH", "PYTHONHOME", "KERAS_BACKEND", "VIRTUAL_ENV")
 
@@ -181,6 +183,9 @@ def _tests_and_notebooks(steps, python, chosen):
         with steps.step("tests"):
             pytest = ("-m", "pytest", chosen.tests, "-m", SELECTED, "-n", "2", "--dist", "loadfile")
             steps.passed = _call(python, *pytest, cwd=away, env=variables | ONE_THREAD) == 0
+        with steps.step("on JAX"):
+            pytest = ("-m", "pytest", "tests/test_distributed.py", "-m", SELECTED)
+            steps.passed = _call(python, *pytest, cwd=away, env=variables | ON_JAX) == 0
     if chosen.only != "tests":
         with steps.step("notebooks"):
             run = ("-m", "cnnbook", "run", "--root", course, "--no-book")

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..keras_internals import strategy_at_build
+from ..keras_internals import let_processes_feed_themselves, strategy_at_build
 
 __all__ = [
     "Share",
@@ -67,6 +67,7 @@ def initialise(*, heartbeat=10):
         keras.utils.set_random_seed(int(_broadcast(np.uint32(np.random.default_rng().integers(2**32)))))
     # Every process feeds its own part of a batch: training.Batches cuts it.
     distribution = keras.distribution.DataParallel(auto_shard_dataset=False)
+    let_processes_feed_themselves(distribution)
     keras.distribution.set_distribution(distribution)
     return distribution
 
