@@ -10,7 +10,7 @@ PYBENCH := .venv-bench/$(BIN)/python
 ONE_THREAD := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-jax env-bench run test test-unit test-all test-notebooks test-jax test-colab test-newest lab book lint bench shake sync student doctor models clean
+.PHONY: help env env-jax env-bench run test test-unit test-all test-notebooks test-jax test-jax-notebooks test-colab test-newest lab book lint bench shake sync student doctor models clean
 
 help:
 	@echo "make run      execute every notebook, write build/ and render the book"
@@ -19,6 +19,7 @@ help:
 	@echo "make book     render the book from the stored notebooks"
 	@echo "make test-all  the unit tests with every variant of every builder"
 	@echo "make test-jax the JAX backend, in an environment without TensorFlow"
+	@echo "make test-jax-notebooks  every notebook on JAX, in that environment"
 	@echo "make test-colab | test-newest   the package as a wheel, on Colab's versions and on the newest of all"
 	@echo "make shake    repeat the notebooks under other seeds and kernels: hours; ARGS='--only vgg' for one"
 	@echo "make lint | bench | sync | student | doctor | models | clean"
@@ -52,13 +53,20 @@ test-all: env
 test-notebooks: env
 	$(NOTEBOOK_TESTS)
 
+NO_TENSORFLOW = $(PYJAX) -c "import importlib.util as u, sys; \
+  sys.exit('TensorFlow is in .venv-jax' if u.find_spec('tensorflow') else print('TensorFlow is not there; Keras runs on JAX'))"
+
 # Files with the mark `jax` (pyproject.toml). Their time goes to compiling, not to what is compiled. Every net is counted here.
 test-jax: env-jax
-	@$(PYJAX) -c "import importlib.util as u, sys; sys.exit('TensorFlow is in .venv-jax' if u.find_spec('tensorflow') else 0)"
-	@echo "TensorFlow is not there; Keras runs on JAX"
+	@$(NO_TENSORFLOW)
 	KERAS_BACKEND=jax $(PYJAX) -m cnnbook run --only start --out build/jax --no-book
 	KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(ONE_THREAD) \
 	  $(PYJAX) -m pytest tests -m "jax and not every_variant" -n 2 --dist loadfile $(ARGS)
+
+# Weekly, and by hand. What measured claims come to on JAX is in the summary.
+test-jax-notebooks: env-jax
+	@$(NO_TENSORFLOW)
+	KERAS_BACKEND=jax $(PYJAX) -m cnnbook run --out build/jax-notebooks --no-book $(ARGS)
 
 # The wheel, in an environment of its own and away from these files. COLAB: a runtime of Colab, by its file in tools/runtimes.
 COLAB ?= 2026.01

@@ -404,10 +404,13 @@ def serve(name, pipe, log=None):
     threads = str(THREADS)
     os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", OMP_NUM_THREADS=threads, TF_NUM_INTRAOP_THREADS=threads)
     os.environ.update(XLA_PYTHON_CLIENT_PREALLOCATE="false", TF_FORCE_GPU_ALLOW_GROWTH="true")
+    os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "0"  # first steps compile, on every side
     if name == "Keras, oneDNN":
         os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
     elif name == "stock Keras":
         os.environ.pop("TF_ENABLE_ONEDNN_OPTS", None)
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = flags.replace("--xla_backend_optimization_level=2", "")
         import keras  # noqa: F401  with what `import cnnbook` has set taken back
     if log:
         os.environ.update(ONEDNN_VERBOSE="1", TF_NUM_INTEROP_THREADS="1")

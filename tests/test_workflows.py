@@ -21,8 +21,8 @@ def steps(path):
         yield from job["steps"]
 
 
-def test_the_three_are_here():
-    assert [p.stem for p in WORKFLOWS] == ["ci", "gpu", "weekly"]
+def test_the_four_are_here():
+    assert [p.stem for p in WORKFLOWS] == ["ci", "gpu", "jax", "weekly"]
 
 
 @pytest.mark.skipif(find_spec("check_jsonschema") is None, reason="check-jsonschema is not installed")
@@ -70,6 +70,17 @@ def test_weekly_leaves_no_test_out_on_the_newest():
     tool = (ROOT / "tools" / "versions.py").read_text("utf-8")
     assert 'SELECTED = "not checkout and not every_variant"' in tool and '".venv-newest"' in tool
     assert not any("constraints" in run for run in runs)
+
+
+def test_jax_runs_every_notebook_without_tensorflow():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "jax.yml").read_text("utf-8"))
+    assert workflow[True]["schedule"]  # YAML takes the word `on` for true
+    assert "make test-jax-notebooks" in [step.get("run") for step in workflow["jobs"]["jax"]["steps"]]
+    recipe = re.search(
+        r"^test-jax-notebooks: env-jax\n(.*?)\n\n", (ROOT / "Makefile").read_text("utf-8"), re.M | re.S
+    )[1]
+    assert recipe.startswith("\t@$(NO_TENSORFLOW)\n")
+    assert "KERAS_BACKEND=jax $(PYJAX) -m cnnbook run" in recipe and "--only" not in recipe
 
 
 def test_gpu_runs_every_notebook_at_full_size():
