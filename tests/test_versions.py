@@ -49,7 +49,7 @@ def test_what_is_declared_is_what_is_tested(versions):
 
 @pytest.mark.parametrize("path", RUNTIMES, ids=lambda path: path.stem)
 def test_a_runtime_names_its_python_its_source_and_versions(versions, path):
-    head = path.read_text("utf-8").splitlines()[:2]
+    head = path.read_text("utf-8").splitlines()[:2]  # and where it differs from the list
     assert re.match(rf"# Colab's runtime {re.escape(path.stem)}, Python 3\.\d+: ", head[0])
     assert re.search(r"googlecolab/backend-info at [0-9a-f]{40}$", head[1])
     assert (3, 11) <= versions.python_of_runtime(path.stem) <= (3, 13)

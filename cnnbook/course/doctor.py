@@ -54,7 +54,7 @@ AT_RISK = {
     "keras": "tables and drawings of networks, quick training, several devices, saved models, which lean on Keras' inside",
     "tensorflow": "training, gradients",
     "tensorflow-cpu": "training, gradients",
-    "jax": "training on JAX, chapter 21's two processes",
+    "jax": "several processes on JAX, as in chapter 21, which end each other before 0.8",
 }
 # Keras computes on more than these, but trains on these.
 TRAINING_BACKENDS = ("tensorflow", "jax", "torch")
