@@ -3,6 +3,7 @@
 import _thread
 import csv
 import json
+import signal
 import threading
 import time
 from pathlib import Path
@@ -198,9 +199,14 @@ def test_an_interrupted_call_goes_on_where_it_was(course, capsys):
         _thread.interrupt_main()
 
     thread = threading.Thread(target=interrupt)
-    thread.start()
-    assert shaken(course, conditions="plain-0,sse41") == 130
-    thread.join()
+    # The tests may themselves run in the background, where Ctrl-C is ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        thread.start()
+        assert shaken(course, conditions="plain-0,sse41") == 130
+        thread.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert "interrupted; the next call goes on from here" in capsys.readouterr().out
     assert [line["condition"] for line in lines(course)] == ["plain-0"]
     # A line that was cut off does not count, and the next one begins anew.
