@@ -252,7 +252,9 @@ def test_a_home_that_cannot_be_written_shows_in_no_output(tmp_path):
     assert done.returncode == 0, done.stdout
     (said,) = nbformat.read(root / "build" / "notebooks" / "00-a.ipynb", 4).cells[0].outputs
     assert said.name == "stdout" and not Path(said.text.strip()).exists(), "the folder is gone with the run"
-    assert (root / "build" / "logs" / "00-a.log").read_text("utf-8") == ""
+    # jupyter_client interrupts every kernel before it ends it; one that is still at work says so in a line.
+    log = (root / "build" / "logs" / "00-a.log").read_text("utf-8").splitlines()
+    assert [line for line in log if "KeyboardInterrupt caught in kernel" not in line] == []
 
 
 def test_only_what_cannot_be_written_at_home_is_moved(tmp_path, monkeypatch):
