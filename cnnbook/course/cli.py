@@ -207,12 +207,24 @@ def _shake(arguments):
 
 
 def _student(arguments):
+    from cnnbook.course import asked
+    from cnnbook.course.notebook import read_notebook
     from cnnbook.course.sync import student
 
     project = _project(arguments)
+    told = False
     for path in student(project, arguments.out or project.root / "build" / "student", arguments.only):
         print(path)
-    return 0
+        cells = read_notebook(path).cells
+        open_ = sum(asked.shows_answers(cell.source) for cell in cells if cell.cell_type == "code")
+        if open_:
+            print(
+                f"  {open_} of its exercises hold their answers: check(key, answer) would keep them off the page"
+            )
+        for problem in asked.gives_away(cells):
+            told = True
+            print(f"  an answer is given away: {problem}", file=sys.stderr)
+    return 1 if told else 0
 
 
 def _book(arguments):
