@@ -58,14 +58,14 @@ class Evidence(Runs):
         files.write(path, files.in_lines(facts, records))
 
     def in_words(self) -> str:
-        """ "kept evidence of 2025-11-27: 2 variants x 3 seeds, images=6000, epochs=12, 14 s a run; ..."."""
-        seconds = sum(run.seconds for run in self) / max(1, len(self))
+        """ "kept evidence of 2025-11-27: 2 variants x 3 seeds, images=6000, epochs=12, 14 CPU seconds a run; ..."."""
+        cpu = sum(run.cpu for run in self) / max(1, len(self))
         machine = (
             f"{self.facts.get('processor')}, Keras {self.facts.get('keras')} on {self.facts.get('backend')}"
         )
         return (
             f"kept evidence of {self.facts.get('date')}: {len(self.variants)} variants x {len(self.seeds)} seeds, "
-            f"{in_words(self.parameters.get('kept', {}))}, {seconds:.0f} s a run; {machine}"
+            f"{in_words(self.parameters.get('kept', {}))}, {cpu:.0f} CPU seconds a run; {machine}"
         )
 
 
