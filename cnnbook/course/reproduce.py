@@ -265,10 +265,7 @@ def listed(names: list[str] = (), room: Room = experiments.ROOM) -> str:
     rows = []
     for experiment in choose_experiments(room, names):
         standing, evidence = state(experiment)
-        took = [
-            f"{sum(getattr(run, kind) for run in evidence) / len(evidence):.0f}" if evidence else "-"
-            for kind in ("cpu", "seconds")
-        ]
+        took = [evidence.took(kind) if evidence else "-" for kind in ("cpu", "seconds")]
         runs = f"{len(experiment.variants)} x {experiment.kept_seeds}"
         date = evidence.facts.get("date", "-") if evidence else "-"
         rows.append((experiment.name, in_words(experiment.kept_size), runs, *took, date, standing))
