@@ -67,9 +67,10 @@ class Evidence(Runs):
         machine = (
             f"{self.facts.get('processor')}, Keras {self.facts.get('keras')} on {self.facts.get('backend')}"
         )
+        took = f"{self.took()} CPU seconds" if self.took() != "-" else f"{self.took('seconds')} s"
         return (
             f"kept evidence of {self.facts.get('date')}: {len(self.variants)} variants x {len(self.seeds)} seeds, "
-            f"{in_words(self.parameters.get('kept', {}))}, {self.took()} CPU seconds a run; {machine}"
+            f"{in_words(self.parameters.get('kept', {}))}, {took} a run; {machine}"
         )
 
 

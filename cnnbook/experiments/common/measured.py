@@ -18,7 +18,7 @@ DIGITS = 5  # that a kept number has
 
 @dataclass(frozen=True)
 class Run:
-    """One run: a variant with a seed. measured: what the function returned. seconds, cpu: what it took, None for not known."""
+    """One run: a variant with a seed. measured: what the function returned. seconds, cpu: what it took; None: not known."""
 
     variant: str
     seed: int
