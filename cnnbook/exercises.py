@@ -6,13 +6,17 @@ never raises: "Run All" passes on a copy in which nothing is answered yet.
 
 from __future__ import annotations
 
+import ast
 import functools
 import inspect
 import math
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from numbers import Number
+
+from cnnbook import answers
 
 __all__ = ["check", "show_source"]
 
@@ -21,24 +25,65 @@ class _Differs(Exception):
     """The two values differ; the text says where."""
 
 
-def check(answer, correct, why="", *, tolerance=0, hint=""):
-    """Print whether `answer` is right, and why.
+# Wrong answers in this process, by the exercise's key: the second one is told the second hint.
+_wrong = Counter()
+_NOT_YET = "Not answered yet: replace the ... above and run this cell again."
 
-    answer: what the reader wrote; `...` or None means "not answered yet".
-    correct: the right value, or a function of the answer that is true for a right one. Numbers are compared
-        within `tolerance` (absolute), texts without regard to case, space or a closing full stop, sequences
-        and arrays element by element, sets without order.
-    why: printed with a right answer, and with a wrong one when there is no `hint`.
+
+def check(key, answer, why="", *, tolerance=0, hint=""):
+    """Print whether the answer to an exercise is right: nothing is told that gives it away before.
+
+    key: the exercise, "chapter.entry", as in cnnbook/answers. ValueError for one that is not there.
+    answer: what the reader wrote. `...`, None, and a function or class in which a `...` is left, are "not answered yet".
+        Where it is a function, a layer or a model, it is run: what it raises is told and stops nothing.
+
+    Numbers are compared within the entry's tolerance (absolute), texts without regard to case, space or a closing full
+    stop, sequences and arrays element by element, sets without order. A wrong answer is told the first of two hints, from
+    the second time on the second; a right one the reason.
     """
+    # Chapters that have no file of answers yet call check(answer, correct, why, tolerance=, hint=). Such a call always says
+    # more than two things, or its first is no text like "vgg.sides". This form goes with the last of these chapters.
+    if isinstance(key, str) and re.fullmatch(r"[a-z]\w*\.\w+", key) and not (why or tolerance or hint):
+        print(_answered(key, answers.find(key), answer))
+        return
     try:
-        print(_verdict(answer, correct, str(why), tolerance, str(hint)))
+        print(_verdict(key, answer, str(why), tolerance, str(hint)))
     except Exception as error:  # an exercise must never stop "Run All"
         print(f"This answer could not be compared ({type(error).__name__}: {error}).")
 
 
+def _answered(key, right, answer):
+    """The verdict in words on the answer to the exercise `key`."""
+    try:
+        if _unanswered(answer):
+            return _NOT_YET
+        _judge(answer, right)
+        return f"Right. {right.why}"
+    except NotImplementedError:
+        return _NOT_YET
+    except (_Differs, AssertionError) as error:
+        words = _text(error)
+    except (Exception, SystemExit) as error:  # the reader's own code is run
+        words = f"It raised {type(error).__name__}: {_text(error)}"
+    _wrong[key] += 1
+    number = min(_wrong[key], len(right.hints))
+    hint = f"Hint {number} of {len(right.hints)}: {right.hints[number - 1]}"
+    return "\n".join(filter(None, [f"Not right yet: {_short(answer)}.", words, hint]))
+
+
+def _judge(answer, right):
+    if callable(right.correct):
+        said = right.correct(answer)
+        # A function that consists of asserts returns None.
+        if said is not None and not _truth(said):
+            raise _Differs
+    else:
+        _compare(answer, right.correct, right.tolerance)
+
+
 def _verdict(answer, correct, why, tolerance, hint):
     if _unanswered(answer):
-        return "Not answered yet: replace the ... above and run this cell again."
+        return _NOT_YET
     try:
         if callable(correct):
             if not _truth(correct(answer)):
@@ -52,11 +97,40 @@ def _verdict(answer, correct, why, tolerance, hint):
 
 
 def _unanswered(answer):
-    if answer is None or answer is ...:
+    return answer is None or _has_gap(answer)
+
+
+def _has_gap(answer):
+    """Whether a `...` is left in it. None may stand inside an answer: (None, 14, 14, 512)."""
+    if answer is ...:
         return True
     if isinstance(answer, Mapping):
-        answer = list(answer.values())
-    return isinstance(answer, (list, tuple)) and any(_unanswered(a) for a in answer)
+        return any(map(_has_gap, answer.values()))
+    if isinstance(answer, (list, tuple)):
+        return any(map(_has_gap, answer))
+    # An object of a class that the notebook itself defines, a layer for instance, is what that class is.
+    of_class = answer if isinstance(answer, type) else type(answer)
+    if of_class is answer or of_class.__module__ == "__main__":
+        return any(map(_is_skeleton, vars(of_class).values()))
+    return _is_skeleton(answer)
+
+
+def _is_skeleton(thing):
+    """Whether a function's source still holds a `...`, but as an index, where it is Python: `x[..., 0]`."""
+    if not inspect.isfunction(thing):
+        return False
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(thing)))
+    except (OSError, TypeError, SyntaxError):
+        return False  # no source: it was not written in a cell
+    indices = {
+        id(part)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Subscript)
+        for part in ast.walk(node.slice)
+    }
+    gaps = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and node.value is ...)
+    return any(id(node) not in indices for node in gaps)
 
 
 def _truth(value):
@@ -145,10 +219,24 @@ def _key(value):
 
 
 def _short(value):
-    if hasattr(value, "__array__") and not isinstance(value, Number):
-        value = _plain(value)
-    text = repr(value)
+    """A value in at most 60 characters, without the address of a function or an object."""
+    if inspect.isroutine(value) or isinstance(value, type):
+        return getattr(value, "__name__", type(value).__name__)
+    try:
+        if hasattr(value, "__array__") and not isinstance(value, Number):
+            value = _plain(value)
+        text = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
+    except Exception:  # a reader's own class
+        return f"an object of {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _text(error):
+    """What an error says; errors of a reader's own may not even say that."""
+    try:
+        return str(error).strip()
+    except Exception:
+        return ""
 
 
 def show_source(*objects):

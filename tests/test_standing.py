@@ -154,6 +154,17 @@ def test_networks_count_by_name_with_the_papers_that_they_modify(package):
     assert "efficientnet_lite" in by_name and "nasnet" not in by_name
 
 
+def test_answers_to_exercises_decide_nothing(package):
+    """They may build and train what they like: `check` judges an answer with it, and no claim stands on that."""
+    path = package.folder / "answers" / "toy.py"
+    path.write_text("def right(net):\n    from cnnbook.models import vgg\n", "utf-8")
+    try:
+        source = "from cnnbook.exercises import check\nprint('vgg')"
+        assert decisive(Imports(package.folder), [source]) == decisive(package, ["print('vgg')"]) == []
+    finally:
+        path.unlink()
+
+
 def test_the_run_key_follows_sentences_and_not_bounds(package):
     def run(**changed):
         return Standing(cells(**changed), package).run()

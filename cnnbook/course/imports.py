@@ -26,12 +26,15 @@ class Imports:
         self._import_line = re.compile(rf"^\s*(?:from|import)\s+{self.name}\b", re.M)
         self._direct = functools.cache(self._direct)
 
-    def closure(self, modules: set[str]) -> set[str]:
-        """These modules with all that they import, in functions too, and the packages they lie in."""
+    def closure(self, modules: set[str], without: str | None = None) -> set[str]:
+        """These modules with all that they import, in functions too, and the packages they lie in.
+
+        without: a room, such as "answers", that is left out with what only it imports.
+        """
         reached, waiting = set(), list(modules)
         while waiting:
             module = waiting.pop()
-            if module not in reached:
+            if module not in reached and module.split(".")[1:2] != [without]:
                 reached.add(module)
                 waiting += self._direct(module)
         return reached

@@ -83,7 +83,8 @@ def decisive(package: Imports, sources: list[str]) -> list[str]:
     Of the networks a file counts where the cells name it or one of its builders, or where `transfer`, which builds by name,
     does and the cells import it; so do the papers that it modifies. Another network's file decides nothing here.
     """
-    reached = package.closure(package.imports_of(sources))
+    # `check` reads the answers, and these may build any network: no claim stands on them.
+    reached = package.closure(package.imports_of(sources), without="answers")
     of_room = {module: _room(module) for module in reached}
     texts = list(sources)
     if "transfer" in of_room.values():

@@ -1,0 +1,78 @@
+"""The answers to the chapters' exercises: one file a chapter, read by `cnnbook.exercises.check`.
+
+A file is named as its chapter is, without the number and with underscores (06-normalisation: normalisation.py), and holds
+`ANSWERS = {entry: Answer(...)}`; the exercise is then checked by `check("normalisation.entry", answer)`. Off the page and
+out of the students' copies, not secret. No chapter's text, no drawing and no training may live here: a file imports models
+and numpy inside the functions that judge an answer, so that to read it costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+__all__ = ["Answer", "find", "name_of", "names", "of"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is right in one exercise, and what a reader is told.
+
+    correct: the right value, or a function of the reader's answer (a number, a function, a layer, a model) that returns
+        False or raises AssertionError with words where the answer is wrong; the words are shown. None counts as right, so
+        that such a function may consist of asserts. It must draw from no global generator of random numbers: an exercise
+        that is done must not change what later cells compute.
+    why: said with a right answer only.
+    hints: two, said with the first wrong answer and with the second; neither holds the right value (a test).
+    tolerance: absolute, for numbers, wherever they stand in `correct`.
+    """
+
+    correct: object
+    why: str
+    hints: tuple[str, str]
+    tolerance: float = 0
+
+    def __post_init__(self):
+        if not _is_text(self.why):
+            raise ValueError(f"why={self.why!r}: say in a sentence why the answer is right")
+        if not isinstance(self.hints, tuple) or len(self.hints) != 2 or not all(map(_is_text, self.hints)):
+            raise ValueError(
+                f"hints={self.hints!r}: two texts are wanted, the second says more than the first"
+            )
+
+
+def _is_text(value):
+    return isinstance(value, str) and bool(value.strip())
+
+
+def name_of(stem: str) -> str:
+    """The name of a chapter's answers: "06-deeper-stacks" has them in deeper_stacks.py."""
+    return re.sub(r"^[0-9a][0-9]-", "", stem).replace("-", "_")
+
+
+def names() -> list[str]:
+    """The chapters that have answers, by the names of their files."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def of(name: str) -> Mapping[str, Answer]:
+    """All answers of one chapter. ValueError where it has none."""
+    if name not in names():
+        raise ValueError(f"no chapter {name!r} has answers; there is: {', '.join(names()) or 'none yet'}")
+    return importlib.import_module(f"{__name__}.{name}").ANSWERS
+
+
+def find(key: str) -> Answer:
+    """The answer of a key "chapter.entry". ValueError, with the keys that there are, for an unknown one."""
+    name, _, entry = key.partition(".")
+    try:
+        answers = of(name)
+    except ValueError as error:
+        raise ValueError(f"there is no exercise {key!r}: {error}") from None
+    if entry not in answers:
+        known = ", ".join(f"{name}.{other}" for other in answers)
+        raise ValueError(f"there is no exercise {key!r}; there is: {known}")
+    return answers[entry]
