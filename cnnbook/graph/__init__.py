@@ -1,7 +1,8 @@
 """The one reader of graphs: every table, picture and test of the course reads a network through `trace`.
 
 Rows of a model's operations (`rows`), the rules for each kind of layer (`rules`, `fields`), models rewritten (`rewrite`),
-stages and endpoints (`stages`), the peak of memory (`memory`), summaries and comparisons. It knows Keras and nothing else of cnnbook but the ground.
+stages and endpoints (`stages`), the peak of memory (`memory`), summaries and comparisons.
+It knows Keras and nothing else of cnnbook but the ground.
 """
 
 from ..keras_internals import calls_in

@@ -26,9 +26,9 @@ def _value(key, text):
 def zoo(run=None):
     """Accuracy, memory and speed of trained nets as GluonCV's model zoo published them: a list of dicts.
 
-    builder: the net's name here; run: "chart 2019-03" (the chart with speed and memory), "slides" (that chart as the course's
-    slides quote it, of a later run) or "table" (top-1 and top-5 alone); one of these keeps its lines only. top1, top5 in per
-    cent of ImageNet's validation images; images_per_s, images a second; memory_mb, megabytes; None where not published;
+    builder: the net's name here; run: "chart 2019-03" (the chart with speed and memory), "slides" (that chart as the
+    course's slides quote it, of a later run) or "table" (top-1 and top-5 alone); given, only its lines are kept. top1, top5
+    in per cent of ImageNet's validation images; images_per_s; memory_mb (10^6 bytes); None where not published;
     conditions, source, note: in words. ValueError for an unknown run.
     """
     rows = _rows("zoo.csv")
