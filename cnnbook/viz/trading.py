@@ -236,10 +236,11 @@ class TradeOff(Picture):
         axes.set(xlabel=f"{across.label}, {better} is better", ylabel=up.label)
         axes.margins(0.1)
         self._name(axes)
-        if len(self.groups) > 1:
-            for group in self.groups:
+        drawn = [group for group in self.groups if any(row["group"] == group for row in self.rows)]
+        if len(drawn) > 1:
+            for group in drawn:
                 axes.scatter([], [], s=60, color=self.paint[group], alpha=0.7, label=group)
-            axes.legend(loc="upper left", bbox_to_anchor=(0, 1.12), ncols=len(self.groups), borderaxespad=0,
+            axes.legend(loc="upper left", bbox_to_anchor=(0, 1.12), ncols=len(drawn), borderaxespad=0,
                         frameon=False)  # fmt: skip
 
     def _name(self, axes):
