@@ -13,20 +13,32 @@ __all__ = ["peaks"]
 
 # What a process takes for any net, such as the compiler, is measured by this one and taken off.
 _SMALLEST = "nothing"
+# seconds
+_LONGEST = 600
 
 
 def peaks(calls, side, batch_size):
     """{builder: 10^6 bytes} that inference of a batch of images of side x side x 3 takes: weights, maps and scratch space.
 
     calls: {builder: its arguments}. What a net of a single pool takes is not counted. It is memory of the processor: None
-    for each net where this cannot be measured, that is without `fork` (Windows) and on a GPU.
+    for each net where this cannot be measured, that is without `fork` (Windows) or within
+    ten minutes.
     """
     if not hasattr(os, "fork"):
         return dict.fromkeys(calls)
     asked = json.dumps([{_SMALLEST: {}} | calls, side, batch_size])
     command = [sys.executable, "-m", __name__, asked]
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    said = subprocess.run(command, capture_output=True, text=True, env=environment, check=False).stdout
+    environment = os.environ | {
+        "CUDA_VISIBLE_DEVICES": "",
+        "JAX_PLATFORMS": "cpu",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+    try:
+        said = subprocess.run(
+            command, capture_output=True, text=True, env=environment, timeout=_LONGEST
+        ).stdout
+    except subprocess.TimeoutExpired:
+        return dict.fromkeys(calls)
     found = json.loads(said.splitlines()[-1]) if said.strip() else {}
     base = found.get(_SMALLEST)
     return {name: None if None in (base, found.get(name)) else found[name] - base for name in calls}

@@ -57,7 +57,7 @@ _SCRIPT = """
       var found = [], unit, k;
       if (log) {
         for (k = Math.floor(Math.log10(low)); k <= Math.log10(high); k++) {
-          [1, 2, 5].forEach(function (f) {
+          (high / low > 300 ? [1] : [1, 2, 5]).forEach(function (f) {
             var v = f * Math.pow(10, k);
             if (v >= low && v <= high) { found.push(v); }
           });
@@ -135,11 +135,15 @@ _SCRIPT = """
         });
       }
       shown.forEach(function (r, i) {
-        if (seen[r.net]) { return; }
-        seen[r.net] = true;
+        var near = (seen[r.net] || []).some(function (o) {
+          return Math.abs(o[0] - discs[i][0]) < 80 && Math.abs(o[1] - discs[i][1]) < 80;
+        });
+        if (near) { return; }
+        seen[r.net] = (seen[r.net] || []).concat([discs[i]]);
         var w = 7.2 * r.net.length, place;
         discs.forEach(function (d, j) {
-          if (place || shown[j].net !== r.net) { return; }
+          var own = shown[j].net === r.net && Math.abs(d[0] - discs[i][0]) < 80 && Math.abs(d[1] - discs[i][1]) < 80;
+          if (place || !own) { return; }
           var cx = d[0] + d[2] / 2, cy = d[1] + d[3] / 2;
           var above = d[1] - 15, below = d[1] + d[3] + 1;
           var places = [[d[0] + d[2] + 3, cy - 7], [d[0] - w - 3, cy - 7], [cx - w / 2, above], [cx - w / 2, below],
@@ -244,22 +248,27 @@ class TradeOff(Picture):
                         frameon=False)  # fmt: skip
 
     def _name(self, axes):
-        """Each net's name once, at the first place around its disc that is free."""
+        """The nets' names, each at the first place around its disc that is free."""
         axes.figure.canvas.draw()
         taken, scale = [], axes.figure.dpi / 72
         frame, discs = axes.get_window_extent(), []
         for across, up, area in self.array:
             (x, y), r = axes.transData.transform((across, up)), scale * self._radius(area)
             discs.append((x - r, y - r, x + r, y + r))
-        for net in dict.fromkeys(row["net"] for row in self.rows):
-            own = [disc for row, disc in zip(self.rows, discs, strict=True) if row["net"] == net]
-            boxes = [b for disc in own for b in _around(disc, 5.6 * scale * len(net), 10 * scale)]
+        for i, row in enumerate(self.rows):
+            # Discs of one net that lie together share a name.
+            together = [j for j, other in enumerate(self.rows)
+                        if other["net"] == row["net"] and _near(discs[i], discs[j], 55 * scale)]  # fmt: skip
+            if i != together[0]:
+                continue
+            width = 5.6 * scale * len(row["net"])
+            boxes = [b for j in together for b in _around(discs[j], width, 10 * scale)]
             free = (b for b in boxes if frame.x0 < b[0] and b[2] < frame.x1 and frame.y0 < b[1]
                     and not any(_overlap(b, other) for other in (*taken, *discs)))  # fmt: skip
             if (box := next(free, None)) is not None:
                 taken.append(box)
                 at = axes.transData.inverted().transform(box[:2])
-                axes.text(*at, net, size=9, va="bottom")
+                axes.text(*at, row["net"], size=9, va="bottom")
 
     def _repr_html_(self):
         still = base64.b64encode(png(self.figure(), colors=256)).decode()
@@ -309,11 +318,12 @@ class TradeOff(Picture):
 
 
 def _log(axis):
-    """A logarithmic axis with ticks at 1, 2 and 5 in plain figures."""
+    """A logarithmic axis with ticks in plain figures: at 1, 2 and 5, over several decades at 1 alone."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     getattr(axis.axes, f"set_{axis.axis_name}scale")("log")
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = axis.get_data_interval()
+    axis.set_major_locator(LogLocator(subs=(1,) if high / low > 300 else (1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}" if v >= 10 else f"{v:g}"))
     axis.set_minor_formatter(NullFormatter())
 
@@ -325,6 +335,10 @@ def _around(disc, width, height):
     corners = [(right + 3, y - height / 2), (left - 3 - width, y - height / 2), (x - width / 2, top + 2),
                (x - width / 2, bottom - 2 - height), (x + 3, top + 2), (x - 3 - width, bottom - 2 - height)]  # fmt: skip
     return [(a, b, a + width, b + height) for a, b in corners]
+
+
+def _near(a, b, most):
+    return abs(a[0] - b[0]) <= most and abs(a[1] - b[1]) <= most
 
 
 def _overlap(a, b):
