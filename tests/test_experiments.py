@@ -19,8 +19,8 @@ from cnnbook.course.project import UserError
 from cnnbook.experiments import Experiment
 from cnnbook.experiments.common.evidence import together
 from cnnbook.experiments.common.room import Room
-from cnnbook.sources.decisive import module_digest
 from cnnbook.sources.imports import _parse
+from cnnbook.sources.parts import _statements
 from cnnbook.training import History
 
 pytestmark = pytest.mark.jax
@@ -119,7 +119,7 @@ def edit(room, name, old, new):
     assert old in text
     path.write_text(text.replace(old, new), "utf-8")
     _parse.cache_clear()
-    module_digest.cache_clear()
+    _statements.cache_clear()
     for module in [name for name in sys.modules if name.startswith(room.package)]:
         del sys.modules[module]
     importlib.invalidate_caches()

@@ -7,8 +7,9 @@ import pytest
 
 from cnnbook.course.said import makes_claims, repeated
 from cnnbook.course.standing import Standing
-from cnnbook.sources.decisive import decisive, module_digest
+from cnnbook.sources.decisive import decisive
 from cnnbook.sources.imports import Imports, _parse
+from cnnbook.sources.parts import _statements, reached
 
 pytestmark = pytest.mark.jax
 PACKAGE = Path(__file__).parents[1] / "cnnbook"
@@ -112,7 +113,7 @@ def edited(package, *edits):
 
 def _forget_sources():
     _parse.cache_clear()
-    module_digest.cache_clear()
+    _statements.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -137,9 +138,43 @@ def test_what_decides_nothing_does_not_count(package):
         ("claims.py", "\ndef ", "\nSIZE = 2\n\ndef "),
         ("exercises.py", "\ndef ", "\nSIZE = 2\n\ndef "),
         ("models/nasnet.py", "\ndef ", "\nSIZE = 2\n\ndef "),
+        # Nor a function more, and the name under which a room gives it.
+        ("training/measures.py", "\ndef ", "\ndef nobody_calls_it(x):\n    return fit(x)\n\n\ndef "),
+        (
+            "training/__init__.py",
+            '"accuracy": "measures",',
+            '"accuracy": "measures", "nobody_calls_it": "measures",',
+        ),
         ("models/figures.csv", "61706", "61707"),
     ]
     assert edited(package, *edits) == keys(package)
+
+
+def test_what_code_reaches_by_name(tmp_path):
+    folder = tmp_path / "toy"
+    (folder / "data").mkdir(parents=True)
+    (folder / "__init__.py").write_text("", "utf-8")
+    (folder / "data" / "__init__.py").write_text("", "utf-8")
+    (folder / "data" / "a.py").write_text(
+        "from .b import two as second\nONE = 1\n\n\ndef one():\n    return ONE\n\n\ndef other():\n    return second()\n\n\n"
+        "print('read')\n", "utf-8",
+    )  # fmt: skip
+    (folder / "data" / "b.py").write_text(
+        "TABLE = {'x': 'three'}\n\n\ndef two():\n    return globals()[TABLE['x']]()\n\n\ndef three():\n    return 3\n",
+        "utf-8",
+    )
+    modules = ["toy.data.a", "toy.data.b"]
+
+    def count(text):
+        return {m.rpartition(".")[2]: len(d) for m, d in reached(Imports(folder), modules, [text]).items()}
+
+    assert count("nothing()") == {}
+    # one, ONE, and the call that runs when the module is imported.
+    assert count("one()") == {"a": 3}
+    assert count("toy.data.a.other()") == {"a": 3, "b": 3}, (
+        "other, its `second`, print; two, TABLE, and three by the table"
+    )
+    assert count("three") == {"b": 1}
 
 
 EXPERIMENTS = """\"\"\"Experiments.\"\"\"
@@ -187,7 +222,11 @@ def test_networks_count_by_name_with_the_papers_that_they_modify(package):
     def papers(*names, source=""):
         cells = [f"from cnnbook import {', '.join(names)}\n{source}"]
         found = decisive(package, package.imports_of(cells), cells)
-        return {name.rpartition(".")[2] for name in found if ".models." in name} - {"network", "registry"}
+        return {name.rpartition(".")[2] for name in found if ".models." in name} - {
+            "network",
+            "registry",
+            "published",
+        }
 
     assert papers("models", "viz") == set()
     assert papers("models", source="models.ResNeXt50()") == {"resnext", "resnet"}

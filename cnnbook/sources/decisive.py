@@ -1,21 +1,19 @@
-"""What decides a number: digests of code without what decides nothing, and the modules that some code computes with."""
+"""What decides a number: code without what decides nothing, and the modules that some code computes with."""
 
 from __future__ import annotations
 
 import ast
 import copy
 import csv
-import functools
 import hashlib
 import json
 import re
 from collections.abc import Iterable
-from pathlib import Path
 
 from .imports import Imports
 
 __all__ = [
-    "ROOMS", "Decisive", "canonical", "decisive", "digest", "experiment_files", "module_digest", "without_imports",
+    "ROOMS", "Decisive", "canonical", "decisive", "digest", "experiment_files", "without_imports",
 ]  # fmt: skip
 
 ROOMS = ("data", "models", "parts", "training", "transfer", "segmentation", "faces")
@@ -62,12 +60,6 @@ def experiment_files(package: Imports) -> set[str]:
     room = f"{package.name}.experiments"
     return {module for module, path in package.paths.items()
             if module.rpartition(".")[0] == room and path.name != "__init__.py"}  # fmt: skip
-
-
-@functools.cache
-def module_digest(path: Path) -> str:
-    """The digest of a module without what decides nothing."""
-    return digest(canonical(Decisive().visit(ast.parse(path.read_bytes()))))
 
 
 class Decisive(ast.NodeTransformer):
