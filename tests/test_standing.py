@@ -110,6 +110,11 @@ def edited(package, *edits):
         _forget_sources()
 
 
+def computing(package, source):
+    """The modules that decide the numbers of a code cell."""
+    return decisive(package, package.imports_of([source]), [source])
+
+
 def _forget_sources():
     _parse.cache_clear()
     module_digest.cache_clear()
@@ -185,8 +190,7 @@ def test_the_files_of_experiments_count_that_cells_name(package):
 
 def test_networks_count_by_name_with_the_papers_that_they_modify(package):
     def papers(*names, source=""):
-        cells = [f"from cnnbook import {', '.join(names)}\n{source}"]
-        found = decisive(package, package.imports_of(cells), cells)
+        found = computing(package, f"from cnnbook import {', '.join(names)}\n{source}")
         return {name.rpartition(".")[2] for name in found if ".models." in name} - {"network", "registry"}
 
     assert papers("models", "viz") == set()
@@ -202,7 +206,7 @@ def test_answers_to_exercises_decide_nothing(package):
     path.write_text("def right(net):\n    from cnnbook.models import vgg\n", "utf-8")
     try:
         source = "from cnnbook.exercises import check\nprint('vgg')"
-        assert decisive(Imports(package.folder), [source]) == decisive(package, ["print('vgg')"]) == []
+        assert computing(Imports(package.folder), source) == computing(package, "print('vgg')") == []
     finally:
         path.unlink()
 
