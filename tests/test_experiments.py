@@ -400,7 +400,7 @@ def test_an_interrupted_call_goes_on_where_it_was(room, tmp_path, monkeypatch, c
     monkeypatch.setenv("TOY_WAITS", str(tmp_path / "waits"))
 
     def interrupt():
-        for _ in range(1200):
+        for _ in range(6000):
             if list((tmp_path / "runs" / "runs").glob("*.json")):
                 break
             time.sleep(0.1)

@@ -111,6 +111,11 @@ def edited(package, *edits):
         _forget_sources()
 
 
+def computing(package, source):
+    """The modules that decide the numbers of a code cell."""
+    return decisive(package, package.imports_of([source]), [source])
+
+
 def _forget_sources():
     _parse.cache_clear()
     _statements.cache_clear()
@@ -156,11 +161,11 @@ def test_what_code_reaches_by_name(tmp_path):
     (folder / "__init__.py").write_text("", "utf-8")
     (folder / "data" / "__init__.py").write_text("", "utf-8")
     (folder / "data" / "a.py").write_text(
-        "from .b import two as second\nONE = 1\n\n\ndef one():\n    return ONE\n\n\ndef other():\n    return second()\n\n\n"
+        "from .b import two as second\nONE = 1\n\n\ndef one():\n    return _one(ONE)\n\n\ndef _one(x):\n    return x\n\n\ndef other():\n    return second()\n\n\n"
         "print('read')\n", "utf-8",
     )  # fmt: skip
     (folder / "data" / "b.py").write_text(
-        "TABLE = {'x': 'three'}\n\n\ndef two():\n    return globals()[TABLE['x']]()\n\n\ndef three():\n    return 3\n",
+        "TABLE = {'x': 'three'}\n\n\ndef _one():\n    return 1\n\n\ndef two():\n    return globals()[TABLE['x']]()\n\n\ndef three():\n    return 3\n",
         "utf-8",
     )
     modules = ["toy.data.a", "toy.data.b"]
@@ -169,8 +174,8 @@ def test_what_code_reaches_by_name(tmp_path):
         return {m.rpartition(".")[2]: len(d) for m, d in reached(Imports(folder), modules, [text]).items()}
 
     assert count("nothing()") == {}
-    # one, ONE, and the call that runs when the module is imported.
-    assert count("one()") == {"a": 3}
+    # one, its own _one, ONE, and the call that runs when the module is imported.
+    assert count("one()") == {"a": 4}
     assert count("toy.data.a.other()") == {"a": 3, "b": 3}, (
         "other, its `second`, print; two, TABLE, and three by the table"
     )
@@ -220,13 +225,9 @@ def test_the_files_of_experiments_count_that_cells_name(package):
 
 def test_networks_count_by_name_with_the_papers_that_they_modify(package):
     def papers(*names, source=""):
-        cells = [f"from cnnbook import {', '.join(names)}\n{source}"]
-        found = decisive(package, package.imports_of(cells), cells)
-        return {name.rpartition(".")[2] for name in found if ".models." in name} - {
-            "network",
-            "registry",
-            "published",
-        }
+        found = computing(package, f"from cnnbook import {', '.join(names)}\n{source}")
+        others = {"network", "registry", "published"}
+        return {name.rpartition(".")[2] for name in found if ".models." in name} - others
 
     assert papers("models", "viz") == set()
     assert papers("models", source="models.ResNeXt50()") == {"resnext", "resnet"}
@@ -241,7 +242,7 @@ def test_answers_to_exercises_decide_nothing(package):
     path.write_text("def right(net):\n    from cnnbook.models import vgg\n", "utf-8")
     try:
         source = "from cnnbook.exercises import check\nprint('vgg')"
-        assert decisive(Imports(package.folder), [source]) == decisive(package, ["print('vgg')"]) == []
+        assert computing(Imports(package.folder), source) == computing(package, "print('vgg')") == []
     finally:
         path.unlink()
 

@@ -29,24 +29,36 @@ def reached(package: Imports, modules: Iterable[str], texts: Iterable[str]) -> d
 
     texts: the code. A statement counts where one of the names that it binds is a word of the code or of another statement
     that counts, in whichever module, in a text too: so a function more, which nobody calls, changes nothing, and what is
-    called through a table of names counts. What binds nothing, such as a call, counts with its module.
+    called through a table of names counts. A name such as _x is a word of its own module alone, and of who imports it by name. What
+    binds nothing, such as a call, counts with its module.
     """
     words = set(re.findall(r"\w+", "\n".join(texts)))
     waiting = {m: list(enumerate(_statements(package.paths[m]))) for m in modules}
     counted = {module: {} for module in waiting}
+    own = {module: set() for module in waiting}
+    shared = {name for module in waiting for name in _private_imports(package.paths[module])}
     while True:
+        known = {m: own[m] | {w for w in words if not w.startswith("_") or w in shared} for m in waiting}
         new = [
             (module, place, statement)
             for module, statements in waiting.items()
             for place, statement in statements
-            if (statement.names & words if statement.names else counted[module])
+            if (statement.names & known[module] if statement.names else counted[module])
         ]
         if not new:
             return {m: [found[i] for i in sorted(found)] for m, found in counted.items() if found}
         for module, place, statement in new:
             counted[module][place] = statement.digest
             words |= statement.words
+            own[module] |= statement.words
             waiting[module].remove((place, statement))
+
+
+@functools.cache
+def _private_imports(path: Path) -> set[str]:
+    """The names such as _x that a module imports from another."""
+    imports = [n for n in ast.walk(ast.parse(path.read_bytes())) if isinstance(n, ast.ImportFrom)]
+    return {alias.name for node in imports for alias in node.names if alias.name.startswith("_")}
 
 
 @functools.cache
