@@ -160,14 +160,14 @@ def test_what_code_reaches_by_name(tmp_path):
     (folder / "data").mkdir(parents=True)
     (folder / "__init__.py").write_text("", "utf-8")
     (folder / "data" / "__init__.py").write_text("", "utf-8")
-    (folder / "data" / "a.py").write_text(
-        "from .b import two as second\nONE = 1\n\n\ndef one():\n    return _one(ONE)\n\n\ndef _one(x):\n    return x\n\n\ndef other():\n    return second()\n\n\n"
-        "print('read')\n", "utf-8",
-    )  # fmt: skip
-    (folder / "data" / "b.py").write_text(
-        "TABLE = {'x': 'three'}\n\n\ndef _one():\n    return 1\n\n\ndef two():\n    return globals()[TABLE['x']]()\n\n\ndef three():\n    return 3\n",
-        "utf-8",
-    )
+    sources = {
+        "a": ["from .b import two as second\nONE = 1", "def one():\n    return _one(ONE)", "def _one(x):\n    return x",
+              "def other():\n    return second()", "print('read')"],
+        "b": ["TABLE = {'x': 'three'}", "def _one():\n    return 1", "def two():\n    return globals()[TABLE['x']]()",
+              "def three():\n    return 3"],
+    }  # fmt: skip
+    for name, statements in sources.items():
+        (folder / "data" / f"{name}.py").write_text("\n\n\n".join(statements) + "\n", "utf-8")
     modules = ["toy.data.a", "toy.data.b"]
 
     def count(text):

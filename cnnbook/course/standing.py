@@ -51,7 +51,12 @@ class Standing:
         code = [ast.unparse(Decisive().of(tree)) for tree in self.code.values()]
         # "normalisation.placement" is PLACEMENT of the file.
         code += [word.upper() for source in sources for word in re.findall(r"\.(\w+)", source) if experiments]
-        self.modules = reached(package, modules, code)
+        own_names = {
+            name
+            for tree in self.code.values()
+            for name in bound(ast.Module(without_imports(tree.body)[0], []))
+        }
+        self.modules = reached(package, modules, code, own_names)
         self._without_claims = {index: _decisive(tree) for index, tree in self.code.items()}
 
     def key(self, cell: int) -> str:

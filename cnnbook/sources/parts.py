@@ -24,15 +24,18 @@ class _Statement:
     digest: str
 
 
-def reached(package: Imports, modules: Iterable[str], texts: Iterable[str]) -> dict[str, list[str]]:
+def reached(
+    package: Imports, modules: Iterable[str], texts: Iterable[str], own_names: Iterable[str] = ()
+) -> dict[str, list[str]]:
     """{module: digests} of those statements of the modules that code reaches by name, in order.
 
-    texts: the code. A statement counts where one of the names that it binds is a word of the code or of another statement
-    that counts, in whichever module, in a text too: so a function more, which nobody calls, changes nothing, and what is
-    called through a table of names counts. A name such as _x is a word of its own module alone, and of who imports it by name. What
-    binds nothing, such as a call, counts with its module.
+    texts: the code. own_names: variables of its own. A statement counts where one of the names that it binds is a
+    word of the code or of another statement that counts, in whichever module: so a function more, which nobody calls,
+    changes nothing. Texts that are names, such as "fit" or "training.fit", are words too, since things are called
+    through tables of names; a sentence is none. A name such as _x is a word of its own module alone, where no other
+    imports it. What binds nothing, such as a call, counts with its module.
     """
-    words = set(re.findall(r"\w+", "\n".join(texts)))
+    words = {word for text in texts for word in _words(_parsed(text), set(own_names))}
     waiting = {m: list(enumerate(_statements(package.paths[m]))) for m in modules}
     counted = {module: {} for module in waiting}
     own = {module: set() for module in waiting}
@@ -74,8 +77,31 @@ def _statements(path: Path) -> list[_Statement]:
 
 
 def _statement(names, *trees):
-    words = set(re.findall(r"\w+", "\n".join(map(ast.unparse, trees))))
+    words = {word for tree in trees for word in _words(tree)}
     return _Statement(frozenset(names), frozenset(words), digest(canonical(list(trees))))
+
+
+def _parsed(text):
+    """A text as a tree; of what is no code, its words as names."""
+    try:
+        return ast.parse(text)
+    except SyntaxError:
+        return ast.Constant(".".join(re.findall(r"\w+", text)))
+
+
+def _words(tree, own_names=()):
+    """The names in code: of variables, attributes, arguments, imports, and texts that are names."""
+    for node in ast.walk(tree):
+        for kind in ("id", "attr", "arg", "name", "asname", "module"):
+            name = getattr(node, kind, None)
+            if isinstance(name, str) and not (kind == "id" and name in own_names):
+                yield from name.split(".")
+        if (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and re.fullmatch(r"[\w.]+", node.value)
+        ):
+            yield from node.value.split(".")
 
 
 def function_digest(package: Imports, module: str, name: str, words: str = "") -> str:
