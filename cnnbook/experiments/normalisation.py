@@ -46,15 +46,8 @@ NORMS = {
 
 def block(x, filters, name, *, strides=1, norm=None, after=False, activation="relu", start="he_normal"):
     """A 3x3 convolution and its activation; norm makes the layer before the activation, or after it."""
-    x = L.Conv2D(
-        filters,
-        3,
-        strides,
-        padding="same",
-        use_bias=norm is None,
-        kernel_initializer=start,
-        name=f"{name}_conv",
-    )(x)
+    x = L.Conv2D(filters, 3, strides, padding="same", use_bias=norm is None,
+                 kernel_initializer=start, name=f"{name}_conv")(x)  # fmt: skip
     activate = L.Activation(activation, name=f"{name}_{activation}")
     if norm is None:
         return activate(x)
@@ -105,7 +98,7 @@ PLACEMENT = Experiment(
         "before, then shifted": dict(norm="batch, then shift", rate=0.1),
     },
     live=dict(images=960, test=500, epochs=3),
-    kept=dict(images=4000, test=2000, epochs=8),
+    kept=dict(images=3000, test=2000, epochs=8),
     kept_seeds=3,
 )
 
@@ -118,6 +111,6 @@ BATCHES = Experiment(
         for norm in ("batch", "group")
     },
     live=dict(images=320, test=500, epochs=1),
-    kept=dict(images=2000, test=2000, epochs=3),
+    kept=dict(images=1000, test=2000, epochs=4),
     kept_seeds=3,
 )
