@@ -75,6 +75,8 @@ def _parser():
         command("shake", _shake, "repeat the notebooks under other seeds and kernels, and count how often "
                                  "each claim holds", CHOICE)
     )  # fmt: skip
+    command("form", _form, "say how much prose each chapter has for its code, and hold to the limits those that "
+                           "pyproject.toml lists or --only names", CHOICE)  # fmt: skip
     student = command("student", _student, "write the students' copies: no solutions, no outputs", CHOICE)
     student.add_argument("--out", type=Path, metavar="DIR", help="where they go (default: build/student)")
     book = command("book", _book, "render the book from the stored notebooks")
@@ -204,6 +206,12 @@ def _shake(arguments):
         fresh=arguments.fresh,
         **options,
     )
+
+
+def _form(arguments):
+    from cnnbook.course.form import form
+
+    return form(_project(arguments), arguments.only)
 
 
 def _student(arguments):
