@@ -79,9 +79,9 @@ def train(*, norm, rate, images, test, epochs, seed, after=False, batch_size=64)
 RATES = Experiment(
     train,
     variants={
-        f"{norm}, {rate}": dict(norm=norm, rate=rate)
-        for norm in ("none", "batch")
-        for rate in (0.01, 0.03, 0.1, 0.3, 1.0)
+        f"{kind}, {height}": dict(norm=kind, rate=height)
+        for kind in ("none", "batch")
+        for height in (0.01, 0.03, 0.1, 0.3, 1.0)
     },
     live=dict(images=960, test=500, epochs=2),
     kept=dict(images=3000, test=2000, epochs=4),
@@ -106,9 +106,9 @@ PLACEMENT = Experiment(
 BATCHES = Experiment(
     train,
     variants={
-        f"{norm} norm, batches of {size}": dict(norm=norm, batch_size=size, rate=0.1 * size / 64)
-        for size in (32, 2)
-        for norm in ("batch", "group")
+        f"{kind} norm, batches of {count}": dict(norm=kind, batch_size=count, rate=0.1 * count / 64)
+        for count in (32, 2)
+        for kind in ("batch", "group")
     },
     live=dict(images=320, test=500, epochs=1),
     kept=dict(images=1000, test=2000, epochs=4),
