@@ -20,8 +20,12 @@ def _folds(fold):
     found = fold(kernel, gamma, beta, mean, variance, epsilon)
     assert isinstance(found, tuple) and len(found) == 2, "Return two things: the new kernel and the new bias."
     new_kernel, bias = (np.asarray(part, "float32") for part in found)
-    assert new_kernel.shape == kernel.shape, f"The kernel has the shape {new_kernel.shape}, not {kernel.shape}."
-    assert bias.shape == (5,), f"The bias has the shape {bias.shape}: one number for each of 5 channels is wanted."
+    assert new_kernel.shape == kernel.shape, (
+        f"The kernel has the shape {new_kernel.shape}, not {kernel.shape}."
+    )
+    assert bias.shape == (5,), (
+        f"The bias has the shape {bias.shape}: one number for each of 5 channels is wanted."
+    )
     with numerics.exact():
         maps = ops.convert_to_numpy(ops.conv(x, kernel, padding="valid"))
         one = ops.convert_to_numpy(ops.conv(x, new_kernel, padding="valid")) + bias
@@ -48,7 +52,9 @@ def _normalises_groups(group):
 
 def _rates(answer):
     """Whether two largest rates were found, the second well above the first."""
-    assert isinstance(answer, dict) and set(answer) == {"none", "batch"}, 'Give {"none": rate, "batch": rate}.'
+    assert isinstance(answer, dict) and set(answer) == {"none", "batch"}, (
+        'Give {"none": rate, "batch": rate}.'
+    )
     none, batch = (float(answer[name]) for name in ("none", "batch"))
     assert 0.01 <= none <= 3 and 0.01 <= batch <= 10, "Give rates that you have tried, from 0.01 to 10."
     assert batch >= 3 * none, f"{batch:g} is less than three times {none:g}; the kept runs are further apart."
@@ -58,7 +64,10 @@ ANSWERS = {
     "numbers": Answer(
         (16_896, 8_448),
         why="The 13 widths add to 4,224; a channel has gamma, beta, a mean and a variance, and two of these are trained.",
-        hints=("Count channels, not pixels: add the widths of all convolutions.", "Each channel has four numbers."),
+        hints=(
+            "Count channels, not pixels: add the widths of all convolutions.",
+            "Each channel has four numbers.",
+        ),
     ),
     "steps": Answer(
         math.ceil(math.log(0.01) / math.log(0.99)),
