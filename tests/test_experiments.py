@@ -19,8 +19,8 @@ from cnnbook.course.project import UserError
 from cnnbook.experiments import Experiment
 from cnnbook.experiments.common.evidence import together
 from cnnbook.experiments.common.room import Room
-from cnnbook.sources.decisive import module_digest
 from cnnbook.sources.imports import _parse
+from cnnbook.sources.parts import _statements
 from cnnbook.training import History
 
 pytestmark = pytest.mark.jax
@@ -119,7 +119,7 @@ def edit(room, name, old, new):
     assert old in text
     path.write_text(text.replace(old, new), "utf-8")
     _parse.cache_clear()
-    module_digest.cache_clear()
+    _statements.cache_clear()
     for module in [name for name in sys.modules if name.startswith(room.package)]:
         del sys.modules[module]
     importlib.invalidate_caches()
@@ -278,7 +278,7 @@ def test_evidence_is_made_and_read(quick, tmp_path, capsys):
     )
     expected = 2 * np.arange(5) ** 2 + np.random.default_rng(1).normal(size=5) + 3
     assert kept.of("steep/up")[1].values["points"] == pytest.approx(expected, rel=5e-5)
-    assert "2 variants x 2 seeds, n=5, 0 s a run" in kept.in_words()
+    assert "2 variants x 2 seeds, n=5, 0 CPU seconds a run" in kept.in_words()
     # A line for each run, and numbers of five digits.
     text = (quick.kept / "lines.line.json").read_text("utf-8")
     assert sum(line.startswith('  {"variant"') for line in text.splitlines()) == 4 and len(text) < 2000
@@ -382,8 +382,8 @@ def test_the_list_and_the_line_of_lint(quick, tmp_path):
     date = room.load("lines.line").evidence().facts["date"]
     rows = [line.split("  ") for line in command.listed(room=room).splitlines()[2:]]
     assert [[cell.strip() for cell in row if cell.strip()] for row in rows] == [
-        ["lines.line", "n=5", "2 x 2", "0", date, "of an earlier version"],
-        ["lines.other", "n=2", "2 x 1", "0", date, "current"],
+        ["lines.line", "n=5", "2 x 2", "0", "0", date, "of an earlier version"],
+        ["lines.other", "n=2", "2 x 1", "0", "0", date, "current"],
     ]
     assert "lines.line" not in command.listed(["lines.other"], room)
 
@@ -400,7 +400,7 @@ def test_an_interrupted_call_goes_on_where_it_was(room, tmp_path, monkeypatch, c
     monkeypatch.setenv("TOY_WAITS", str(tmp_path / "waits"))
 
     def interrupt():
-        for _ in range(1200):
+        for _ in range(6000):
             if list((tmp_path / "runs" / "runs").glob("*.json")):
                 break
             time.sleep(0.1)

@@ -7,8 +7,9 @@ import pytest
 
 from cnnbook.course.said import makes_claims, repeated
 from cnnbook.course.standing import Standing
-from cnnbook.sources.decisive import decisive, module_digest
+from cnnbook.sources.decisive import decisive
 from cnnbook.sources.imports import Imports, _parse
+from cnnbook.sources.parts import _statements, reached
 
 pytestmark = pytest.mark.jax
 PACKAGE = Path(__file__).parents[1] / "cnnbook"
@@ -110,9 +111,14 @@ def edited(package, *edits):
         _forget_sources()
 
 
+def computing(package, source):
+    """The modules that decide the numbers of a code cell."""
+    return decisive(package, package.imports_of([source]), [source])
+
+
 def _forget_sources():
     _parse.cache_clear()
-    module_digest.cache_clear()
+    _statements.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -137,9 +143,43 @@ def test_what_decides_nothing_does_not_count(package):
         ("claims.py", "\ndef ", "\nSIZE = 2\n\ndef "),
         ("exercises.py", "\ndef ", "\nSIZE = 2\n\ndef "),
         ("models/nasnet.py", "\ndef ", "\nSIZE = 2\n\ndef "),
+        # Nor a function more, and the name under which a room gives it.
+        ("training/measures.py", "\ndef ", "\ndef nobody_calls_it(x):\n    return fit(x)\n\n\ndef "),
+        (
+            "training/__init__.py",
+            '"accuracy": "measures",',
+            '"accuracy": "measures", "nobody_calls_it": "measures",',
+        ),
         ("models/figures.csv", "61706", "61707"),
     ]
     assert edited(package, *edits) == keys(package)
+
+
+def test_what_code_reaches_by_name(tmp_path):
+    folder = tmp_path / "toy"
+    (folder / "data").mkdir(parents=True)
+    (folder / "__init__.py").write_text("", "utf-8")
+    (folder / "data" / "__init__.py").write_text("", "utf-8")
+    sources = {
+        "a": ["from .b import two as second\nONE = 1", "def one():\n    return _one(ONE)", "def _one(x):\n    return x",
+              "def other():\n    return second()", "print('read')"],
+        "b": ["TABLE = {'x': 'three'}", "def _one():\n    return 1", "def two():\n    return globals()[TABLE['x']]()",
+              "def three():\n    return 3"],
+    }  # fmt: skip
+    for name, statements in sources.items():
+        (folder / "data" / f"{name}.py").write_text("\n\n\n".join(statements) + "\n", "utf-8")
+    modules = ["toy.data.a", "toy.data.b"]
+
+    def count(text):
+        return {m.rpartition(".")[2]: len(d) for m, d in reached(Imports(folder), modules, [text]).items()}
+
+    assert count("nothing()") == {}
+    # one, its own _one, ONE, and the call that runs when the module is imported.
+    assert count("one()") == {"a": 4}
+    assert count("toy.data.a.other()") == {"a": 3, "b": 3}, (
+        "other, its `second`, print; two, TABLE, and three by the table"
+    )
+    assert count("three") == {"b": 1}
 
 
 EXPERIMENTS = """\"\"\"Experiments.\"\"\"
@@ -185,9 +225,9 @@ def test_the_files_of_experiments_count_that_cells_name(package):
 
 def test_networks_count_by_name_with_the_papers_that_they_modify(package):
     def papers(*names, source=""):
-        cells = [f"from cnnbook import {', '.join(names)}\n{source}"]
-        found = decisive(package, package.imports_of(cells), cells)
-        return {name.rpartition(".")[2] for name in found if ".models." in name} - {"network", "registry"}
+        found = computing(package, f"from cnnbook import {', '.join(names)}\n{source}")
+        others = {"network", "registry", "published"}
+        return {name.rpartition(".")[2] for name in found if ".models." in name} - others
 
     assert papers("models", "viz") == set()
     assert papers("models", source="models.ResNeXt50()") == {"resnext", "resnet"}
@@ -202,8 +242,7 @@ def test_answers_to_exercises_decide_nothing(package):
     path.write_text("def right(net):\n    from cnnbook.models import vgg\n", "utf-8")
     try:
         source = "from cnnbook.exercises import check\nprint('vgg')"
-        now = Imports(package.folder)
-        assert decisive(now, now.imports_of([source]), [source]) == []
+        assert computing(Imports(package.folder), source) == computing(package, "print('vgg')") == []
     finally:
         path.unlink()
 

@@ -62,6 +62,8 @@ CALLS = {
     "deletion": lambda net, x: viz.deletion(net, x[0], viz.saliency(net, x[0]), steps=2),
     "insertion": lambda net, x: viz.insertion(net, x[0], viz.saliency(net, x[0]), steps=2),
     "beside": lambda net, x: viz.beside(viz.saliency(net, x[0]), viz.grad_cam(net, x[0])),
+    "trade_off": lambda net, x: viz.trade_off(
+        [dict(net="a", group="g", top1=70.0, images_per_s=9, memory_mb=300)]),
     "stacks": lambda net, x: viz.stacks(net, net),
     "diagram": lambda net, x: viz.diagram(net),
 }

@@ -1,9 +1,9 @@
 """What a claim stands on, as a key: the code that decides its number, and nothing else.
 
-That is the cells up to the claim's own, the files of the experiments that they name, and the sources of those modules of
-the package that compute and that the notebook imports, without comments, docstrings, messages of asserts, sentences and
-bounds of claims. Texts, drawings, exercises, the course's own machinery and versions are not in it. A record with another
-key is of an earlier version.
+That is the cells up to the claim's own, the files of the experiments that they name, and, of those modules of the
+package that compute and that the notebook imports, what its code reaches by name, without comments, docstrings,
+messages of asserts, sentences and bounds of claims. Texts, drawings, exercises, the course's own machinery and
+versions are not in it. A record with another key is of an earlier version.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ from cnnbook.sources.decisive import (
     decisive,
     digest,
     experiment_files,
-    module_digest,
     without_imports,
 )
 from cnnbook.sources.imports import Imports
-from cnnbook.sources.parts import bound, read
+from cnnbook.sources.parts import bound, reached, read
 
 # Cells of another machine, and of readers who ask for a solution.
 SKIPPED = {"colab", "solution"}
@@ -48,10 +47,16 @@ class Standing:
         self.drawings = {index for index in self.code if "hide-input" in tags_of(cells[index])}
         sources = [cells[index]["source"] for index in self.code]
         imported, experiments = package.imports_of(sources), experiments_in(package, sources)
-        self.modules = {
-            name: module_digest(package.paths[name])
-            for name in decisive(package, imported, sources, experiments)
+        modules = decisive(package, imported, sources, experiments)
+        code = [ast.unparse(Decisive().of(tree)) for tree in self.code.values()]
+        # "normalisation.placement" is PLACEMENT of the file.
+        code += [word.upper() for source in sources for word in re.findall(r"\.(\w+)", source) if experiments]
+        own_names = {
+            name
+            for tree in self.code.values()
+            for name in bound(ast.Module(without_imports(tree.body)[0], []))
         }
+        self.modules = reached(package, modules, code, own_names)
         self._without_claims = {index: _decisive(tree) for index, tree in self.code.items()}
 
     def key(self, cell: int) -> str:

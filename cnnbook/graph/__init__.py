@@ -1,12 +1,14 @@
 """The one reader of graphs: every table, picture and test of the course reads a network through `trace`.
 
 Rows of a model's operations (`rows`), the rules for each kind of layer (`rules`, `fields`), models rewritten (`rewrite`),
-stages and endpoints (`stages`), summaries and comparisons. It knows Keras and nothing else of cnnbook but the ground.
+stages and endpoints (`stages`), the peak of memory (`memory`), summaries and comparisons.
+It knows Keras and nothing else of cnnbook but the ground.
 """
 
 from ..keras_internals import calls_in
 from .comparison import Comparison, compare
 from .fields import Field
+from .memory import PeakMemory, peak_memory
 from .rewrite import as_functional, blueprint, flatten
 from .rows import Row, main_rows, totals, trace
 from .rules import (
@@ -32,6 +34,7 @@ __all__ = [
     "Endpoint",
     "Endpoints",
     "Field",
+    "PeakMemory",
     "Row",
     "Rule",
     "Summary",
@@ -44,6 +47,7 @@ __all__ = [
     "flatten",
     "kernel_axes",
     "main_rows",
+    "peak_memory",
     "register",
     "rule_of",
     "stage_of",

@@ -30,6 +30,7 @@ import importlib
 import json
 from pathlib import Path
 
+from .published import detectors, winners, zoo
 from .registry import BUILDERS, TABLE, builder, imagenet_sources
 
 __all__ = [
@@ -37,11 +38,14 @@ __all__ = [
     "BUILDERS",
     "builder",
     "decode",
+    "detectors",
     "figures",
     "imagenet_sources",
     "preprocess",
     "scaling",
     "table",
+    "winners",
+    "zoo",
 ]
 
 

@@ -1,21 +1,19 @@
-"""What decides a number: digests of code without what decides nothing, and the modules that some code computes with."""
+"""What decides a number: code without what decides nothing, and the modules that some code computes with."""
 
 from __future__ import annotations
 
 import ast
 import copy
 import csv
-import functools
 import hashlib
 import json
 import re
 from collections.abc import Iterable
-from pathlib import Path
 
 from .imports import Imports
 
 __all__ = [
-    "ROOMS", "Decisive", "canonical", "decisive", "digest", "experiment_files", "module_digest", "without_imports",
+    "ROOMS", "Decisive", "canonical", "decisive", "digest", "experiment_files", "without_imports",
 ]  # fmt: skip
 
 ROOMS = ("data", "models", "parts", "training", "transfer", "segmentation", "faces")
@@ -39,10 +37,9 @@ def decisive(
     those that it imports, and these, count with what they import.
     """
     files = experiment_files(package)
-    own = {module for module in package.paths if _room(module) == "experiments"} - files
-    loaded = (set(experiments) | set(imported)) & files
     # `check` reads the answers, and these may build any network: no number stands on them.
-    own |= {module for module in package.paths if _room(module) == "answers"}
+    own = {module for module in package.paths if _room(module) in ("experiments", "answers")} - files
+    loaded = (set(experiments) | set(imported)) & files
     reached = package.closure(imported, without=own | files) | package.closure(loaded, without=own)
     texts = [*texts, *(_code(package.paths[module]) for module in sorted(reached & files))]
     if any(_room(module) == "transfer" for module in reached):
@@ -63,12 +60,6 @@ def experiment_files(package: Imports) -> set[str]:
     room = f"{package.name}.experiments"
     return {module for module, path in package.paths.items()
             if module.rpartition(".")[0] == room and path.name != "__init__.py"}  # fmt: skip
-
-
-@functools.cache
-def module_digest(path: Path) -> str:
-    """The digest of a module without what decides nothing."""
-    return digest(canonical(Decisive().visit(ast.parse(path.read_bytes()))))
 
 
 class Decisive(ast.NodeTransformer):

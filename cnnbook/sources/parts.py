@@ -1,26 +1,121 @@
-"""Of a module: the statements that one of its functions stands on, and what they import."""
+"""Of modules: the statements that some code stands on."""
 
 from __future__ import annotations
 
 import ast
+import functools
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
 
-from .decisive import Decisive, canonical, decisive, digest, module_digest, without_imports
+from .decisive import Decisive, canonical, decisive, digest, without_imports
 from .imports import Imports
 
-__all__ = ["bound", "function_digest", "read", "standing_on"]
+__all__ = ["bound", "function_digest", "reached", "read", "standing_on"]
+
+
+@dataclass(frozen=True)
+class _Statement:
+    """A statement at a module's top: the names that it binds, all words of its code, and its digest."""
+
+    names: frozenset[str]
+    words: frozenset[str]
+    digest: str
+
+
+def reached(
+    package: Imports, modules: Iterable[str], texts: Iterable[str], own_names: Iterable[str] = ()
+) -> dict[str, list[str]]:
+    """{module: digests} of those statements of the modules that code reaches by name, in order.
+
+    texts: the code. own_names: variables of its own. A statement counts where one of the names that it binds is a
+    word of the code or of another statement that counts, in whichever module: so a function more, which nobody calls,
+    changes nothing. Texts that are names, such as "fit" or "training.fit", are words too, since things are called
+    through tables of names; a sentence is none. A name such as _x is a word of its own module alone, where no other
+    imports it. What binds nothing, such as a call, counts with its module.
+    """
+    words = {word for text in texts for word in _words(_parsed(text), set(own_names))}
+    waiting = {m: list(enumerate(_statements(package.paths[m]))) for m in modules}
+    counted = {module: {} for module in waiting}
+    own = {module: set() for module in waiting}
+    shared = {name for module in waiting for name in _private_imports(package.paths[module])}
+    while True:
+        known = {m: own[m] | {w for w in words if not w.startswith("_") or w in shared} for m in waiting}
+        new = [
+            (module, place, statement)
+            for module, statements in waiting.items()
+            for place, statement in statements
+            if (statement.names & known[module] if statement.names else counted[module])
+        ]
+        if not new:
+            return {m: [found[i] for i in sorted(found)] for m, found in counted.items() if found}
+        for module, place, statement in new:
+            counted[module][place] = statement.digest
+            words |= statement.words
+            own[module] |= statement.words
+            waiting[module].remove((place, statement))
+
+
+@functools.cache
+def _private_imports(path: Path) -> set[str]:
+    """The names such as _x that a module imports from another."""
+    imports = [n for n in ast.walk(ast.parse(path.read_bytes())) if isinstance(n, ast.ImportFrom)]
+    return {alias.name for node in imports for alias in node.names if alias.name.startswith("_")}
+
+
+@functools.cache
+def _statements(path: Path) -> list[_Statement]:
+    """The statements at a module's top that decide numbers; of its imports those that give another name."""
+    tree = Decisive().visit(ast.parse(path.read_bytes()))
+    others, renamed = without_imports(tree.body)
+    made = [_statement(_bound_at_the_top(statement), statement) for statement in others]
+    # Where a name lives decides no number, what it stands for does.
+    made += [_statement({new}, ast.Name(old), ast.Name(new)) for new, old in sorted(renamed)]
+    # Nobody reads `__all__`, and `__getattr__` is how modules are found, which the list of modules says.
+    return [statement for statement in made if not any(name.startswith("__") for name in statement.names)]
+
+
+def _statement(names, *trees):
+    words = {word for tree in trees for word in _words(tree)}
+    return _Statement(frozenset(names), frozenset(words), digest(canonical(list(trees))))
+
+
+def _parsed(text):
+    """A text as a tree; of what is no code, its words as names."""
+    try:
+        return ast.parse(text)
+    except SyntaxError:
+        return ast.Constant(".".join(re.findall(r"\w+", text)))
+
+
+def _words(tree, own_names=()):
+    """The names in code: of variables, attributes, arguments, imports, and texts that are names."""
+    for node in ast.walk(tree):
+        for kind in ("id", "attr", "arg", "name", "asname", "module"):
+            name = getattr(node, kind, None)
+            if isinstance(name, str) and not (kind == "id" and name in own_names):
+                yield from name.split(".")
+        if (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and re.fullmatch(r"[\w.]+", node.value)
+        ):
+            yield from node.value.split(".")
 
 
 def function_digest(package: Imports, module: str, name: str, words: str = "") -> str:
-    """The digest of a module's function: its code, that of its module which it uses, the modules that decide its numbers.
+    """The digest of a module's function: its code, that of its module which it uses, what it reaches in others.
 
     words: what the function is given, since a network that it names counts. KeyError where there is no such function.
     """
     statements = standing_on(ast.parse(package.paths[module].read_bytes()), name)
     code = Decisive().visit(ast.Module(statements, []))
     imported = package.imports_in(statements, module.rpartition(".")[0])
-    modules = decisive(package, imported, [ast.unparse(code), words])
+    texts = [ast.unparse(code), words]
     others, renamed = without_imports(code.body)
-    return digest([canonical(others), sorted(renamed), {m: module_digest(package.paths[m]) for m in modules}])
+    found = reached(package, decisive(package, imported, texts), texts)
+    return digest([canonical(others), sorted(renamed), found])
 
 
 def standing_on(tree: ast.Module, name: str) -> list[ast.stmt]:

@@ -5,7 +5,8 @@ fitting     fit, and the loss that fits a net's output
 batches     shuffled, augmented batches; seed
 optimiser   the schedule of the learning rate, SGD with a rate for every stage
 statistics  batch norm's statistics, measured anew after a short run
-measures    a net's outputs, accuracy, classes per pixel, gradients by layer
+measures    a net's outputs, accuracy, best k guesses, classes per pixel, gradients by layer
+footprint   how much memory nets take on this machine
 progress    lines for whoever waits
 runs        histories, and their spread over seeds
 results     files of finished runs; those that the chapters keep
@@ -41,6 +42,7 @@ _FILES = {
     "gradient_norms": "measures",
     "outputs": "measures",
     "predicted": "measures",
+    "top_k": "measures",
     "MomentumSGD": "optimiser",
     "Schedule": "optimiser",
     "StagedSGD": "optimiser",
@@ -52,7 +54,7 @@ _FILES = {
     "kept": "results",
     "load": "saved",
 }
-_MODULES = ("devices", "fast", "gradients", "on_card", "programs", "restart", "statistics")
+_MODULES = ("devices", "fast", "footprint", "gradients", "on_card", "programs", "restart", "statistics")
 __all__ = sorted([*_FILES, *_MODULES])
 
 

@@ -1,4 +1,4 @@
-"""What a net does on given images: its outputs, its accuracy, its classes per pixel, the length of its gradients."""
+"""What a net does on given images: its outputs, accuracy, best k guesses, classes per pixel, length of its gradients."""
 
 import math
 
@@ -9,7 +9,7 @@ from .. import segmentation
 from . import devices, gradients, programs
 from .progress import waiting
 
-__all__ = ["accuracy", "gradient_norms", "outputs", "predicted"]
+__all__ = ["accuracy", "gradient_norms", "outputs", "predicted", "top_k"]
 
 
 def accuracy(model, x, y, batch_size=500):
@@ -18,6 +18,29 @@ def accuracy(model, x, y, batch_size=500):
         return segmentation.pixel_accuracy(*predicted(model, x, y))
     predictions = outputs(model, x, batch_size)
     return float(np.mean(np.argmax(predictions, -1) == np.asarray(y)))
+
+
+def top_k(scores, y, k=5):
+    """The share of images whose class is among the net's k best guesses: top-1, top-5 accuracy.
+
+    scores: logits or probabilities (n, classes), such as `outputs(model, x)`. y: the true classes (n,). A class that
+    stands level with others at the edge of the k counts for its share of the places left, as if ties were drawn by lot: a
+    net that says the same of all 1,000 classes has a top-5 of 0.005. A row with a nan is wrong. ValueError for scores and
+    labels that do not fit, and for k outside 1 to the number of classes.
+    """
+    scores, y = np.asarray(scores), np.asarray(y)
+    if scores.ndim != 2 or y.shape != scores.shape[:1] or not len(y):
+        raise ValueError(
+            f"scores are (images, classes) and y (images,), at least one; got {scores.shape}, {y.shape}"
+        )
+    if not 1 <= k <= scores.shape[1]:
+        raise ValueError(f"k is from 1 to the {scores.shape[1]} classes, got {k!r}")
+    if y.min() < 0 or y.max() >= scores.shape[1]:
+        raise ValueError(f"labels are from 0 to {scores.shape[1] - 1}, got {y.min()} to {y.max()}")
+    own = scores[np.arange(len(y)), y][:, None]
+    ahead, level = (scores > own).sum(1), (scores == own).sum(1)
+    shares = np.clip((k - ahead) / np.maximum(level, 1), 0, 1)
+    return float(np.where(np.isnan(scores).any(1), 0, shares).mean())
 
 
 def predicted(model, x, masks, batch_size=50):

@@ -19,6 +19,7 @@ why         grad_cam, grad_cam_plus_plus, score_cam, saliency, smooth_grad, inte
             randomisation, deletion, insertion: is that map about this net at all?
 picture     beside: several pictures of one image in one figure
 runs        curves: training runs over epochs
+trading     trade_off: accuracy, memory and speed of nets in one chart, whose axes are chosen on the page
 classified  confusion, hardest: what a classifier takes for what
 style       the look of all figures: palette, figure, colors
 """
@@ -30,6 +31,7 @@ _FILES = {
     "beside": "picture",
     "curves": "runs",
     **dict.fromkeys(("confusion", "hardest"), "classified"),
+    "trade_off": "trading",
     "stacks": "diagrams.stacks",
     "diagram": "diagrams.diagram",
     **dict.fromkeys(("feature_maps", "filters", "convolve"), "inside.maps"),
