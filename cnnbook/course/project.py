@@ -5,8 +5,6 @@ from __future__ import annotations
 import ast
 import contextlib
 import errno
-import hashlib
-import json
 import os
 import re
 import shutil
@@ -18,6 +16,7 @@ from pathlib import Path
 
 from cnnbook import files
 from cnnbook.course.home import substitutes
+from cnnbook.sources.decisive import digest
 
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 # nbval sees no C-level output of TensorFlow, so none may be recorded; the kernel's own log is noise.
@@ -113,13 +112,6 @@ def choose(paths: list[Path], only: str | None, kind: str) -> list[Path]:
     return [p for p in paths if p in chosen]
 
 
-def digest(value) -> str:
-    """A short digest of anything that JSON can hold."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
-    # Names of files may hold bytes that are no UTF-8.
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]
-
-
 def quick_nbformat() -> None:
     """Import nbformat in 0.2 s, not 2 s: JSON Schema's check of international addresses stays out.
 
@@ -184,6 +176,8 @@ def kernel_environment() -> dict[str, str]:
     for name in ("JUPYTER_PATH", "MPLBACKEND", "PYTEST_CURRENT_TEST"):
         env.pop(name, None)
     env["PYTHONIOENCODING"] = "utf-8"
+    # Bars of progress hold seconds, and nobody watches.
+    env.setdefault("TQDM_DISABLE", "1")
     return env
 
 
