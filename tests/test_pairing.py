@@ -90,6 +90,71 @@ def test_colab_cell_is_what_the_address_gives(stem):
     assert [c.source for c in cells] == [sync.colab_source(COURSE.repository)], "cnnbook sync"
 
 
+@each
+def test_what_is_tagged_as_hidden_is_hidden_in_jupyterlab_and_on_colab(stem):
+    _, notebook = pair(stem)
+    for number, cell in enumerate(notebook.cells, 1):
+        stored = {name: cell.metadata[name] for name in sync.HIDING if name in cell.metadata}
+        assert stored == sync.hiding(cell), f"cell {number}: cnnbook sync --only {stem}"
+    text = (COURSE.chapters / f"{stem}.md").read_text("utf-8")
+    assert "cellView" not in text and "source_hidden" not in text, "only the notebook holds this metadata"
+
+
+BOTH = {"jupyter": {"outputs_hidden": True, "source_hidden": True}, "cellView": "form"}
+
+
+@pytest.mark.parametrize(
+    "tags_, expected",
+    [
+        ([], {}),
+        (["cover-t1", "train"], {}),
+        (["hide-input", "cover"], {"jupyter": {"source_hidden": True}, "cellView": "form"}),
+        (["hide-output"], {"jupyter": {"outputs_hidden": True}}),
+        (["hide-cell"], BOTH),
+        (["solution"], BOTH),
+        (["hide-input", "solution"], BOTH),
+    ],
+)
+def test_hiding(tags_, expected):
+    cell = nbformat.v4.new_code_cell("1", metadata={"tags": tags_})
+    assert sync.hiding(cell) == expected
+    assert sync.hiding(nbformat.v4.new_markdown_cell("1", metadata={"tags": tags_})) == {}
+
+
+def test_hidden_cells_are_hidden_in_the_notebook_alone(course):
+    """The pair still compares equal, no output is lost, and a cell that was opened by hand is closed again."""
+    md, ipynb = texts(course)
+    sync.sync(course)
+    first = sync.read_notebook(ipynb)
+    for cell in code(first):
+        cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=f"{cell.source}\n")]
+    nbformat.write(first, ipynb)
+    for source, tag in (("print(n * n)", "hide-input"), ('print("last")', "solution")):
+        edit(md, f"ipython3\n{source}", f"ipython3\n:tags: [{tag}]\n\n{source}")
+    text = md.read_text("utf-8")
+    sync.sync(course)
+    second = sync.read_notebook(ipynb)
+    assert [dict(c.metadata) for c in second.cells[3:]] == [
+        {"tags": ["hide-input"], "jupyter": {"source_hidden": True}, "cellView": "form"},
+        {"tags": ["solution"], **BOTH},
+    ]
+    assert [c.outputs for c in second.cells if "outputs" in c] == [c.outputs for c in code(first)]
+    assert sync.differences(sync.read_chapter(md), second) == []
+    # The other way the chapter stays as it is, and so does the notebook.
+    sync.sync(course, source="notebooks")
+    assert md.read_text("utf-8") == text
+    edit(ipynb, '"source_hidden": true', '"source_hidden": false')
+    sync.sync(course)
+    assert sync.read_notebook(ipynb) == second
+    edit(ipynb, '"last', '"the last')
+    edit(ipynb, '"source_hidden": true', '"source_hidden": false')
+    sync.sync(course, source="notebooks")
+    body = text.partition("# A chapter")[2]
+    assert md.read_text("utf-8").endswith(body.replace('"last', '"the last'))
+    again = sync.read_notebook(ipynb)
+    assert [dict(c.metadata) for c in again.cells] == [dict(c.metadata) for c in second.cells]
+
+
 def test_colab_source():
     assert "%pip" not in sync.colab_source("")
     source = sync.colab_source("https://example.org/x/cnnbook")

@@ -26,6 +26,8 @@ for module in (
     pytest.importorskip(module, reason="the book's tools are not installed: pip install -e '.[book,test]'")
 BeautifulSoup = pytest.importorskip("bs4").BeautifulSoup
 
+from cnnbook.course.sync import hiding  # noqa: E402
+
 pytestmark = pytest.mark.checkout
 
 ROOT = Path(__file__).parents[1]
@@ -43,8 +45,8 @@ def picture():
 
 
 def chapter():
-    """One of everything that a chapter holds."""
-    return notebook(
+    """One of everything that a chapter holds, with what JupyterLab and Colab read to hide a cell."""
+    made = notebook(
         markdown("# VGG: small kernels\n\n**Can depth win alone?** See [the start](00-start.ipynb#data)."),
         code("%pip install cnnbook", tags=["colab"]),
         code("epochs = 5", tags=["parameters"]),
@@ -62,6 +64,9 @@ def chapter():
         markdown("It is $9 \\cdot 64^2$.", "solution"),
         markdown("## References\n\n- [simonyan2015] K. Simonyan, A. Zisserman."),
     )
+    for cell in made.cells:
+        cell.metadata.update(hiding(cell))
+    return made
 
 
 def start():
@@ -243,6 +248,8 @@ def test_cells_take_their_form(site, vgg):
     assert "epochs = 5" in text
     solution = next(d for d in vgg.find_all("details") if "Show a solution" in d.summary.get_text())
     assert "36864" in solution.get_text() and not solution.has_attr("open")
+    drawing = next(d for d in vgg.find_all("details") if "Show the code" in d.summary.get_text())
+    assert "plot()" in drawing.get_text() and not drawing.find("img"), "the code folds, the picture stays"
     assert [image["alt"] for image in vgg.select(".cell_output img")] == ["A grey square.", "Another square."]
     assert vgg.find("figcaption").get_text(strip=True).startswith("What the net sees.")
     assert vgg.select_one(".admonition.note em").get_text() == "not"

@@ -37,6 +37,15 @@ from cnnbook.course.said import claims_in, in_a_line, missed
 
 MYST = "md:myst"
 PAIRED = ("tags", "mystnb")  # the cell metadata that both files hold
+# What a tag hides of its cell. The book reads the tags themselves; for JupyterLab and Colab the notebook, and it alone,
+# also holds the metadata that these read (see `hiding`): derived from the tags, so that it takes no part in a pair.
+HIDES = {
+    "hide-input": {"source"},
+    "hide-output": {"outputs"},
+    "hide-cell": {"source", "outputs"},
+    "solution": {"source", "outputs"},
+}
+HIDING = ("jupyter", "cellView")
 LANGUAGE_INFO = {
     "name": "python",
     "file_extension": ".py",
@@ -62,6 +71,15 @@ def cells(notebook) -> list[tuple[str, str, dict]]:
         (c.cell_type, c.source.strip(), {k: c.metadata[k] for k in PAIRED if c.metadata.get(k)})
         for c in notebook.cells
     ]
+
+
+def hiding(cell) -> dict:
+    """The metadata by which JupyterLab (`jupyter`) and Colab (`cellView`) hide what a code cell's tags say."""
+    if cell.cell_type != "code":
+        return {}
+    parts = set().union(*(HIDES.get(tag, ()) for tag in tags(cell)))
+    found = {"jupyter": {f"{part}_hidden": True for part in sorted(parts)}} if parts else {}
+    return found | ({"cellView": "form"} if "source" in parts else {})
 
 
 def read_chapter(path: Path):
@@ -138,6 +156,10 @@ def _jupytext_settings(chapter):
 
 
 def _stamp(path, notebook):
+    for cell in notebook.cells:
+        for name in HIDING:
+            cell.metadata.pop(name, None)
+        cell.metadata.update(hiding(cell))
     notebook.metadata.setdefault("cnnbook", {})["cells"] = digest(cells(notebook))
     files.write(path, _text(notebook))
 
@@ -270,9 +292,8 @@ def merge(chapter, old, stem):
     same = {b + i: stored_cells[a + i] for a, b, size in match.get_matching_blocks() for i in range(size)}
     used = {c.id for c in same.values()}
     for i, cell in enumerate(chapter.cells):
-        cell = nbformat.from_dict(
-            {**cell, "metadata": {k: cell.metadata[k] for k in PAIRED if cell.metadata.get(k)}}
-        )
+        paired = {k: cell.metadata[k] for k in PAIRED if cell.metadata.get(k)}
+        cell = nbformat.from_dict({**cell, "metadata": paired | hiding(cell)})
         if i in same:
             cell.id = same[i].id
             if cell.cell_type == "code":
@@ -415,7 +436,7 @@ def output_problems(notebook, root: Path) -> list[str]:
 
 
 def student(project: Project, out: Path, only=None) -> list[Path]:
-    """Write the students' copies: no cell tagged `solution`, no outputs."""
+    """Write the students' copies: no cell tagged `solution`, no outputs. `asked.gives_away` says whether that is enough."""
     import nbformat
 
     check_out(out)
@@ -426,8 +447,9 @@ def student(project: Project, out: Path, only=None) -> list[Path]:
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
-        # The stamps are of the full notebook with its outputs; this copy has neither.
-        notebook.metadata.pop("cnnbook", None)
+        # The stamps are of the full notebook with its outputs; this copy has neither, nor the state of widgets.
+        for name in ("cnnbook", "widgets"):
+            notebook.metadata.pop(name, None)
         nbformat.validate(notebook)
         files.write(out / path.name, _text(notebook))
         written.append(out / path.name)
