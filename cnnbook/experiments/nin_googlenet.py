@@ -20,9 +20,9 @@ from cnnbook.parts import blocks
 # ------------------------------------------------------------------------------------------- the head: dense, or averaged
 
 
-def slim_nin(head, classes=10, side=28):
-    """Eight weight layers: six of two mlpconv blocks and a 3x3, then two of the head, "dense", "dropout" or "average"."""
-    x = image = keras.Input((side, side, 1), name="image")
+def slim_nin(head, *, classes=10, shape=(28, 28, 1)):
+    """Seven weight layers: five of the trunk, then two of the head, which is "dense", "dropout" or "average"."""
+    x = image = keras.Input(shape, name="image")
     x = blocks.conv_bn(x, 24, 5, name="mlpconv1")
     x = blocks.conv_bn(x, 16, 1, name="mlpconv1_mlp1")
     x = L.MaxPooling2D(3, 2, padding="same", name="pool1")(x)
@@ -189,13 +189,12 @@ TABLE = {
 def slim_googlenet(auxiliary, *, divisor=8, classes=10, side=28):
     """GoogLeNet's nine modules at an eighth of their widths behind one convolution, without batch norm, as in the paper."""
     x = image = keras.Input((side, side, 1), name="image")
-    hidden = []
-    x = blocks.conv(x, 192 // divisor, 3, 2, name="conv1")
+    x, hidden = blocks.conv(x, 192 // divisor, 3, 2, name="conv1"), []
     for name, widths in TABLE.items():
         if widths is None:
             x = googlenet.halve(x, name)
-            continue
-        x = googlenet.module(x, *(width // divisor for width in widths), name=f"inception{name}")
+        else:
+            x = googlenet.module(x, *(width // divisor for width in widths), name=f"inception{name}")
         hidden += [x] if name in ("4a", "4d") else []
     x = L.GlobalAveragePooling2D(name="avg_pool")(x)
     outputs = [L.Dense(classes, activation="softmax", name="predictions")(x)]
