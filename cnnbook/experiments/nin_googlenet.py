@@ -60,7 +60,7 @@ HEADS = Experiment(
     },
     live=dict(images=500, epochs=2),
     live_seeds=1,
-    kept=dict(images=1000, epochs=20),
+    kept=dict(images=1000, epochs=16),
     kept_seeds=3,
 )
 
