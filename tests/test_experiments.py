@@ -278,7 +278,7 @@ def test_evidence_is_made_and_read(quick, tmp_path, capsys):
     )
     expected = 2 * np.arange(5) ** 2 + np.random.default_rng(1).normal(size=5) + 3
     assert kept.of("steep/up")[1].values["points"] == pytest.approx(expected, rel=5e-5)
-    assert "2 variants x 2 seeds, n=5, 0 s a run" in kept.in_words()
+    assert "2 variants x 2 seeds, n=5, 0 CPU seconds a run" in kept.in_words()
     # A line for each run, and numbers of five digits.
     text = (quick.kept / "lines.line.json").read_text("utf-8")
     assert sum(line.startswith('  {"variant"') for line in text.splitlines()) == 4 and len(text) < 2000
@@ -382,8 +382,8 @@ def test_the_list_and_the_line_of_lint(quick, tmp_path):
     date = room.load("lines.line").evidence().facts["date"]
     rows = [line.split("  ") for line in command.listed(room=room).splitlines()[2:]]
     assert [[cell.strip() for cell in row if cell.strip()] for row in rows] == [
-        ["lines.line", "n=5", "2 x 2", "0", date, "of an earlier version"],
-        ["lines.other", "n=2", "2 x 1", "0", date, "current"],
+        ["lines.line", "n=5", "2 x 2", "0", "0", date, "of an earlier version"],
+        ["lines.other", "n=2", "2 x 1", "0", "0", date, "current"],
     ]
     assert "lines.line" not in command.listed(["lines.other"], room)
 

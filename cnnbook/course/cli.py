@@ -131,14 +131,18 @@ def _add_reproduce_options(reproduce):
                            help="such as normalisation.placement, or the file: normalisation (default: all)")  # fmt: skip
     reproduce.add_argument("--list", action="store_true", help="only show the experiments and their evidence")
     reproduce.add_argument(
-        "--seeds", type=_count, metavar="N", help="seeds a variant (another number than its own: see --out)"
+        "--seeds",
+        type=_count,
+        metavar="N",
+        help="seeds a variant; other than its own, the evidence stays beside the runs",
     )
     reproduce.add_argument(
         "--jobs", type=_count, metavar="N", help="runs at a time (default: one per core; one on a GPU)"
     )
     reproduce.add_argument(
         "--out", type=Path, metavar="DIR",
-        help="where runs and evidence go (default: the package, from build/reproduce; not with other seeds)",
+        help="where runs and evidence go; those of the package are not looked at (default: runs to build/reproduce, "
+             "evidence into the package)",
     )  # fmt: skip
     reproduce.add_argument("--fresh", action="store_true", help="run again what has run and did not change")
 

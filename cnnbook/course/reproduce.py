@@ -162,7 +162,7 @@ class Whole:
         for (variant, seed), key in self.keys.items():
             if there := self.finished.run(key) or stored.get(key):
                 run, facts = there
-                found[variant, seed] = Run(variant, seed, run.measured, run.seconds), facts
+                found[variant, seed] = Run(variant, seed, run.measured, run.seconds, run.cpu), facts
         return found
 
     @property
@@ -265,14 +265,14 @@ def listed(names: list[str] = (), room: Room = experiments.ROOM) -> str:
     rows = []
     for experiment in choose_experiments(room, names):
         standing, evidence = state(experiment)
-        seconds = "-" if not evidence else f"{sum(run.seconds for run in evidence) / len(evidence):.0f}"
+        took = [evidence.took(kind) if evidence else "-" for kind in ("cpu", "seconds")]
         runs = f"{len(experiment.variants)} x {experiment.kept_seeds}"
         date = evidence.facts.get("date", "-") if evidence else "-"
-        rows.append((experiment.name, in_words(experiment.kept_size), runs, seconds, date, standing))
+        rows.append((experiment.name, in_words(experiment.kept_size), runs, *took, date, standing))
     if not rows:
         return "no experiments yet"
-    columns = "experiment", "kept size", "variants x seeds", "s a run", "evidence of", "which is"
-    return tables.text("", columns, rows, left={0, 1, 4, 5}, totals=False).strip()
+    columns = "experiment", "kept size", "variants x seeds", "CPU s a run", "s", "evidence of", "which is"
+    return tables.text("", columns, rows, left={0, 1, 5, 6}, totals=False).strip()
 
 
 def standing(room: Room = experiments.ROOM) -> str:
@@ -280,7 +280,7 @@ def standing(room: Room = experiments.ROOM) -> str:
     states = {name: state(room.load(name))[0] for name in room.names()}
     count = {kind: list(states.values()).count(kind) for kind in (CURRENT, EARLIER, MISSING, BROKEN)}
     line = (
-        f"{len(states)} experiments: {count[CURRENT]} with evidence, {count[EARLIER]} with evidence of an earlier version, "
-        f"{count[MISSING] + count[BROKEN]} without"
+        f"{len(states)} experiment{'s' if len(states) != 1 else ''}: {count[CURRENT]} with evidence, "
+        f"{count[EARLIER]} with evidence of an earlier version, {count[MISSING] + count[BROKEN]} without"
     )
     return "\n".join([line, *(f"  {name}: {kind}" for name, kind in states.items() if kind != CURRENT)])

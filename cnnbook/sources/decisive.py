@@ -39,7 +39,8 @@ def decisive(
     those that it imports, and these, count with what they import.
     """
     files = experiment_files(package)
-    own = {module for module in package.paths if _room(module) == "experiments"} - files
+    # `check` reads the answers, and these may build any network: no number stands on them.
+    own = {module for module in package.paths if _room(module) in ("experiments", "answers")} - files
     loaded = (set(experiments) | set(imported)) & files
     # `check` reads the answers, and these may build any network: no number stands on them.
     own |= {module for module in package.paths if _room(module) == "answers"}

@@ -57,15 +57,20 @@ class Evidence(Runs):
         records = [{**run.to_dict(), "key": self.keys[run.variant, run.seed]} for run in self]
         files.write(path, files.in_lines(facts, records))
 
+    def took(self, kind: str = "cpu") -> str:
+        """The mean over runs of `cpu` or `seconds`, "-" where it is not known of all."""
+        known = [getattr(run, kind) for run in self]
+        return "-" if not known or None in known else f"{sum(known) / len(known):.0f}"
+
     def in_words(self) -> str:
-        """ "kept evidence of 2025-11-27: 2 variants x 3 seeds, images=6000, epochs=12, 14 s a run; ..."."""
-        seconds = sum(run.seconds for run in self) / max(1, len(self))
+        """ "kept evidence of 2025-11-27: 2 variants x 3 seeds, images=6000, epochs=12, 14 CPU seconds a run; ..."."""
         machine = (
             f"{self.facts.get('processor')}, Keras {self.facts.get('keras')} on {self.facts.get('backend')}"
         )
+        took = f"{self.took()} CPU seconds" if self.took() != "-" else f"{self.took('seconds')} s"
         return (
             f"kept evidence of {self.facts.get('date')}: {len(self.variants)} variants x {len(self.seeds)} seeds, "
-            f"{in_words(self.parameters.get('kept', {}))}, {seconds:.0f} s a run; {machine}"
+            f"{in_words(self.parameters.get('kept', {}))}, {took} a run; {machine}"
         )
 
 

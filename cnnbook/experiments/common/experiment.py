@@ -80,9 +80,10 @@ class Experiment:
     def run(self, variant: str, seed: int, sizes: Mapping) -> Run:
         """One run of a variant with a seed, at a size."""
         training.seed(seed)
-        started = time.perf_counter()
+        started, cpu = time.perf_counter(), time.process_time()
         measured = self.function(**self.variants[variant], **sizes, seed=seed)
-        return Run(variant, seed, checked(measured, self.function.__name__), time.perf_counter() - started)
+        took = time.perf_counter() - started, time.process_time() - cpu
+        return Run(variant, seed, checked(measured, self.function.__name__), *took)
 
     def evidence(self) -> Evidence:
         """The kept runs, shipped with the package: kept/NAME.json.

@@ -18,12 +18,13 @@ DIGITS = 5  # that a kept number has
 
 @dataclass(frozen=True)
 class Run:
-    """One run: a variant with a seed. measured: what the function returned. seconds: what it took."""
+    """One run: a variant with a seed. measured: what the function returned. seconds, cpu: what it took; None: not known."""
 
     variant: str
     seed: int
     measured: History | dict
     seconds: float = 0.0
+    cpu: float | None = None
 
     @property
     def history(self) -> History:
@@ -54,13 +55,14 @@ class Run:
             what = {"history": {**self.measured.to_dict(), "curves": _rounded(self.measured.curves)}}
         else:
             what = {"values": _rounded(self.measured)}
-        return dict(variant=self.variant, seed=self.seed, seconds=round(self.seconds, 1), **what)
+        took = dict(seconds=round(self.seconds, 1), cpu=self.cpu and round(self.cpu, 1))
+        return dict(variant=self.variant, seed=self.seed, **took, **what)
 
     @classmethod
     def from_dict(cls, record: Mapping) -> Run:
         """The run that `to_dict` wrote; KeyError or TypeError where that is something else."""
         measured = History.from_dict(record["history"]) if "history" in record else record["values"]
-        return cls(record["variant"], record["seed"], measured, record["seconds"])
+        return cls(record["variant"], record["seed"], measured, record["seconds"], record.get("cpu"))
 
 
 class Runs(list):
