@@ -17,11 +17,11 @@ from citations import CITATION, bibliography, label, references
 from conf import repository
 
 from cnnbook.claims import METADATA, reported
-from cnnbook.course.imports import Imports
 from cnnbook.course.notebook import read_notebook
 from cnnbook.course.project import Project
 from cnnbook.course.said import REPORT, claims_in
 from cnnbook.course.track import Table, in_words
+from cnnbook.sources.imports import Imports
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent

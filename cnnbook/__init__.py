@@ -26,6 +26,7 @@ _MODULES = (
     "data",
     "distributed",
     "exercises",
+    "experiments",
     "faces",
     "files",
     "graph",

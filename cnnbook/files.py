@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -38,6 +40,16 @@ def write(path: str | os.PathLike, content: str | bytes) -> None:
     """Writes a file whole, see `replaced`; text as UTF-8, and what UTF-8 cannot hold of it as JSON escapes it."""
     with replaced(path) as file:
         file.write(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
+
+
+def in_lines(facts: dict, runs: Iterable[dict]) -> str:
+    """JSON with one line for each fact and each run, so that a new run is one new line of a diff.
+
+    The facts stand in one object with `"runs": [...]`; all of it is what JSON can hold.
+    """
+    lines = [f"{json.dumps(key)}: {json.dumps(value)}," for key, value in facts.items()]
+    records = ",\n  ".join(map(json.dumps, runs))
+    return "\n ".join(["{", *lines, f'"runs": [\n  {records}\n ]']) + "\n}\n"
 
 
 def obstacle(folder: str | os.PathLike) -> OSError | None:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from cnnbook.course import standing
-from cnnbook.course.imports import Imports, _parse
 from cnnbook.course.said import makes_claims, repeated
-from cnnbook.course.standing import Standing, decisive
+from cnnbook.course.standing import Standing
+from cnnbook.sources.decisive import decisive, module_digest
+from cnnbook.sources.imports import Imports, _parse
 
 pytestmark = pytest.mark.jax
 PACKAGE = Path(__file__).parents[1] / "cnnbook"
@@ -112,7 +112,7 @@ def edited(package, *edits):
 
 def _forget_sources():
     _parse.cache_clear()
-    standing._module_digest.cache_clear()
+    module_digest.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,8 @@ def test_what_decides_nothing_does_not_count(package):
 
 def test_networks_count_by_name_with_the_papers_that_they_modify(package):
     def papers(*names, source=""):
-        found = decisive(package, [f"from cnnbook import {', '.join(names)}\n{source}"])
+        cells = [f"from cnnbook import {', '.join(names)}\n{source}"]
+        found = decisive(package, package.imports_of(cells), cells)
         return {name.rpartition(".")[2] for name in found if ".models." in name} - {"network", "registry"}
 
     assert papers("models", "viz") == set()

@@ -13,7 +13,8 @@ from cnnbook.course.board import WAITING
 from cnnbook.course.dependencies import Package
 from cnnbook.course.notebook import read_notebook
 from cnnbook.course.profile import read_profile
-from cnnbook.course.project import KERNELSPEC, Project, UserError, digest
+from cnnbook.course.project import KERNELSPEC, Project, UserError
+from cnnbook.sources.decisive import digest
 
 # Beside `waiting` and `running`: how a task ended. `unchanged` has passed in an earlier run.
 PASSED, UNCHANGED, FAILED, STOPPED = "passed", "unchanged", "failed", "stopped"

@@ -5,8 +5,6 @@ from __future__ import annotations
 import ast
 import contextlib
 import errno
-import hashlib
-import json
 import os
 import re
 import shutil
@@ -18,6 +16,7 @@ from pathlib import Path
 
 from cnnbook import files
 from cnnbook.course.home import substitutes
+from cnnbook.sources.decisive import digest
 
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 # nbval sees no C-level output of TensorFlow, so none may be recorded; the kernel's own log is noise.
@@ -111,13 +110,6 @@ def choose(paths: list[Path], only: str | None, kind: str) -> list[Path]:
     if not words:
         raise UserError(f"--only names no {kind}; there is: {', '.join(p.stem for p in paths)}")
     return [p for p in paths if p in chosen]
-
-
-def digest(value) -> str:
-    """A short digest of anything that JSON can hold."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
-    # Names of files may hold bytes that are no UTF-8.
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
 def quick_nbformat() -> None:

@@ -19,14 +19,15 @@ from cnnbook import files, machine
 from cnnbook.course import conditions as places
 from cnnbook.course.board import RUNNING, WAITING, Board
 from cnnbook.course.conditions import Condition
-from cnnbook.course.imports import Imports
 from cnnbook.course.jobs import work
 from cnnbook.course.plan import FAILED, PACKAGES, PASSED, STOPPED, TIMEOUTS, Task, default_jobs, longest_first
-from cnnbook.course.project import Project, UserError, check_out, digest, how_to_install, unwritable
+from cnnbook.course.project import Project, UserError, check_out, how_to_install, unwritable
 from cnnbook.course.records import Records, claims_of
 from cnnbook.course.said import in_a_line, makes_claims, missed, own_cells, tags_of
 from cnnbook.course.standing import Standing
 from cnnbook.course.track import Current, Table, all_are_known, counted_runs, current_claims, rows_of, stands
+from cnnbook.sources.decisive import digest
+from cnnbook.sources.imports import Imports
 
 PARAMETER = "seed"
 ERROR = "error"

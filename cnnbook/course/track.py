@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnnbook import claims, files
-from cnnbook.course.imports import Imports
 from cnnbook.course.project import Project
 from cnnbook.course.said import ADDED, claims_in, judged, own_cells, repeated, tags_of
 from cnnbook.course.standing import Standing, record_key
+from cnnbook.sources.imports import Imports
 
 COLUMNS = (
     "notebook", "claim", "key", "runs", "held", "smallest_margin", "median_margin", "conditions", "date",

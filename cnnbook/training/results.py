@@ -49,19 +49,12 @@ class Results:
         self.histories.append(history)
         if self.path:
             self.facts = {**self.facts, **machine.facts()}
-            files.write(self.path, _text(self.facts, self.histories))
+            files.write(self.path, files.in_lines(self.facts, [h.to_dict() for h in self.histories]))
         return history
 
     def group(self, label):
         """The histories of that label, in order of seed."""
         return sorted((h for h in self.histories if h.label == label), key=lambda h: h.settings["seed"])
-
-
-def _text(facts, histories):
-    """JSON with one line for each fact and each run, so that a new run is one new line of a diff."""
-    lines = [f"{json.dumps(key)}: {json.dumps(value)}," for key, value in facts.items()]
-    runs = ",\n  ".join(json.dumps(history.to_dict()) for history in histories)
-    return "\n ".join(["{", *lines, f'"runs": [\n  {runs}\n ]']) + "\n}\n"
 
 
 def kept(name):

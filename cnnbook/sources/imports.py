@@ -1,4 +1,4 @@
-"""What code and the modules of cnnbook import of cnnbook, read from the source (nothing is run): what a claim's key follows.
+"""What code and the modules of cnnbook import of cnnbook, read from the source (nothing is run): what a key follows.
 
 A package whose `__init__` loads names on demand (by a module `__getattr__`) counts whole, unless the name imported from it
 is a file or stands in a table `{"name": "file"}` there. Where in doubt everything but `cnnbook.course` counts. A run of a
@@ -26,15 +26,15 @@ class Imports:
         self._import_line = re.compile(rf"^\s*(?:from|import)\s+{self.name}\b", re.M)
         self._direct = functools.cache(self._direct)
 
-    def closure(self, modules: set[str], without: str | None = None) -> set[str]:
+    def closure(self, modules: Iterable[str], without: Iterable[str] = ()) -> set[str]:
         """These modules with all that they import, in functions too, and the packages they lie in.
 
-        without: a room, such as "answers", that is left out with what only it imports.
+        without: modules that are not followed, and not in it.
         """
-        reached, waiting = set(), list(modules)
+        reached, waiting, without = set(), list(modules), set(without)
         while waiting:
             module = waiting.pop()
-            if module not in reached and module.split(".")[1:2] != [without]:
+            if module not in reached and module not in without:
                 reached.add(module)
                 waiting += self._direct(module)
         return reached
@@ -42,6 +42,10 @@ class Imports:
     def imported_by(self, module: str) -> set[str]:
         """What a module itself imports, in functions too, and the packages it lies in."""
         return self._direct(module)
+
+    def imports_in(self, statements: list[ast.stmt], package: str) -> set[str]:
+        """What these statements, of a module that lies in `package`, import, in functions too."""
+        return self._imports(ast.Module(statements, []), package)
 
     def imports_of(self, sources: Iterable[str]) -> set[str]:
         """What code cells import of the package, together: what one imports, another one uses."""
