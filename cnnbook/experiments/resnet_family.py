@@ -41,15 +41,17 @@ def responses(net, images):
 
 
 def _errors(history):
-    """Errors in per cent after each epoch: on the training images as they were seen, and on those held out."""
-    return {
-        name: [100 - 100 * float(a) for a in history.curves[key]]
-        for name, key in (("training error", "accuracy"), ("error", "val_accuracy"))
-    }
+    """Errors in per cent: lists over epochs, on the training images as they were seen and on those held out, and of each
+    the mean of the last three epochs."""
+    found = {}
+    for name, key in (("training error", "accuracy"), ("error", "val_accuracy")):
+        found[name] = [100 - 100 * float(a) for a in history.curves[key]]
+        found[f"last {name}"] = float(np.mean(found[name][-3:]))
+    return found
 
 
 def depth(*, layers, shortcut, images, epochs, seed):
-    """A net of `layers` layers, with shortcuts (option A) or plain (None): errors by epoch, and responses by layer."""
+    """A net of `layers` layers, with shortcuts (option A) or plain (None): its errors, and the responses of its layers."""
     sets = clothes(images, seed)
     training.seed(seed)
     net = ResNetCIFAR(layers, shortcut=shortcut, widths=WIDTHS, input_shape=(SIZE, SIZE, 1))
@@ -78,7 +80,7 @@ DEPTH = Experiment(
 
 
 def block(*, kind, images, epochs, seed):
-    """Three blocks a stage of one kind, basic (20 layers) or bottleneck (29 layers): errors by epoch."""
+    """Three blocks a stage of one kind, basic (20 layers) or bottleneck (29 layers): its errors."""
     sets = clothes(images, seed)
     training.seed(seed)
     net = net_of(getattr(resnet, kind), 3)
