@@ -10,7 +10,7 @@ PYBENCH := .venv-bench/$(BIN)/python
 ONE_THREAD := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-jax env-bench run test test-unit test-all test-notebooks test-jax test-jax-notebooks test-colab test-newest lab book lint bench shake sync student doctor models clean
+.PHONY: help env env-jax env-bench run test test-unit test-all test-notebooks test-jax test-jax-notebooks test-colab test-newest lab book lint bench shake reproduce sync student doctor models clean
 
 help:
 	@echo "make run      execute every notebook, write build/ and render the book"
@@ -22,6 +22,7 @@ help:
 	@echo "make test-jax-notebooks  every notebook on JAX, in that environment"
 	@echo "make test-colab | test-newest   the package as a wheel, on Colab's versions and on the newest of all"
 	@echo "make shake    repeat the notebooks under other seeds and kernels: hours; ARGS='--only vgg' for one"
+	@echo "make reproduce  the kept evidence of experiments that is not current: minutes each; ARGS=--list shows them"
 	@echo "make lint | bench | sync | student | doctor | models | clean"
 
 env:
@@ -95,6 +96,9 @@ bench: env-bench
 
 shake: env
 	@$(PY) -m cnnbook shake $(ARGS)
+
+reproduce: env
+	@$(PY) -m cnnbook reproduce $(ARGS)
 
 sync: env
 	@$(PY) -m cnnbook sync $(ARGS)

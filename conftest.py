@@ -38,6 +38,7 @@ def pytest_configure(config):
         option.dist = "loadfile"  # `-n 2`: the cells of one notebook belong to one kernel, so to one worker
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as `import cnnbook` does
+    os.environ.setdefault("TQDM_DISABLE", "1")  # bars of progress hold seconds
     os.environ.pop("MPLBACKEND", None)
     from cnnbook.course.home import substitutes
 

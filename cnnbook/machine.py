@@ -198,6 +198,11 @@ def _backend_rows():
     return rows
 
 
+def accelerators(name: str) -> list[str]:
+    """The GPUs and TPUs that a backend, TensorFlow or JAX, computes on."""
+    return [device for device in _devices(name) if not device.upper().startswith("CPU")]
+
+
 def _devices(name):
     if name == "tensorflow":
         import tensorflow

@@ -142,6 +142,47 @@ def test_what_decides_nothing_does_not_count(package):
     assert edited(package, *edits) == keys(package)
 
 
+EXPERIMENTS = """\"\"\"Experiments.\"\"\"
+
+from cnnbook import models, training
+from cnnbook.experiments import Experiment
+
+
+def width(*, filters, seed):
+    return training.fit(models.NiN(), filters, seed)
+
+
+WIDTH = Experiment(width, variants={"one": {"filters": 1}}, live={}, kept={})
+"""
+
+
+def test_the_files_of_experiments_count_that_cells_name(package):
+    path = package.folder / "experiments" / "width.py"
+
+    def keys_with(text, name):
+        path.write_text(text, "utf-8")
+        (package.folder / "experiments" / "other.py").write_text(EXPERIMENTS.replace("NiN", "VGG16"), "utf-8")
+        _forget_sources()
+        loading = cell(f"from cnnbook import experiments\nruns = experiments.load({name!r}).live(seed=0)")
+        claiming = cell("claim('it learns', runs.spread('accuracy')['one'][0], above=0.5)")
+        found = Standing([loading, claiming], Imports(package.folder))
+        return found.key(1), {m.removeprefix("cnnbook.") for m in found.modules}
+
+    try:
+        key, modules = keys_with(EXPERIMENTS, "width.width")
+        assert {"experiments.width", "models.nin", "training.fitting"} <= modules
+        # Nor another file of experiments, with its networks, nor what all files share.
+        assert not {"experiments.other", "models.vgg", "experiments", "experiments.common.room"} & modules
+        assert keys_with(EXPERIMENTS.replace("Experiments.", "Of chapter 03."), "width.width")[0] == key
+        assert keys_with(EXPERIMENTS.replace("{}, kept", "{'x': 1}, kept"), "width.width")[0] != key
+        other, modules = keys_with(EXPERIMENTS, "none.width")
+        assert other != key and not {"models.nin", "training.fitting", "experiments.width"} & modules
+    finally:
+        for name in ("width", "other"):
+            (package.folder / "experiments" / f"{name}.py").unlink()
+        _forget_sources()
+
+
 def test_networks_count_by_name_with_the_papers_that_they_modify(package):
     def papers(*names, source=""):
         cells = [f"from cnnbook import {', '.join(names)}\n{source}"]

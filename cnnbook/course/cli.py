@@ -1,4 +1,4 @@
-"""The command `cnnbook`: run the notebooks, keep the pairs equal, look at the machine and at the networks.
+"""The command `cnnbook`: run notebooks and experiments, keep the pairs equal, look at the machine and at the networks.
 
 Everything heavy is imported by the sub-command that needs it, so that `cnnbook --help` answers at once.
 """
@@ -75,6 +75,10 @@ def _parser():
         command("shake", _shake, "repeat the notebooks under other seeds and kernels, and count how often "
                                  "each claim holds", CHOICE)
     )  # fmt: skip
+    _add_reproduce_options(
+        command("reproduce", _reproduce, "run experiments at the size that convinces, and keep what they measure as "
+                                         "the evidence that chapters show")
+    )  # fmt: skip
     student = command("student", _student, "write the students' copies: no solutions, no outputs", CHOICE)
     student.add_argument("--out", type=Path, metavar="DIR", help="where they go (default: build/student)")
     book = command("book", _book, "render the book from the stored notebooks")
@@ -118,6 +122,23 @@ def _add_shake_options(shake):
         "--out", type=Path, metavar="DIR", help="where the runs are kept (default: build/shake)"
     )
     shake.add_argument("--fresh", action="store_true", help="run again what has run and did not change")
+
+
+def _add_reproduce_options(reproduce):
+    reproduce.add_argument("names", nargs="*", metavar="NAME",
+                           help="such as normalisation.placement, or the file: normalisation (default: all)")  # fmt: skip
+    reproduce.add_argument("--list", action="store_true", help="only show the experiments and their evidence")
+    reproduce.add_argument(
+        "--seeds", type=_count, metavar="N", help="seeds a variant (another number than its own: see --out)"
+    )
+    reproduce.add_argument(
+        "--jobs", type=_count, metavar="N", help="runs at a time (default: one per core; one on a GPU)"
+    )
+    reproduce.add_argument(
+        "--out", type=Path, metavar="DIR",
+        help="where runs and evidence go (default: the package, from build/reproduce; not with other seeds)",
+    )  # fmt: skip
+    reproduce.add_argument("--fresh", action="store_true", help="run again what has run and did not change")
 
 
 def _count(text):
@@ -190,7 +211,12 @@ def _shake(arguments):
     if arguments.check:
         from cnnbook.course.track import check
 
-        return check(project, arguments.only)
+        status = check(project, arguments.only)
+        if not arguments.only:
+            from cnnbook.course.reproduce import standing
+
+            print(standing())
+        return status
     from cnnbook.course.shake import confirm, shake
 
     options = dict(jobs=arguments.jobs, timeout=arguments.timeout, out=arguments.out)
@@ -203,6 +229,22 @@ def _shake(arguments):
         more=arguments.more,
         fresh=arguments.fresh,
         **options,
+    )
+
+
+def _reproduce(arguments):
+    from cnnbook.course.reproduce import listed, reproduce
+
+    if arguments.list:
+        print(listed(arguments.names))
+        return 0
+    return reproduce(
+        arguments.names,
+        arguments.out or _project(arguments).root / "build" / "reproduce",
+        seeds=arguments.seeds,
+        jobs=arguments.jobs,
+        apart=arguments.out is not None,
+        fresh=arguments.fresh,
     )
 
 

@@ -1,4 +1,4 @@
-"""The processes of a run: some notebooks at a time, each in a worker of its own, and none that outlives the run."""
+"""The processes of a run: some tasks at a time, each in a process of its own, and none that outlives the run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 from cnnbook.course.board import RUNNING, Board
 from cnnbook.course.plan import FAILED, PASSED, Task
@@ -57,34 +58,29 @@ def _signals_interrupt():
 
 
 class Worker:
-    """The process that runs one notebook, seen from the runner; it is started here."""
+    """The process that does one task, seen from the runner; it is started here."""
 
     def __init__(self, task, shares_the_cores, timeout, records, board):
         self.task, self.records, self.board, self.timeout = task, records, board, timeout
-        self.partial = records.scratch / f"{task.name}.ipynb"
+        self.partial = records.scratch / task.file
+        self.log = Path("logs") / f"{self.partial.stem}.log"
         self.result, self.kernels = None, []
         self.started = time.monotonic()
         task.status = RUNNING
         board.set(task.name, RUNNING, "starting")
         env = kernel_environment()
-        with open(records.folder / "logs" / f"{task.name}.log", "wb") as log:
+        with open(records.folder / self.log, "wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "cnnbook.course.worker"],
+                [sys.executable, "-m", task.worker],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env={**(one_thread(env) if shares_the_cores else env), **task.environment},
                 **OWN_GROUP,
             )
-        job = {
-            "source": str(task.path),
-            "partial": str(self.partial),
-            "parameters": task.parameters,
-            "page": task.page,
-        }
         # If it died at once, `finish` says so.
         with contextlib.suppress(OSError):
-            self.process.stdin.write(json.dumps(job).encode() + b"\n")
+            self.process.stdin.write(json.dumps(task.job(self.partial)).encode() + b"\n")
             self.process.stdin.flush()
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
@@ -98,9 +94,8 @@ class Worker:
             if "result" in message:
                 self.result = message["result"]
                 return
-            self.kernels = message["kernels"]
-            tags = f" [{', '.join(message['tags'])}]" if message["tags"] else ""
-            self.task.cell = f"code cell {message['cell']} of {message['of']}{tags}"
+            self.kernels = message.get("kernels", [])
+            self.task.cell = message["place"]
             self.board.note(self.task.name, self.task.cell)
 
     def has_ended(self) -> bool:
@@ -128,7 +123,7 @@ class Worker:
             # What is not kept has to be run again.
             self.task.status = RUNNING
             raise
-        why = f"{self.task.cell or ''}: {(self.task.error or '').strip().partition(chr(10))[0]}"
+        why = ": ".join(filter(None, [self.task.cell, (self.task.error or "").strip().partition(chr(10))[0]]))
         note = in_words(self.task.used, self.task.claims) if self.task.status == PASSED else why
         self.board.set(self.task.name, self.task.status, note)
 
@@ -146,7 +141,7 @@ class Worker:
             task.status, task.error = FAILED, f"not done within {self.timeout:.0f} s (--timeout)"
         elif self.result is None:
             ended = f"by signal {-code}" if code is not None and code < 0 else f"with status {code}"
-            task.status, task.error = FAILED, f"its process ended {ended}; logs/{task.name}.log may say why"
+            task.status, task.error = FAILED, f"its process ended {ended}; {self.log.as_posix()} may say why"
         else:
             task.status, task.error = self.result["status"], self.result.get("error")
             task.cell = self.result.get("cell", task.cell) if task.status == FAILED else None

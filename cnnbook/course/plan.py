@@ -7,6 +7,7 @@ import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from cnnbook import machine
 from cnnbook.course.board import WAITING
@@ -37,6 +38,7 @@ VARIABLES = ("TF_ENABLE_ONEDNN_OPTS", "ONEDNN_MAX_CPU_ISA", "CUDA_VISIBLE_DEVICE
 class Task:
     """One notebook to run, and how that went."""
 
+    worker: ClassVar[str] = "cnnbook.course.worker"  # the module that does it, in a process of its own
     path: Path
     parameters: dict
     cells: list[tuple[str, str]] = field(default_factory=list)  # type and source of each
@@ -54,6 +56,20 @@ class Task:
     @property
     def name(self) -> str:
         return self.path.stem
+
+    @property
+    def file(self) -> str:
+        """The name of the file that its process leaves."""
+        return f"{self.name}.ipynb"
+
+    def job(self, partial: Path) -> dict:
+        """What its process is told; `partial` is where the file goes."""
+        return {
+            "source": str(self.path),
+            "partial": str(partial),
+            "parameters": self.parameters,
+            "page": self.page,
+        }
 
     @property
     def code(self) -> list[str]:
@@ -139,11 +155,16 @@ def _sum(path):
 
 
 def default_jobs(count: int) -> int:
-    """One notebook per core, as far as memory goes; one in all where a GPU is to be shared."""
-    if shutil.which("nvidia-smi"):
+    """One process per core, as far as memory goes; one in all where a GPU is to be shared."""
+    if has_a_card():
         return 1
     available, _ = machine.memory()
     return max(1, min(machine.cores(), int(available / GIB_PER_NOTEBOOK), count))
+
+
+def has_a_card() -> bool:
+    """Whether there is a GPU that processes would have to share."""
+    return shutil.which("nvidia-smi") is not None and os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1")
 
 
 def expected_seconds(tasks: list[Task], records: dict[str, dict]) -> dict[str, float]:

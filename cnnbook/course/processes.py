@@ -7,16 +7,68 @@ ends what it has started and itself.
 from __future__ import annotations
 
 import contextlib
+import errno
+import json
 import os
 import signal
 import subprocess
+import sys
 import threading
+import traceback
+from collections.abc import Callable
 
 # Arguments of Popen: Ctrl-C in the terminal reaches the parent alone, which then ends its children.
 OWN_GROUP = {
     "start_new_session": os.name == "posix",
     "creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
 }
+
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+
+def serve(execute: Callable[[dict, Callable], dict]) -> int:
+    """In a child: does the job that stands as a line of JSON on standard input; returns the exit status.
+
+    Lines of JSON go back on standard output: those of `tell(**message)`, and last {"result": what `execute(job, tell)`
+    returns}, of a job that failed its error. What else is printed belongs into the log, which is standard error.
+    """
+    # What is started here inherits descriptor 1, and libraries print there.
+    wire = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(2, 1)
+    # Unbuffered: what follows the job's line is left in the pipe.
+    with open(0, "rb", buffering=0, closefd=False) as pipe:
+        job = json.loads(pipe.readline())
+    end_with_parent()
+
+    def tell(**message):
+        wire.write(json.dumps(message) + "\n")
+
+    try:
+        tell(result=execute(job, tell))
+        return 0
+    except BaseException as error:  # the parent must hear of whatever went wrong here
+        result = {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            # Not the job's fault.
+            result["unwritable"] = [error.errno, error.strerror, error.filename or job["partial"]]
+        tell(result=result)
+        traceback.print_exc()
+        return 1
+
+
+def used(children: bool = False) -> dict:
+    """CPU seconds and the most memory in MB that this process took, or its children that ended. Windows does not say."""
+    try:
+        import resource
+    except ImportError:
+        return {}
+    took = resource.getrusage(resource.RUSAGE_CHILDREN if children else resource.RUSAGE_SELF)
+    bytes_each = 1 if sys.platform == "darwin" else 1024
+    return {
+        "cpu": round(took.ru_utime + took.ru_stime, 1),
+        "memory": round(took.ru_maxrss * bytes_each / 1e6),
+    }
 
 
 def end_with_parent() -> None:

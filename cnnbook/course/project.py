@@ -176,6 +176,8 @@ def kernel_environment() -> dict[str, str]:
     for name in ("JUPYTER_PATH", "MPLBACKEND", "PYTEST_CURRENT_TEST"):
         env.pop(name, None)
     env["PYTHONIOENCODING"] = "utf-8"
+    # Bars of progress hold seconds, and nobody watches.
+    env.setdefault("TQDM_DISABLE", "1")
     return env
 
 

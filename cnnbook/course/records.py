@@ -32,6 +32,8 @@ PLACES = (
 class Records:
     """The folder of a run's results."""
 
+    busy = "running notebooks"  # what a second process is told that the first one does
+
     def __init__(self, folder: Path):
         self.folder = folder
         self.scratch = folder / "partial"
@@ -52,7 +54,7 @@ class Records:
             with contextlib.suppress(OSError):
                 other = f"process {process.read_text()}"
             raise UserError(
-                f"{other} is already running notebooks into {self.folder}: wait for it, or give another --out"
+                f"{other} is already {self.busy} into {self.folder}: wait for it, or give another --out"
             ) from None
         try:
             files.write(process, str(os.getpid()))

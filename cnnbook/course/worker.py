@@ -1,63 +1,36 @@
 """One notebook in a process of its own: what `cnnbook run` starts, never a person.
 
-The runner writes the task as one line of JSON to standard input and keeps that pipe open: when the runner is
-gone, however it went, the pipe ends, and this process ends its kernel and itself. Progress goes back as JSON
-lines.
+See `processes.serve`: when the runner is gone, however it went, this process ends its kernel and itself.
 """
 
 from __future__ import annotations
 
 import ast
-import errno
-import json
-import os
 import re
 import sys
 import traceback
 from pathlib import Path
 
 from cnnbook.course.notebook import read_notebook
-from cnnbook.course.processes import children, end_with_parent
+from cnnbook.course.processes import children, serve, used
 from cnnbook.course.project import KERNEL_ARGUMENTS, KERNELSPEC, UserError, quick_nbformat
 
 # How long a kernel may take to start: the first one, and the one that is started in its place.
 START_SECONDS = (60, 120)
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 # Evaluated in the kernel: the modules of cnnbook that it has imported.
 IMPORTED = "' '.join(m for m in __import__('sys').modules if m.partition('.')[0] == 'cnnbook')"
 
 
 def main() -> int:
     """Execute the notebook of the task on standard input; the result is the last line on standard output."""
-    # The kernel inherits descriptor 1: what libraries print there belongs in the log, not between our lines.
-    wire = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
-    os.dup2(2, 1)
     quick_nbformat()
-    # Unbuffered: what follows the task's line is left in the pipe.
-    with open(0, "rb", buffering=0, closefd=False) as pipe:
-        task = json.loads(pipe.readline())
-    end_with_parent()
-
-    def tell(**message):
-        wire.write(json.dumps(message) + "\n")
-
-    try:
-        tell(result=execute(task, tell))
-        return 0
-    except BaseException as error:  # the runner must hear of whatever went wrong here
-        result = {"status": "failed", "error": f"{type(error).__name__}: {error}"}
-        if isinstance(error, OSError) and error.errno in NO_ROOM:
-            # Not the notebook's fault.
-            result["unwritable"] = [error.errno, error.strerror, error.filename or task["partial"]]
-        tell(result=result)
-        traceback.print_exc()
-        return 1
+    return serve(execute)
 
 
 def execute(task, tell) -> dict:
     """Run one notebook by papermill; returns its status, for a failure the cell and the error, else what it imported.
 
-    tell: called with the keywords `cell`, `of`, `tags` and `kernels` before each code cell.
+    tell: called with the keywords `place`, in words, and `kernels` before each code cell.
     """
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
@@ -89,7 +62,7 @@ def execute(task, tell) -> dict:
         result["error"] = str(error)
     if result["status"] == "failed":
         result["cell"] = _cell_in_words(partial, place["index"])
-    result.update(_used())
+    result.update(used(children=True))  # the kernel, which has ended
     if task.get("page", True) and partial.exists():
         _render(partial)
     return result
@@ -120,8 +93,8 @@ def _engine(place, tell):
             def cell_start(cell, index, **more):
                 if cell.cell_type == "code" and cell.source.strip():
                     place["index"] = index
-                    number = code.index(index) + 1
-                    tell(cell=number, of=len(code), tags=_shown_tags(cell), kernels=children())
+                    place_in_words = f"code cell {code.index(index) + 1} of {len(code)}{_named(cell)}"
+                    tell(place=place_in_words, kernels=children())
                 return start(cell, index, **more)
 
             def cell_exception(cell, cell_index=None, exception=None, **more):
@@ -181,22 +154,10 @@ def _client(place):
     return Client
 
 
-def _used():
-    """What the kernel, which has ended, took: CPU seconds and the most memory in MB. Windows does not say."""
-    try:
-        import resource
-    except ImportError:
-        return {}
-    kernel = resource.getrusage(resource.RUSAGE_CHILDREN)
-    bytes_each = 1 if sys.platform == "darwin" else 1024
-    return {
-        "cpu": round(kernel.ru_utime + kernel.ru_stime, 1),
-        "memory": round(kernel.ru_maxrss * bytes_each / 1e6),
-    }
-
-
-def _shown_tags(cell):
-    return [t for t in cell.metadata.get("tags", []) if t != "papermill-error-cell-tag"]
+def _named(cell):
+    """ " [train]" of a cell with that tag, else nothing."""
+    tags = [t for t in cell.metadata.get("tags", []) if t != "papermill-error-cell-tag"]
+    return f" [{', '.join(tags)}]" if tags else ""
 
 
 def _cell_in_words(partial, index):
@@ -222,9 +183,7 @@ def _cell_in_words(partial, index):
         if index == at:
             return "the cell of the profile's parameters"
         index -= index > at
-    cell = originals[index]
-    named = f" [{', '.join(_shown_tags(cell))}]" if _shown_tags(cell) else ""
-    return f"cell {index + 1} of {len(originals)}{named}"
+    return f"cell {index + 1} of {len(originals)}{_named(originals[index])}"
 
 
 def _render(partial):

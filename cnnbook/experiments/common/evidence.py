@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ... import files
+from ... import files, machine
 from .measured import Run, Runs
 
 if TYPE_CHECKING:
     from .experiment import Experiment
 
-__all__ = ["Evidence", "in_words"]
+__all__ = ["Evidence", "facts_here", "in_words", "together"]
 
 
 class Evidence(Runs):
@@ -72,3 +72,20 @@ class Evidence(Runs):
 def in_words(sizes: dict) -> str:
     """ "images=6000, epochs=12" """
     return ", ".join(f"{name}={value}" for name, value in sizes.items()) or "no sizes"
+
+
+def facts_here() -> dict:
+    """How a run is produced here: `machine.facts`, with the versions of the backend and of NumPy, and the GPU or TPU."""
+    facts = machine.facts()
+    packages = [name for name in machine.versions() if name.startswith(facts["backend"])]
+    facts |= {name: machine.versions()[name] for name in (*packages, "numpy")}
+    accelerators = sorted(set(machine.accelerators(facts["backend"])))
+    return facts | ({"accelerator": ", ".join(accelerators)} if accelerators else {})
+
+
+def together(facts: list[dict]) -> dict:
+    """The facts of several runs as one: the latest date, and of the rest all that differ."""
+    names = dict.fromkeys(name for of_one in facts for name in of_one)
+    found = {name: list(dict.fromkeys(f[name] for f in facts if name in f)) for name in names}
+    found = {n: values[0] if len(values) == 1 else "; ".join(map(str, values)) for n, values in found.items()}
+    return found | {"date": max(of_one["date"] for of_one in facts)}

@@ -70,6 +70,8 @@ class Experiment:
         self._known(chosen, self.variants, "variant")
         self._known(sizes, self.live_size, "size")
         seeds = range(seed, seed + _count(self.live_seeds if seeds is None else seeds, "seeds"))
+        # Imports Keras, whose seconds are not those of a run.
+        training.seed(seed)
         todo = [(variant, s) for variant in chosen for s in seeds]
         text = self.name or self.function.__name__
         lines = tqdm(todo, desc=text, unit="run", file=sys.stdout, mininterval=PATIENCE, delay=PATIENCE)
