@@ -90,6 +90,7 @@ lint: env
 	$(PY) -m codespell_lib chapters README.md index.md book cnnbook
 	.venv/$(BIN)/lint-imports --no-cache
 	$(PY) -m cnnbook shake --check
+	$(PY) -m cnnbook form
 
 bench: env-bench
 	@$(PYBENCH) benchmarks/run.py $(ARGS)

@@ -79,6 +79,8 @@ def _parser():
         command("reproduce", _reproduce, "run experiments at the size that convinces, and keep what they measure as "
                                          "the evidence that chapters show")
     )  # fmt: skip
+    command("form", _form, "say how much prose each chapter has for its code, and hold to the limits those that "
+                           "pyproject.toml lists or --only names", CHOICE)  # fmt: skip
     student = command("student", _student, "write the students' copies: no solutions, no outputs", CHOICE)
     student.add_argument("--out", type=Path, metavar="DIR", help="where they go (default: build/student)")
     book = command("book", _book, "render the book from the stored notebooks")
@@ -248,13 +250,31 @@ def _reproduce(arguments):
     )
 
 
+def _form(arguments):
+    from cnnbook.course.form import form
+
+    return form(_project(arguments), arguments.only)
+
+
 def _student(arguments):
+    from cnnbook.course import asked
+    from cnnbook.course.notebook import read_notebook
     from cnnbook.course.sync import student
 
     project = _project(arguments)
+    told = False
     for path in student(project, arguments.out or project.root / "build" / "student", arguments.only):
         print(path)
-    return 0
+        cells = read_notebook(path).cells
+        open_ = sum(asked.shows_answers(cell.source) for cell in cells if cell.cell_type == "code")
+        if open_:
+            print(
+                f"  {open_} of its exercises hold their answers: check(key, answer) would keep them off the page"
+            )
+        for problem in asked.gives_away(cells):
+            told = True
+            print(f"  an answer is given away: {problem}", file=sys.stderr)
+    return 1 if told else 0
 
 
 def _book(arguments):

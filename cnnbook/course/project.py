@@ -68,6 +68,11 @@ class Project:
         """The repository's address, from `[tool.cnnbook]` in pyproject.toml; empty while it has none."""
         return (_settings(self.root) or {}).get("repository", "").strip()
 
+    @property
+    def form(self) -> list[str]:
+        """The stems of the chapters that are held to the limits of `cnnbook form`, from `[tool.cnnbook]`."""
+        return list((_settings(self.root) or {}).get("form", []))
+
     def notebook_paths(self, only: str | None = None) -> list[Path]:
         """The notebooks in order; `only` is a comma-separated choice, see `choose`."""
         return choose(sorted(self.notebooks.glob("*.ipynb")), only, "notebook")

@@ -36,7 +36,7 @@ def shown_cells(notebook) -> ShownCells:
     imports = []
     for index, tree in trees.items():
         imports += [statement for statement in tree.body if isinstance(statement, IMPORTS)]
-        if not any(_is_show(node) for node in ast.walk(tree)):
+        if not any(map(_is_show, ast.walk(tree))):
             continue
         calls = [statement.value for statement in tree.body if _is_show(getattr(statement, "value", None))]
         reason = _reason_to_skip(tree, calls, {_bound(a) for s in imports for a in s.names} - assigned)
@@ -47,6 +47,11 @@ def shown_cells(notebook) -> ShownCells:
             needed = [s for s in imports if roots & {_bound(a) for a in s.names}]
             shown.code[index] = "\n".join(ast.unparse(s) for s in [*needed, *calls])
     return shown
+
+
+def shows(source: str) -> bool:
+    """Whether a code cell calls `show_source`."""
+    return any(map(_is_show, ast.walk(_parsed(source))))
 
 
 def compute(notebooks: dict[str, ShownCells], folder: Path) -> dict[str, dict[int, list[str] | str]]:

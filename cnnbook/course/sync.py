@@ -436,7 +436,7 @@ def output_problems(notebook, root: Path) -> list[str]:
 
 
 def student(project: Project, out: Path, only=None) -> list[Path]:
-    """Write the students' copies: no cell tagged `solution`, no outputs."""
+    """Write the students' copies: no cell tagged `solution`, no outputs. `asked.gives_away` says whether that is enough."""
     import nbformat
 
     check_out(out)
@@ -447,8 +447,9 @@ def student(project: Project, out: Path, only=None) -> list[Path]:
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
-        # The stamps are of the full notebook with its outputs; this copy has neither.
-        notebook.metadata.pop("cnnbook", None)
+        # The stamps are of the full notebook with its outputs; this copy has neither, nor the state of widgets.
+        for name in ("cnnbook", "widgets"):
+            notebook.metadata.pop(name, None)
         nbformat.validate(notebook)
         files.write(out / path.name, _text(notebook))
         written.append(out / path.name)
