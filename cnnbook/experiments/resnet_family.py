@@ -66,7 +66,6 @@ DEPTH = Experiment(
     depth,
     variants={
         "ResNet-8": dict(layers=8, shortcut="A"),
-        "ResNet-14": dict(layers=14, shortcut="A"),
         "ResNet-20": dict(layers=20, shortcut="A"),
         "ResNet-32": dict(layers=32, shortcut="A"),
         "plain-8": dict(layers=8, shortcut=None),
