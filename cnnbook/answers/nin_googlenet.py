@@ -10,13 +10,17 @@ def right_nin(build):
     net = build()
     assert isinstance(net, keras.Model), f"my_nin() gives a {type(net).__name__}, a keras.Model is wanted"
     assert net.input_shape[1:] == (224, 224, 1), f"it reads images of shape {net.input_shape[1:]}"
-    assert net.output_shape == (None, 10), f"its output has the shape {net.output_shape}, (None, 10) is wanted"
+    assert net.output_shape == (None, 10), (
+        f"its output has the shape {net.output_shape}, (None, 10) is wanted"
+    )
     dense = [layer.name for layer in net.layers if isinstance(layer, keras.layers.Dense)]
     assert not dense, f"it has dense layers: {', '.join(dense)}"
     convs = [layer for layer in net.layers if isinstance(layer, keras.layers.Conv2D)]
     assert len(convs) == 12, f"four blocks of three convolutions are 12, it has {len(convs)}"
     sides = [layer.output.shape[1] for layer in convs]
-    assert sides == [54] * 3 + [26] * 3 + [12] * 3 + [5] * 3, f"the convolutions give maps of the sides {sides}"
+    assert sides == [54] * 3 + [26] * 3 + [12] * 3 + [5] * 3, (
+        f"the convolutions give maps of the sides {sides}"
+    )
     assert net.count_params() == 1_992_166, f"it has {net.count_params():,} parameters, not 1,992,166"
 
 
@@ -47,7 +51,9 @@ def right_retrained(found):
     """{branch: accuracy without it} of the reader's own runs."""
     assert isinstance(found, dict), "a dictionary is wanted: {branch: accuracy without it}"
     wanted = {"1x1", "3x3", "5x5", "pool"}
-    assert set(found) == wanted, f"the keys are the four branches, {', '.join(sorted(wanted))}; got {list(found)}"
+    assert set(found) == wanted, (
+        f"the keys are the four branches, {', '.join(sorted(wanted))}; got {list(found)}"
+    )
     outside = [branch for branch, value in found.items() if not 0 < float(value) < 1]
     assert not outside, f"an accuracy lies between 0 and 1: look at {', '.join(outside)}"
 
