@@ -1,4 +1,4 @@
-"""The nets of chapter 05's experiments: equal cost, equal depth, a branch that is silent, heads that reach only what lies below."""
+"""The nets of chapter 05's experiments: equal cost, equal depth, a silent branch, heads that reach only what lies below."""
 
 import keras
 import numpy as np
