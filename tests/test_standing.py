@@ -180,6 +180,9 @@ def test_what_code_reaches_by_name(tmp_path):
         "other, its `second`, print; two, TABLE, and three by the table"
     )
     assert count("three") == {"b": 1}
+    # A function's own variable is not the module's function of that name, a parameter neither.
+    assert count("def f(two):\n    one = 1\n    return one + two") == {}
+    assert count("def f():\n    global one\n    one = 1\n    return one") == {"a": 4}
 
 
 EXPERIMENTS = """\"\"\"Experiments.\"\"\"

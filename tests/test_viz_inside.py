@@ -363,8 +363,8 @@ def test_randomisation_destroys_from_the_top_and_puts_back(net, image):
         viz.randomisation(net, image, broken, steps=1)
     assert all(np.array_equal(a, b) for a, b in zip(net.get_weights(), before, strict=True))
     assert viz.randomisation(nets.nested(net)[1], image, "grad_cam", steps=2).array[0] == 1
-    with pytest.raises(ValueError, match="grad_cam, .*occlusion; got 'cam'"):
-        viz.randomisation(net, image, "cam")
+    with pytest.raises(ValueError, match="grad_cam, .*occlusion; got 'camera'"):
+        viz.randomisation(net, image, "camera")
 
 
 def test_an_edge_detector_fails_the_randomisation_test(net, image):

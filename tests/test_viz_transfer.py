@@ -68,6 +68,7 @@ QUESTIONS = {
     "convolve": lambda m, x: viz.convolve(m, x[0], "conv_pw_11", 3),
     "grad_cam": lambda m, x: viz.grad_cam(m, x[0]),
     "grad_cam_plus_plus": lambda m, x: viz.grad_cam_plus_plus(m, x[0], MAP),
+    "cam": lambda m, x: viz.cam(m, x[0]),
     "score_cam": lambda m, x: viz.score_cam(m, x[0], most=6),
     "saliency": lambda m, x: viz.saliency(m, x[0]),
     "smooth_grad": lambda m, x: viz.smooth_grad(m, x[0], samples=3),

@@ -35,7 +35,7 @@ def reached(
     through tables of names; a sentence is none. A name such as _x is a word of its own module alone, where no other
     imports it. What binds nothing, such as a call, counts with its module.
     """
-    words = {word for text in texts for word in _words(_parsed(text), set(own_names))}
+    words = {word for text in texts for word in _words(_parsed(text), frozenset(own_names))}
     waiting = {m: list(enumerate(_statements(package.paths[m]))) for m in modules}
     counted = {module: {} for module in waiting}
     own = {module: set() for module in waiting}
@@ -89,19 +89,30 @@ def _parsed(text):
         return ast.Constant(".".join(re.findall(r"\w+", text)))
 
 
-def _words(tree, own_names=()):
-    """The names in code: of variables, attributes, arguments, imports, and texts that are names."""
-    for node in ast.walk(tree):
+def _words(tree, own_names=frozenset()):
+    """The names in code: of variables, attributes, arguments given, imports, and texts that are names.
+
+    A function's own variables are none, nor are own_names.
+    """
+    if isinstance(tree, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+        own_names = own_names | _own_variables(tree)
+    if not isinstance(tree, ast.arg):
         for kind in ("id", "attr", "arg", "name", "asname", "module"):
-            name = getattr(node, kind, None)
+            name = getattr(tree, kind, None)
             if isinstance(name, str) and not (kind == "id" and name in own_names):
                 yield from name.split(".")
-        if (
-            isinstance(node, ast.Constant)
-            and isinstance(node.value, str)
-            and re.fullmatch(r"[\w.]+", node.value)
-        ):
-            yield from node.value.split(".")
+    if isinstance(tree, ast.Constant) and isinstance(tree.value, str) and re.fullmatch(r"[\w.]+", tree.value):
+        yield from tree.value.split(".")
+    for child in ast.iter_child_nodes(tree):
+        yield from _words(child, own_names)
+
+
+def _own_variables(function):
+    """A function's parameters and what it binds, but for what it calls global."""
+    nodes = [node for part in ast.iter_child_nodes(function) for node in ast.walk(part)]
+    shared = {name for node in nodes if isinstance(node, ast.Global) for name in node.names}
+    stored = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    return ({node.arg for node in nodes if isinstance(node, ast.arg)} | stored) - shared
 
 
 def function_digest(package: Imports, module: str, name: str, words: str = "") -> str:
