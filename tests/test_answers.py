@@ -17,7 +17,6 @@ from cnnbook.course.project import Project, tags
 from cnnbook.exercises import check
 
 ROOT = Path(__file__).parents[1]
-COURSE = Project(ROOT)
 
 TOY = '''"""Answers of a chapter that no book has."""
 from cnnbook.answers import Answer
@@ -273,50 +272,55 @@ def test_calls_of_check_are_told_apart():
     assert asked.keys("%magic") == [] and not asked.shows_answers("check('a.b', f(x))")
 
 
-def cells():
+@pytest.fixture(scope="module")
+def course():
+    return Project(ROOT)
+
+
+def cells(course):
     """(stem, cell) of each code cell of the chapters' notebooks that checks an answer by its key."""
-    for path in COURSE.notebook_paths():
+    for path in course.notebook_paths():
         for cell in read_notebook(path).cells:
             if cell.cell_type == "code" and asked.keys(cell.source):
                 yield path.stem, cell
 
 
 @pytest.mark.checkout
-def test_keys_and_entries_fit():
+def test_keys_and_entries_fit(course):
     pytest.importorskip("nbformat")
     for kind in ("open", "solution"):
         used = {
             (stem, key)
-            for stem, cell in cells()
+            for stem, cell in cells(course)
             for key in asked.keys(cell.source)
             if ("solution" in tags(cell)) == (kind == "solution")
         }
         foreign = [key for stem, key in used if key.partition(".")[0] != answers.name_of(stem)]
         assert not foreign, f"keys of another chapter's answers: {foreign}"
         keys = {key for _, key in used}
-        entries = {f"{name}.{entry}" for name, entry in ENTRIES if _is_written(name)}
+        entries = {f"{name}.{entry}" for name, entry in ENTRIES if _is_written(course, name)}
         assert not keys - entries, f"no entry in cnnbook/answers: {sorted(keys - entries)}"
         assert not entries - keys, f"no cell ({kind}) checks them: {sorted(entries - keys)}"
 
 
-def _is_written(name):
-    return name in {answers.name_of(path.stem) for path in COURSE.notebook_paths()}
+def _is_written(course, name):
+    return name in {answers.name_of(path.stem) for path in course.notebook_paths()}
 
 
 @pytest.mark.checkout
-def test_every_file_of_answers_has_its_chapter():
+def test_every_file_of_answers_has_its_chapter(course):
     pytest.importorskip("nbformat")
-    missing = [name for name in NAMES if not _is_written(name)]
+    missing = [name for name in NAMES if not _is_written(course, name)]
     assert not missing, (
         f"cnnbook/answers: no notebook NN-name.ipynb for {missing}: write it, then cnnbook sync"
     )
 
 
 @pytest.mark.checkout
-def test_the_stored_solutions_are_right():
+def test_the_stored_solutions_are_right(course):
     """And what an open exercise has stored gives nothing away."""
     pytest.importorskip("nbformat")
-    for stem, cell in cells():
+    for stem, cell in cells(course):
         text = "".join(output.get("text", "") for output in cell.outputs)
         verdicts = re.findall(r"^(Right\.|Not right yet|Not answered yet)", text, re.M)
         expected = "Right." if "solution" in tags(cell) else "Not answered yet"

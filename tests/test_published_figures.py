@@ -77,3 +77,29 @@ def test_table_prints_what_it_counts():
     (row,) = [r for r in models.table("resnet50") if r["builder"] == "ResNet50()"]
     assert (row["params"], row["state"], row["receptive_field"]) == (25_557_032, 53_120, (483, 483))
     assert row["input"] == (224, 224, 3) and row["top5_err"] == 6.71
+
+
+def test_what_papers_report_beside_their_counts():
+    rows = models.reported("cifar10")
+    means = {
+        row["entry"]: (row["value"], row["spread"], row["runs"]) for row in rows if row["quantity"] == "mean"
+    }
+    assert means == {"ResNetCIFAR(depth=110)": (6.61, 0.16, 5), "Highway19()": (7.72, 0.16, 5)}
+    # The best run that figures.csv prints lies where the best of five is to be expected, 1.16 spreads below the mean.
+    best = {row["call"]: row["top1_err"] for row in models.figures()}
+    assert all(abs(mean - 1.16 * spread - best[call]) < 0.02 for call, (mean, spread, _) in means.items())
+    recipe = {
+        row["quantity"]: row["value"] for row in models.reported("recipe") if row["entry"] == "ImageNet"
+    }
+    assert len(recipe) == 9 and recipe["batch size"] == 256 and recipe["weight decay"] == 1e-4
+    for row in models.reported("flops"):
+        total = graph.totals(graph.blueprint(models.builder(row["entry"])))
+        assert abs(total["macs"] - row["value"]) < 0.07e9, row["entry"]
+    assert all(row["source"] for table in ("cifar10", "flops", "recipe") for row in models.reported(table))
+
+
+def test_a_table_that_nobody_reports():
+    with pytest.raises(
+        ValueError, match="nothing is reported under 'cifar'; there is: cifar10, flops, recipe"
+    ):
+        models.reported("cifar")

@@ -16,6 +16,11 @@ pytestmark = pytest.mark.jax
 read = keras.ops.convert_to_numpy
 
 
+def two_dense():
+    x = L.GlobalAveragePooling2D(name="pool")(inputs := keras.Input((8, 8, 3)))
+    return keras.Model(inputs, L.Dense(2, name="predictions")(L.Dense(4, name="fc")(x)))
+
+
 def test_grad_cam_after_a_global_average_pool_is_cam(net, image):
     inner = keras.Model(net.input, net.get_layer("conv2_out").output)
     maps = read(inner(image[None]))[0]
@@ -35,6 +40,39 @@ def test_grad_cam_after_a_global_average_pool_is_cam(net, image):
         ),
         rel=1e-4,
     )
+
+
+def test_cam_is_the_weighted_sum_of_the_averaged_maps(net, image):
+    inner = keras.Model(net.input, net.get_layer("conv2_out").output)
+    maps = read(inner(image[None]))[0]
+    kernel, bias = (read(v) for v in net.get_layer("predictions").weights)
+    for target in range(5):
+        found = viz.cam(net, image, target=target)
+        assert found.layer == "conv2_out" and found.signed
+        np.testing.assert_allclose(found.values, maps @ kernel[:, target], rtol=1e-4, atol=1e-5)
+        # its mean and the bias are the logit; Grad-CAM is its positive part over the map's area
+        assert found.values.mean() + bias[target] == pytest.approx(found.question.score, rel=1e-4, abs=1e-5)
+        grad = viz.grad_cam(net, image, target=target).values * maps[..., 0].size
+        np.testing.assert_allclose(grad, np.maximum(found.values, 0), rtol=1e-4, atol=1e-5)
+
+
+def test_cam_of_averaged_class_maps_is_the_map_itself():
+    net = nets.seeded(models.NiN(classes=4, input_shape=(16, 16, 3)))
+    image = nets.image((16, 16, 3))
+    maps = read(keras.Model(net.input, net.get_layer("classes_relu").output)(image[None]))[0]
+    found = viz.cam(net, image, target=3)
+    np.testing.assert_allclose(found.values, maps[..., 3], rtol=1e-4, atol=1e-5)
+    assert found.layer == "classes_relu" and found.array.shape == (16, 16)
+
+
+@pytest.mark.parametrize(
+    "build, named",
+    [(lambda: nets.pixel_detector(), "flatten"), (lambda: nets.segmenter(), "mask"), (two_dense, "fc")],
+)
+def test_cam_says_which_layer_is_in_its_way(build, named):
+    net = build()
+    with pytest.raises(ValueError, match=rf"has {named} \(.*viz.grad_cam takes any net"):
+        viz.cam(net, nets.image(net.input_shape[1:]))
 
 
 def test_grad_cam_plus_plus_by_its_formula(net, image):

@@ -54,7 +54,7 @@ CALLS = {
     "segmented": lambda net, x: viz.segmented(nets.segmenter(16), x[0, :, :16], CLASSES, truth=mask(x)[:, :16]),
     "skips": lambda net, x: viz.skips(nets.segmenter(16), x[0, :, :16]),
     **{name: lambda net, x, name=name: getattr(viz, name)(net, x[0]) for name in (
-        "grad_cam", "grad_cam_plus_plus", "saliency", "guided_backprop", "deconvnet", "occlusion")},
+        "cam", "grad_cam", "grad_cam_plus_plus", "saliency", "guided_backprop", "deconvnet", "occlusion")},
     "score_cam": lambda net, x: viz.score_cam(net, x[0], most=2),
     "smooth_grad": lambda net, x: viz.smooth_grad(net, x[0], samples=2),
     "integrated_gradients": lambda net, x: viz.integrated_gradients(net, x[0], steps=2),

@@ -25,6 +25,7 @@ A new network is one file, its architecture under `@network` (see cnnbook.models
 A wrong argument raises ValueError (TypeError for a name that does not exist) and says what is possible.
 """
 
+import csv
 import functools
 import importlib
 import json
@@ -42,6 +43,7 @@ __all__ = [
     "figures",
     "imagenet_sources",
     "preprocess",
+    "reported",
     "scaling",
     "table",
     "winners",
@@ -122,6 +124,34 @@ def figures():
         arguments = ", ".join(f"{k}={v!r}" for k, v in row["arguments"].items())
         row["call"] = f"{row['builder']}({arguments})"
     return rows
+
+
+@functools.cache
+def reported(table):
+    """What papers report beyond counts and errors of a builder: the rows of reported.csv with that `table`, as dicts.
+
+    entry: the net or the setting. value: a number where it is one, else text. spread: one standard deviation over `runs`
+    runs, None where the source gives none. source: the paper and its table or section. ValueError for a table that there
+    is not, with those that there are.
+    """
+    with open(Path(__file__).with_name("reported.csv"), encoding="utf-8", newline="") as file:
+        rows = [dict(row) for row in csv.DictReader(file)]
+    known = list(dict.fromkeys(row["table"] for row in rows))
+    if table not in known:
+        raise ValueError(f"nothing is reported under {table!r}; there is: {', '.join(known)}")
+    for row in rows:
+        for key in ("value", "spread", "runs"):
+            row[key] = _number(row[key])
+    return [row for row in rows if row["table"] == table]
+
+
+def _number(text):
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text or None
 
 
 def table(only=None, tell=None):

@@ -40,6 +40,8 @@ def decisive(
     # `check` reads the answers, and these may build any network: no number stands on them.
     own = {module for module in package.paths if _room(module) in ("experiments", "answers")} - files
     loaded = (set(experiments) | set(imported)) & files
+    # `check` reads the answers, and these may build any network: no number stands on them.
+    own |= {module for module in package.paths if _room(module) == "answers"}
     reached = package.closure(imported, without=own | files) | package.closure(loaded, without=own)
     texts = [*texts, *(_code(package.paths[module]) for module in sorted(reached & files))]
     if any(_room(module) == "transfer" for module in reached):

@@ -14,8 +14,8 @@ inside      feature_maps, filters, convolve: what is inside, and one convolution
             landscape, gradient_flow: the loss around the weights, and its gradient by depth
             Film, browse: training epoch by epoch, a net layer by layer, on a page that needs no kernel
             overlay, errors, segmented, skips: a class for every pixel
-why         grad_cam, grad_cam_plus_plus, score_cam, saliency, smooth_grad, integrated_gradients, guided_backprop,
-            deconvnet, occlusion: which pixels speak for a class
+why         cam, grad_cam, grad_cam_plus_plus, score_cam, saliency, smooth_grad, integrated_gradients,
+            guided_backprop, deconvnet, occlusion: which pixels speak for a class
             randomisation, deletion, insertion: is that map about this net at all?
 picture     beside: several pictures of one image in one figure
 runs        curves: training runs over epochs
@@ -42,7 +42,7 @@ _FILES = {
     **dict.fromkeys(("landscape", "gradient_flow"), "inside.surface"),
     **dict.fromkeys(("Film", "browse"), "inside.film"),
     **dict.fromkeys(("overlay", "errors", "segmented", "skips"), "inside.segmenting"),
-    **dict.fromkeys(("grad_cam", "grad_cam_plus_plus", "score_cam"), "why.attribution"),
+    **dict.fromkeys(("cam", "grad_cam", "grad_cam_plus_plus", "score_cam"), "why.attribution"),
     **dict.fromkeys(("saliency", "smooth_grad", "integrated_gradients"), "why.attribution"),
     **dict.fromkeys(("guided_backprop", "deconvnet", "occlusion"), "why.attribution"),
     **dict.fromkeys(("randomisation", "deletion", "insertion"), "why.sanity"),

@@ -26,7 +26,7 @@ from ..reading import spread, twin
 from .question import Question
 
 METHODS = (
-    *("grad_cam", "grad_cam_plus_plus", "score_cam", "saliency", "smooth_grad"),
+    *("cam", "grad_cam", "grad_cam_plus_plus", "score_cam", "saliency", "smooth_grad"),
     *("integrated_gradients", "guided_backprop", "deconvnet", "occlusion"),
 )
 
@@ -94,6 +94,37 @@ def _activation_map(q, layer, title, weights):
     values = q.values(row)
     coarse = np.maximum(values @ weights(row, values), 0)
     return Attribution(q, spread(coarse, row, q.size), coarse, title, "evidence", over=True, layer=row.name)
+
+
+def cam(model, image, *, target=None, preprocess=None, names=None):
+    """The class activation map: the maps in front of a global average pool, each times the weight that the one dense layer
+    behind it gives their mean (Zhou et al. 2016, arXiv:1512.04150, eq. 2). Its mean and the dense layer's bias add to the
+    logit; where the net averages a map for each class, as network in network does, it is that map. No gradient.
+
+    Negative numbers speak against the class. ValueError for a net that does not end so: Grad-CAM takes any."""
+    q = Question(model, image, target, None, preprocess, names)
+    row, dense = _averaged(q.net)
+    values = q.values(row)
+    coarse = values[..., q.target]
+    if dense is not None:
+        coarse = values @ ops.convert_to_numpy(dense.kernel)[:, q.target]
+    fine = spread(coarse, row, q.size)
+    return Attribution(q, fine, coarse, "CAM", "evidence", over=True, signed=True, layer=row.name)
+
+
+def _averaged(net):
+    """(row, dense): the map that a net averages, and the one dense layer behind the mean, None where there is none."""
+    row, dense = net[net.output], None
+    while not isinstance(row.operation, L.GlobalAveragePooling2D):
+        if isinstance(row.operation, L.Dense) and dense is None:
+            dense = row.operation
+        elif not isinstance(row.operation, (L.Activation, L.Softmax, L.Dropout)):
+            raise ValueError(
+                f"a class activation map needs a net that ends with a global average pool and at most one dense layer; "
+                f"{net.model.name} has {row.name} ({row.kind}) behind its maps: viz.grad_cam takes any net"
+            )
+        row = net[row.inputs[0]]
+    return net.map(row.inputs[0]), dense
 
 
 def grad_cam(model, image, layer=None, *, target=None, mask=None, preprocess=None, names=None):

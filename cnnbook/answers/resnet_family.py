@@ -1,0 +1,114 @@
+"""Answers to the exercises of chapter 09."""
+
+from cnnbook.answers import Answer
+
+
+def right_bottleneck(block):
+    import keras
+    import numpy as np
+
+    from cnnbook import graph, numerics
+    from cnnbook.models import resnet
+
+    def net_of(make):
+        image = keras.Input((14, 14, 256))
+        return keras.Model(image, make(image))
+
+    ours = net_of(lambda x: resnet.bottleneck(x, 64, 1, "B", "conv4_block2"))
+    yours = net_of(lambda x: block(x, 64))
+    shape = tuple(yours.output.shape)
+    assert shape == (None, 14, 14, 256), f"from (None, 14, 14, 256) came {shape}: the shape is to stay"
+    kernels = [tuple(row.operation.kernel.shape) for row in graph.trace(yours) if row.kind == "Conv2D"]
+    wanted = [(1, 1, 256, 64), (3, 3, 64, 64), (1, 1, 64, 256)]
+    assert kernels == wanted, f"your convolutions have kernels of shape {kernels}"
+    kinds = [row.kind for row in graph.trace(yours)]
+    assert kinds.count("BatchNormalization") == 3, f"{kinds.count('BatchNormalization')} batch norms, not 3"
+    assert graph.totals(yours)["params"] == graph.totals(ours)["params"], "the convolutions have a bias"
+    # Weights that no shortcut could hide, the same in both, drawn by a generator of its own.
+    rng = np.random.default_rng(0)
+    drawn = [
+        rng.uniform(0.5, 1.5, w.shape) if w.ndim == 1 else rng.normal(0, 0.1, w.shape)
+        for w in ours.get_weights()
+    ]
+    for net in (ours, yours):
+        net.set_weights(drawn)
+    image = rng.normal(size=(2, 14, 14, 256)).astype("float32")
+    with numerics.exact():
+        a, b = (net.predict(image, verbose=0) for net in (ours, yours))
+    apart = float(np.abs(a - b).max() / np.abs(a).max())
+    # Batch norm's epsilon is free: 1e-3, Keras' default, against 1e-5 moves the outputs by less than this.
+    assert apart < 0.02, f"with the same weights the outputs differ by {apart:.2g} of the largest"
+
+
+def right_best_of(function):
+    values = [
+        function(mean, spread, runs, seed=1)
+        for mean, spread, runs in ((0.0, 1.0, 5), (6.61, 0.16, 5), (0.0, 1.0, 1))
+    ]
+    # Expected least of five standard normal numbers: -1.163 (tables of order statistics).
+    for value, wanted, error, what in zip(
+        values,
+        (-1.163, 6.61 - 1.163 * 0.16, 0.0),
+        (0.03, 0.01, 0.03),
+        ("mean 0, spread 1, five runs", "mean 6.61, spread 0.16, five runs", "mean 0, spread 1, one run"),
+        strict=True,
+    ):
+        assert abs(float(value) - wanted) < error, f"{what}: yours gives {float(value):.3f}"
+
+
+def right_verdict(answer):
+    errors, verdict = answer
+    assert len(errors) == 2, f"two depths are wanted, got {len(errors)}"
+    a, b = (sorted(map(float, values)) for values in errors.values())
+    assert min(len(a), len(b)) >= 3, "three seeds for each depth are wanted"
+    assert all(0 < value < 100 for value in a + b), "errors are in per cent, between 0 and 100"
+    decided = a[-1] < b[0] or b[-1] < a[0]
+    said = str(verdict).strip().casefold()
+    assert said in ("decided", "not decided"), f'the verdict is "decided" or "not decided", got {verdict!r}'
+    assert (said == "decided") == decided, (
+        f"the errors go from {a[0]:.2f} to {a[-1]:.2f} and from {b[0]:.2f} to {b[-1]:.2f}"
+    )
+
+
+ANSWERS = {
+    "name": Answer(
+        200,
+        why="Three layers in each of 66 blocks, the stem and the dense layer.",
+        hints=(
+            "Count layers with weights on the main path.",
+            "A bottleneck has three of them; stem and classifier are one each.",
+        ),
+    ),
+    "larger_image": Answer(
+        924_844_032,
+        why="The map has four times as many places, so every convolution costs four times as much.",
+        hints=(
+            "The stride of conv4 is 16: how many places has its map now?",
+            "Start from the cost at 224 pixels, which is the same in every stage, and scale it by the number of places.",
+        ),
+    ),
+    "bottleneck": Answer(
+        right_bottleneck,
+        why="Same kernels, same numbers: the order is convolution, batch norm, ReLU, and the last ReLU follows the sum.",
+        hints=(
+            "Follow the drawing of the right block from top to bottom.",
+            "The last convolution has no ReLU of its own; one ReLU stands behind the sum.",
+        ),
+    ),
+    "best_of": Answer(
+        right_best_of,
+        why="The best of five lies about 1.16 spreads below the mean, so a printed best of that height is what luck gives.",
+        hints=(
+            "Draw an array of shape (many, runs) at once, then reduce it twice.",
+            "First the lowest along the runs, then the mean of these; 100,000 repetitions are quick.",
+        ),
+    ),
+    "verdict": Answer(
+        right_verdict,
+        why="Ranges that do not touch are what three seeds can show; more seeds could still bring them together.",
+        hints=(
+            "Compare the worst seed of the better depth with the best seed of the other.",
+            "If the two ranges share a value, three seeds decide nothing.",
+        ),
+    ),
+}
