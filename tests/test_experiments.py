@@ -14,6 +14,7 @@ import pytest
 
 from cnnbook import experiments
 from cnnbook.course import experiment as child
+from cnnbook.course import jobs
 from cnnbook.course import reproduce as command
 from cnnbook.course.project import UserError
 from cnnbook.experiments import Experiment
@@ -104,7 +105,7 @@ def quick(room, monkeypatch):
                 trial.status, trial.error = "failed", f"{type(error).__name__}: {error}"
             finished.keep(trial, partial)
 
-    monkeypatch.setattr(command, "work", work_here)
+    monkeypatch.setattr(jobs, "work", work_here)
     return room
 
 

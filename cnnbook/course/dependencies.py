@@ -13,7 +13,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-PACKAGE = Path(__file__).parents[1]
+from cnnbook.sources.imports import PACKAGE, Imports
+
 # Cell magics that run their cell in the kernel.
 IN_THE_KERNEL = ("time", "timeit", "capture", "prun")
 
@@ -23,7 +24,7 @@ class Package:
 
     def __init__(self, folder: Path = PACKAGE):
         self.folder, self.name = folder, folder.name
-        self.modules = {self._dotted(path): path for path in sorted(folder.rglob("*.py"))}
+        self.modules = Imports(folder).paths
         self.data = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.suffix not in (".py", ".pyc")]
         name = re.escape(self.name)
         # Code or a command in a text, which a notebook writes to a file or hands to another process.
@@ -68,10 +69,6 @@ class Package:
             return any(getattr(element, "value", None) == self.name for element in node.elts)
         text = node.value if isinstance(node, ast.Constant) else None
         return isinstance(text, str) and bool(self._code.search(text))
-
-    def _dotted(self, path):
-        parts = path.relative_to(self.folder).with_suffix("").parts
-        return ".".join([self.name, *(parts[:-1] if parts[-1] == "__init__" else parts)])
 
     def _room(self, path):
         parts = path.relative_to(self.folder).parts

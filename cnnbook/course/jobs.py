@@ -11,10 +11,10 @@ import threading
 import time
 from pathlib import Path
 
-from cnnbook.course.board import RUNNING, Board
-from cnnbook.course.plan import FAILED, PASSED, Task
+from cnnbook.course.board import RUNNING, WAITING, Board
+from cnnbook.course.plan import FAILED, PASSED, STOPPED, Task
 from cnnbook.course.processes import OWN_GROUP, end_tree
-from cnnbook.course.project import kernel_environment, one_thread
+from cnnbook.course.project import UserError, kernel_environment, one_thread, unwritable
 from cnnbook.course.records import Records
 from cnnbook.course.said import missed
 
@@ -35,6 +35,24 @@ def work(tasks: list[Task], jobs: int, timeout: float | None, records: Records, 
             # After an interruption nothing of ours stays behind.
             for worker in running:
                 worker.end()
+
+
+def work_through(tasks: list[Task], jobs: int, timeout: float | None, records: Records) -> bool:
+    """Run the tasks with a live line each; returns whether that was interrupted. What has ended is kept."""
+    if not tasks:
+        return False
+    with Board([task.name for task in tasks]) as board:
+        try:
+            work(tasks, jobs, timeout, records, board)
+        except KeyboardInterrupt:
+            for task in tasks:
+                if task.status in (WAITING, RUNNING):
+                    task.status = STOPPED
+            print("interrupted; the next call goes on from here", flush=True)
+            return True
+        except OSError as error:
+            raise UserError(f"{unwritable(error, records.folder)}; the next call goes on from here") from None
+    return False
 
 
 @contextlib.contextmanager

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from cnnbook import experiments, tables
-from cnnbook.course.board import RUNNING, WAITING, Board
-from cnnbook.course.jobs import work
-from cnnbook.course.plan import FAILED, STOPPED, Task, default_jobs, has_a_card
+from cnnbook.course.jobs import work_through
+from cnnbook.course.plan import FAILED, Task, default_jobs, has_a_card
 from cnnbook.course.project import UserError, check_out, how_to_install, unwritable
 from cnnbook.course.records import Records
 from cnnbook.experiments.common.evidence import Evidence, in_words, together
@@ -221,20 +220,7 @@ def run_trials(trials: list[Trial], finished: Finished, jobs: int | None) -> boo
     if has_a_card() and (jobs or 1) > 1:
         print("one run at a time: they would share the GPU", flush=True)
     jobs = 1 if has_a_card() else jobs or default_jobs(len(trials))
-    with Board([trial.name for trial in trials]) as board:
-        try:
-            work(trials, min(jobs, len(trials)), None, finished, board)
-        except KeyboardInterrupt:
-            for trial in trials:
-                if trial.status in (WAITING, RUNNING):
-                    trial.status = STOPPED
-            print("interrupted; the next call goes on from here", flush=True)
-            return True
-        except OSError as error:
-            raise UserError(
-                f"{unwritable(error, finished.folder)}; the next call goes on from here"
-            ) from None
-    return False
+    return work_through(trials, min(jobs, len(trials)), None, finished)
 
 
 def _stored(experiment, path):

@@ -17,11 +17,10 @@ from pathlib import Path
 
 from cnnbook import files, machine
 from cnnbook.course import conditions as places
-from cnnbook.course.board import RUNNING, WAITING, Board
 from cnnbook.course.conditions import Condition
-from cnnbook.course.jobs import work
-from cnnbook.course.plan import FAILED, PACKAGES, PASSED, STOPPED, TIMEOUTS, Task, default_jobs, longest_first
-from cnnbook.course.project import Project, UserError, check_out, how_to_install, unwritable
+from cnnbook.course.jobs import work_through
+from cnnbook.course.plan import FAILED, PACKAGES, PASSED, TIMEOUTS, Task, default_jobs, longest_first
+from cnnbook.course.project import Project, UserError, check_out, how_to_install
 from cnnbook.course.records import Records, claims_of
 from cnnbook.course.said import in_a_line, makes_claims, missed, own_cells, tags_of
 from cnnbook.course.standing import Standing
@@ -297,19 +296,8 @@ class _Found:
 
 def run_trials(trials: list[Trial], journal: Journal, jobs, timeout) -> bool:
     """Run them with a line each; returns whether that was interrupted. What has ended is kept."""
-    if not trials:
-        return False
-    with Board([trial.name for trial in trials]) as board:
-        try:
-            work(trials, jobs or default_jobs(len(trials)), timeout or TIMEOUTS["default"], journal, board)
-        except KeyboardInterrupt:
-            for trial in trials:
-                if trial.status in (WAITING, RUNNING):
-                    trial.status = STOPPED
-            print("interrupted; the next call goes on from here", flush=True)
-            return True
-        except OSError as error:
-            raise UserError(f"{unwritable(error, journal.folder)}; the next call goes on from here") from None
+    if work_through(trials, jobs or default_jobs(len(trials)), timeout or TIMEOUTS["default"], journal):
+        return True
     for trial in trials:
         if trial.status == FAILED:
             print(f"\nFAILED {trial.name}: {trial.cell or 'before its first cell'}\n  {_short(trial.error)}")

@@ -179,10 +179,6 @@ class Imports:
         parts = path.relative_to(self.folder).with_suffix("").parts
         return ".".join([self.name, *(parts[:-1] if parts[-1] == "__init__" else parts)])
 
-    def _room(self, path):
-        parts = path.relative_to(self.folder).parts
-        return parts[0] if len(parts) > 1 else ""
-
 
 @functools.cache
 def _parse(path):
