@@ -13,7 +13,7 @@ from helpers.notebooks import code, nbformat, notebook, write
 
 from cnnbook import claims
 from cnnbook.course import conditions as places
-from cnnbook.course import shake, track
+from cnnbook.course import jobs, shake, track
 from cnnbook.course.project import Project, UserError
 
 ROOT = Path(__file__).parents[1]
@@ -58,7 +58,7 @@ def course(tmp_path, monkeypatch):
 @pytest.fixture
 def quick(course, monkeypatch):
     """The same, its cells executed in this process: what is tested is what follows from the runs."""
-    monkeypatch.setattr(shake, "work", work_here)
+    monkeypatch.setattr(jobs, "work", work_here)
     return course
 
 
