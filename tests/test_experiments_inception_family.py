@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cnnbook import graph
+from cnnbook import graph, models
 from cnnbook.answers import inception_family as answers
 from cnnbook.experiments import inception_family as slim
 
@@ -38,3 +38,9 @@ def test_a_verdict_follows_the_ranges():
     answers.right_verdict(({"a": [1, 2, 3], "b": [4, 5, 6]}, "decided"))
     with pytest.raises(AssertionError, match="go from"):
         answers.right_verdict(({"a": [1, 2, 4.5], "b": [4, 5, 6]}, "decided"))
+
+
+def test_three_per_cent_is_an_ensembles():
+    (row,) = models.reported("inception")
+    single = {r["call"]: r["top5_err"] for r in models.figures()}["InceptionV4()"]
+    assert "ensemble" in row["entry"] and row["value"] == 3.08 < single and row["source"]
