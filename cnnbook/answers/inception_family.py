@@ -1,0 +1,142 @@
+"""Answers to the exercises of chapter 07."""
+
+from cnnbook.answers import Answer
+
+
+def right_block(block):
+    """`block(x, n, scale)`: Inception-ResNet's block of the middle grid with `n` channels in each of its ways."""
+    import keras
+    import numpy as np
+
+    from cnnbook import graph, numerics
+    from cnnbook.models import inception_resnet
+
+    def net_of(make):
+        image = keras.Input((9, 9, 24))
+        return keras.Model(image, make(image))
+
+    ours = net_of(lambda x: inception_resnet.block17(x, 8, 8, 8, 8, "block17_1"))
+    yours = net_of(lambda x: block(x, 8, 0.1))
+    shape = tuple(yours.output.shape)
+    assert shape == (None, 9, 9, 24), f"from (None, 9, 9, 24) came {shape}: the shape is to stay"
+    rows = [row for row in graph.trace(yours) if row.kind == "Conv2D"]
+    kernels = sorted(tuple(row.operation.kernel.shape) for row in rows)
+    wanted = [(1, 1, 16, 24), (1, 1, 24, 8), (1, 1, 24, 8), (1, 7, 8, 8), (7, 1, 8, 8)]
+    assert kernels == wanted, f"your convolutions have kernels of shape {kernels}"
+    before = {row.name: row.inputs for row in graph.trace(yours)}
+    (tall,) = [row.name for row in rows if row.operation.kernel.shape[0] == 7]
+    (wide,) = [row.name for row in rows if row.operation.kernel.shape[1] == 7]
+
+    def behind(name):
+        return {name, *(other for earlier in before.get(name, ()) for other in behind(earlier))}
+
+    assert wide in behind(tall), "the 7x1 has to read what the 1x7 gives"
+    # Each kernel has a shape of its own but the two reductions, which are told apart by where they lead.
+    rng = np.random.default_rng(0)
+    drawn = {
+        kernel: rng.normal(0, 0.3, kernel).astype("float32") for kernel in dict.fromkeys(map(tuple, wanted))
+    }
+    first, second = (rng.normal(0, 0.3, (1, 1, 24, 8)).astype("float32") for _ in range(2))
+    for net in (ours, yours):
+        traced = [row for row in graph.trace(net) if row.kind == "Conv2D"]
+        reads = {row.name: row.inputs for row in graph.trace(net)}
+        (end,) = [row.name for row in traced if row.operation.kernel.shape[1] == 7]
+
+        def leads(name, reads=reads):
+            return {name, *(other for earlier in reads.get(name, ()) for other in leads(earlier))}
+
+        for row in traced:
+            kernel = tuple(row.operation.kernel.shape)
+            value = drawn[kernel]
+            if kernel == (1, 1, 24, 8):
+                value = first if row.name in leads(end) else second
+            row.operation.kernel.assign(value)
+            if row.operation.bias is not None:
+                row.operation.bias.assign(np.zeros(row.operation.bias.shape))
+    image = rng.normal(size=(2, 9, 9, 24)).astype("float32")
+    with numerics.exact():
+        a, b = (net.predict(image, verbose=0) for net in (ours, yours))
+    # The order of the ways in the concatenation is free: the same sum with the last kernel's rows swapped.
+    for row in (row for row in graph.trace(yours) if row.kind == "Conv2D"):
+        if tuple(row.operation.kernel.shape) == (1, 1, 16, 24):
+            row.operation.kernel.assign(np.roll(drawn[(1, 1, 16, 24)], 8, axis=2))
+    with numerics.exact():
+        swapped = yours.predict(image, verbose=0)
+    apart = min(float(np.abs(a - c).max() / np.abs(a).max()) for c in (b, swapped))
+    # Batch norm's epsilon is free: 1e-3, Keras' default, against 1e-5 moves the outputs by less than this.
+    assert apart < 0.01, f"with the same weights the outputs differ by {apart:.2g} of the largest"
+
+
+def right_split(function):
+    """`function(kernel)` gives the column and the row whose product is nearest to a square kernel."""
+    import numpy as np
+
+    rng = np.random.default_rng(3)
+    for kernel in (rng.normal(size=(7, 7)), np.outer([1, 2, 1], [-1, 0, 1]).astype(float)):
+        column, row = (np.asarray(part, float) for part in function(kernel.copy()))
+        side = len(kernel)
+        assert column.shape == (side, 1) and row.shape == (1, side), (
+            f"a column of shape ({side}, 1) and a row of shape (1, {side}) are wanted, got {column.shape}, {row.shape}"
+        )
+        left = float(((kernel - column @ row) ** 2).sum())
+        least = float((np.linalg.svd(kernel, compute_uv=False)[1:] ** 2).sum())
+        assert left < least + 1e-6, f"your product leaves squares of {left:.3f}, the best one {least:.3f}"
+
+
+def right_verdict(answer):
+    errors, verdict = answer
+    assert len(errors) == 2, f"two nets are wanted, got {len(errors)}"
+    a, b = (sorted(map(float, values)) for values in errors.values())
+    assert min(len(a), len(b)) >= 3, "three seeds for each net are wanted"
+    assert all(0 < value < 10 for value in a + b), "the loss of ten classes lies between 0 and about 2.3"
+    decided = a[-1] < b[0] or b[-1] < a[0]
+    said = str(verdict).strip().casefold()
+    assert said in ("decided", "not decided"), f'the verdict is "decided" or "not decided", got {verdict!r}'
+    assert (said == "decided") == decided, (
+        f"the losses go from {a[0]:.2f} to {a[-1]:.2f} and from {b[0]:.2f} to {b[-1]:.2f}"
+    )
+
+
+ANSWERS = {
+    "eleven": Answer(
+        22 / 121,
+        why="A row and a column of eleven weights each, instead of a square of 121.",
+        hints=(
+            "Count the weights between one channel and one channel.",
+            "How many numbers has the row, how many the column, how many the square?",
+        ),
+        tolerance=0.001,
+    ),
+    "middle_grid": Answer(
+        82_862_080,
+        why="Seven weights for each pair of channels, at each of 289 places: 7 x 289 x 128 x (128 + 192).",
+        hints=(
+            "A factor of 1x7 has seven weights for each pair of an input and an output channel.",
+            "Add the two layers, each as weights times places; their outputs have different widths.",
+        ),
+    ),
+    "block": Answer(
+        right_block,
+        why="The reduction, the row, the column, the linear 1x1, the scale and the sum stand where the paper has them.",
+        hints=(
+            "Two ways start at x; batch norm and ReLU follow each of their convolutions.",
+            "The 1x1 behind the concatenation has a bias, no batch norm and no ReLU; one ReLU follows the sum.",
+        ),
+    ),
+    "split": Answer(
+        right_split,
+        why="The first singular pair gives the nearest product of a column and a row, in squares.",
+        hints=(
+            "np.linalg.svd gives a kernel as a sum of such products, the largest first.",
+            "Keep the first column of u, the first row of v and the first strength, and mind the shapes.",
+        ),
+    ),
+    "verdict": Answer(
+        right_verdict,
+        why="Ranges that do not touch are what three seeds can show; more seeds could still bring them together.",
+        hints=(
+            "Compare the worst seed of the better net with the best seed of the other.",
+            "If the two ranges share a value, three seeds decide nothing.",
+        ),
+    ),
+}
