@@ -15,7 +15,9 @@ def right_separable(layer):
     assert shape == (None, 12, 12, 7), f"from (None, 12, 12, 5) and 7 filters came {shape}"
     rows = [row for row in graph.trace(yours) if row.macs]
     kinds = [row.kind for row in rows]
-    assert kinds == ["DepthwiseConv2D", "Conv2D"], f"a depthwise and a 1x1 convolution are wanted, got {kinds}"
+    assert kinds == ["DepthwiseConv2D", "Conv2D"], (
+        f"a depthwise and a 1x1 convolution are wanted, got {kinds}"
+    )
     total = sum(row.macs for row in rows)
     wanted = 12 * 12 * (9 * 5 + 5 * 7)
     assert total == wanted, f"your layer multiplies {total:,} times, and {wanted:,} are needed"
@@ -31,7 +33,9 @@ def right_separable(layer):
         kernel = keras.ops.convert_to_tensor((depthwise * pointwise).astype("float32"))
         b = keras.ops.convert_to_numpy(keras.ops.conv(maps, kernel, padding="same"))
     apart = float(np.abs(a - b).max() / np.abs(b).max())
-    assert apart < 1e-4, f"a full convolution with the product of your kernels differs by {apart:.2g} of the largest"
+    assert apart < 1e-4, (
+        f"a full convolution with the product of your kernels differs by {apart:.2g} of the largest"
+    )
 
 
 def right_undo(function):

@@ -27,9 +27,7 @@ def clothes(images, seed):
 
 def trained(net, x, y, held_out, *, epochs, seed, **options):
     """Trains by the recipe; the held-out error in per cent by epoch, and of it the mean of the last three epochs."""
-    history = training.fit(
-        net, x, y, epochs=epochs, seed=seed, validation=held_out, **{**RECIPE, **options}
-    )
+    history = training.fit(net, x, y, epochs=epochs, seed=seed, validation=held_out, **{**RECIPE, **options})
     errors = [100 - 100 * float(a) for a in history.curves["val_accuracy"]]
     return {"error": errors, "last error": float(np.mean(errors[-3:]))}
 
@@ -72,11 +70,11 @@ FACTORISED = Experiment(
     variants={
         "full": dict(kind="full", width=1.0),
         "separable, same widths": dict(kind="separable", width=1.0),
-        "separable, same cost": dict(kind="separable", width=2.75),
+        "separable, same cost": dict(kind="separable", width=3.0),
     },
-    live=dict(images=640, epochs=2),
+    live=dict(images=960, epochs=2),
     live_seeds=1,
-    kept=dict(images=3000, epochs=12),
+    kept=dict(images=3000, epochs=8),
     kept_seeds=3,
 )
 
@@ -103,12 +101,12 @@ def pairs(images, seed):
     return found
 
 
-def grouped(shuffle, *, groups, stem_groups, channels, classes, width=32, units=3, expand=1):
+def grouped(shuffle, *, groups, stem_groups, channels, classes, width=32, units=3):
     """ShuffleNet's units in a small net, new: grouped 1x1, shuffle or none, depthwise 3x3, grouped 1x1, a sum."""
     image = keras.Input((SIZE, SIZE, channels))
     x = blocks.conv_bn(image, width, 3, 2, groups=stem_groups, name="stem")
     for u in range(1, units + 1):
-        y = blocks.conv_bn(x, expand * width, 1, groups=groups, name=f"unit{u}_1")
+        y = blocks.conv_bn(x, width, 1, groups=groups, name=f"unit{u}_1")
         y = ShuffleChannels(groups, name=f"unit{u}_shuffle")(y) if shuffle else y
         y = blocks.conv_bn(y, None, 3, activation=None, name=f"unit{u}_2")
         y = blocks.conv_bn(y, width, 1, groups=groups, activation=None, name=f"unit{u}_3")
@@ -141,23 +139,23 @@ SHUFFLE = Experiment(
         "which item? shuffled": dict(task="item", on=True),
         "which item? not shuffled": dict(task="item", on=False),
     },
-    live=dict(images=640, epochs=2),
+    live=dict(images=960, epochs=2),
     live_seeds=1,
-    kept=dict(images=3000, epochs=12),
+    kept=dict(images=3000, epochs=8),
     kept_seeds=3,
 )
 
 # ----------------------------------------------------------------------------------- a bottleneck with a ReLU, or linear
 
 
-def bottlenecks(activation, width, blocks_=6):
-    """Inverted residual blocks of `width` narrow channels, widened six times within; new.
+def bottlenecks(activation, width, n=6):
+    """`n` inverted residual blocks of `width` narrow channels, widened six times within; new.
 
     activation: of the last 1x1 convolution of each block, None or "relu".
     """
     image = keras.Input((SIZE, SIZE, 1))
     x = blocks.conv_bn(image, width, 3, 2, activation=activation, name="stem")
-    for b in range(1, blocks_ + 1):
+    for b in range(1, n + 1):
         y = blocks.conv_bn(x, 6 * width, 1, name=f"block{b}_expand")
         y = blocks.conv_bn(y, None, 3, name=f"block{b}_depthwise")
         y = blocks.conv_bn(y, width, 1, activation=activation, name=f"block{b}_project")
@@ -184,8 +182,8 @@ BOTTLENECK = Experiment(
         "16 channels, linear": dict(activation=None, width=16),
         "16 channels, ReLU": dict(activation="relu", width=16),
     },
-    live=dict(images=640, epochs=2),
+    live=dict(images=960, epochs=2),
     live_seeds=1,
-    kept=dict(images=3000, epochs=12),
+    kept=dict(images=3000, epochs=8),
     kept_seeds=3,
 )
