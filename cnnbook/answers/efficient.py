@@ -88,7 +88,7 @@ ANSWERS = {
     ),
     "separable": Answer(
         right_separable,
-        why="Two thin layers, and with nothing between them they are one full convolution whose kernels share their filters.",
+        why="With nothing between them the two thin layers are one full convolution whose kernels share their filters.",
         hints=(
             "First a layer with one filter for each channel, then one with kernels of 1x1.",
             "Neither layer needs a bias, and the first has to keep the size of the map.",

@@ -1,4 +1,4 @@
-"""Experiments of chapter 13: convolutions in two factors, groups with and without a shuffle, a bottleneck with and without a ReLU.
+"""Experiments of chapter 13: convolutions whole or in two factors, groups shuffled or not, bottlenecks linear or not.
 
 All nets are small, and all are trained on clothes of 14 x 14 pixels by one recipe: batches of 64, a rate of 0.1 with half an
 epoch of warm-up that falls as a cosine, weight decay 1e-4. Held out are 1,000 images or pairs that no net trains on.
