@@ -69,8 +69,8 @@ FACTORISED = Experiment(
     factorised,
     variants={
         "full": dict(kind="full", width=1.0),
-        "separable, same widths": dict(kind="separable", width=1.0),
-        "separable, same cost": dict(kind="separable", width=3.0),
+        "separable": dict(kind="separable", width=1.0),
+        "full, same cost": dict(kind="full", width=0.34),
     },
     live=dict(images=960, epochs=2),
     live_seeds=1,
@@ -179,8 +179,6 @@ BOTTLENECK = Experiment(
     variants={
         "4 channels, linear": dict(activation=None, width=4),
         "4 channels, ReLU": dict(activation="relu", width=4),
-        "16 channels, linear": dict(activation=None, width=16),
-        "16 channels, ReLU": dict(activation="relu", width=16),
     },
     live=dict(images=960, epochs=2),
     live_seeds=1,
