@@ -74,7 +74,7 @@ FACTORISED = Experiment(
     },
     live=dict(images=960, epochs=2),
     live_seeds=1,
-    kept=dict(images=3000, epochs=8),
+    kept=dict(images=3000, epochs=6),
     kept_seeds=3,
 )
 
@@ -182,6 +182,6 @@ BOTTLENECK = Experiment(
     },
     live=dict(images=960, epochs=2),
     live_seeds=1,
-    kept=dict(images=3000, epochs=8),
+    kept=dict(images=3000, epochs=6),
     kept_seeds=3,
 )
