@@ -148,7 +148,7 @@ SHUFFLE = Experiment(
 # ----------------------------------------------------------------------------------- a bottleneck with a ReLU, or linear
 
 
-def bottlenecks(activation, width, n=6):
+def bottlenecks(activation, width, n=3):
     """`n` inverted residual blocks of `width` narrow channels, widened six times within; new.
 
     activation: of the last 1x1 convolution of each block, None or "relu".
