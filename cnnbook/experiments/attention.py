@@ -9,7 +9,6 @@ from functools import partial
 
 import keras
 import numpy as np
-from keras import layers as L
 
 from cnnbook import data, training
 from cnnbook.data.drawn.drawing import scaled, smooth_noise
@@ -129,8 +128,7 @@ def _answers(net, images, ending):
     layers = [layer for layer in net.layers if layer.name.endswith(ending)]
     found = keras.Model(net.input, [layer.output for layer in layers]).predict(images, verbose=0)
     return {
-        la.name.split("_")[0]: array.reshape(len(images), -1)
-        for la, array in zip(layers, found, strict=True)
+        la.name.split("_")[0]: array.reshape(len(images), -1) for la, array in zip(layers, found, strict=True)
     }
 
 
@@ -144,9 +142,7 @@ def between_classes(answers, labels):
 
 def hold_still(net, stage, means):
     """Sets the gates of one stage to `means` (channels,), whatever the image: no weight, and a bias for each channel."""
-    expand = next(
-        la for la in net.layers if la.name.startswith(stage) and la.name.endswith("_se_expand")
-    )
+    expand = next(la for la in net.layers if la.name.startswith(stage) and la.name.endswith("_se_expand"))
     expand.kernel.assign(np.zeros(expand.kernel.shape))
     expand.bias.assign(np.log(means / (1 - means)))
 
