@@ -142,7 +142,7 @@ def between_classes(answers, labels):
 
 def hold_still(net, stage, means):
     """Sets the gates of one stage to `means` (channels,), whatever the image: no weight, and a bias for each channel."""
-    expand = next(la for la in net.layers if la.name.startswith(stage) and la.name.endswith("_se_expand"))
+    expand = net.get_layer(f"{stage}_block1_se_expand")
     expand.kernel.assign(np.zeros(expand.kernel.shape))
     expand.bias.assign(np.log(means / (1 - means)))
 
