@@ -216,5 +216,5 @@ KERNELS = Experiment(
     live=dict(images=600, epochs=2),
     live_seeds=1,
     kept=dict(images=2000, epochs=10),
-    kept_seeds=5,
+    kept_seeds=3,
 )
