@@ -97,8 +97,8 @@ JOINING = Experiment(
     variants={kind: dict(kind=kind) for kind in NETS},
     live=dict(images=500, epochs=3),
     live_seeds=1,
-    kept=dict(images=500, epochs=40),
-    kept_seeds=4,
+    kept=dict(images=500, epochs=30),
+    kept_seeds=3,
 )
 
 # --------------------------------------------------------------------------------------------------- how many paths
@@ -108,12 +108,13 @@ PATHS = {1: (24, 48), 2: (15, 30), 4: (9, 18), 8: (5, 10), 16: (3, 5)}
 
 
 def paths_net(cardinality, repeats=2):
-    """A CIFAR-style ResNeXt of two stages of `repeats` blocks with 96 and 192 channels, new; PATHS has the widths."""
+    """A small ResNeXt, new: a 3x3 stem, then `repeats` blocks of 96 channels on maps of 7 pixels and as many of 192 on maps of
+    4, with the widths of PATHS; the mean of each map and one dense layer."""
     x = image = keras.Input(SHAPE)
     x = resnet.conv_bn(x, 24, 3, name="conv1")
     for stage, (filters, width) in enumerate(zip((24, 48), PATHS[cardinality], strict=True), 2):
         for b in range(1, repeats + 1):
-            strides = 2 if stage > 2 and b == 1 else 1
+            strides = 2 if b == 1 else 1
             name = f"conv{stage}_block{b}"
             y = resnet.conv_bn(x, cardinality * width, 1, name=f"{name}_1")
             y = resnet.conv_bn(y, cardinality * width, 3, strides, groups=cardinality, name=f"{name}_2")
@@ -173,7 +174,7 @@ SWEEP = Experiment(
     live=dict(images=640, epochs=2),
     live_seeds=1,
     kept=dict(images=2000, epochs=12),
-    kept_seeds=4,
+    kept_seeds=3,
 )
 
 # ------------------------------------------------------------------------------------------------- the loss surface
@@ -181,7 +182,7 @@ SWEEP = Experiment(
 DEEP = {
     "plain-38": partial(ResNetCIFAR, 38, shortcut=None, widths=(8, 16, 32)),
     "ResNet-38": partial(ResNetCIFAR, 38, widths=(8, 16, 32)),
-    "DenseNet-40": partial(DenseNetCIFAR, 40, 8, bottleneck=False),
+    "DenseNet-40": partial(DenseNetCIFAR, 40, 4, bottleneck=False),
 }
 
 
@@ -207,6 +208,6 @@ SURFACE = Experiment(
     variants={kind: dict(kind=kind) for kind in DEEP},
     live=dict(images=128, step=0.1),
     live_seeds=1,
-    kept=dict(images=256, step=0.1),
+    kept=dict(images=128, step=0.1),
     kept_seeds=6,
 )
