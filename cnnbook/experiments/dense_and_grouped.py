@@ -97,7 +97,7 @@ JOINING = Experiment(
     variants={kind: dict(kind=kind) for kind in NETS},
     live=dict(images=500, epochs=3),
     live_seeds=1,
-    kept=dict(images=500, epochs=30),
+    kept=dict(images=500, epochs=20),
     kept_seeds=3,
 )
 
@@ -173,7 +173,7 @@ SWEEP = Experiment(
     variants={f"{c} path{'s' * (c > 1)}": dict(cardinality=c) for c in PATHS},
     live=dict(images=640, epochs=2),
     live_seeds=1,
-    kept=dict(images=2000, epochs=12),
+    kept=dict(images=1500, epochs=10),
     kept_seeds=3,
 )
 
