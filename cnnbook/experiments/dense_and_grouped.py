@@ -1,7 +1,8 @@
 """Experiments of chapter 11: joining against adding on few images, and how many paths a block should have.
 
 `joining`: a DenseNet, a ResNet of as many parameters, and one of as many multiply-adds, on few images of Fashion-MNIST at
-14 x 14 pixels, without augmentation. The DenseNet's runs also keep which layers its layers read. `paths`: small ResNeXts
+14 x 14 pixels, without augmentation. The DenseNet's runs also keep what its
+layers read, by their weights and by what is lost without a join. `paths`: small ResNeXts
 whose blocks cost the same with 1, 2, 4, 8 and 16 paths; what is lost where one group is silenced. `surface`: new plain,
 residual and dense nets of about 40 layers, and how much of its gradient's promise a step keeps.
 """
@@ -51,45 +52,75 @@ def net_of(kind):
     return NETS[kind](input_shape=SHAPE)
 
 
-def reads(net):
-    """How much each layer of a DenseNet reads of each earlier one: {dense block: (readers, sources)}, as Huang et al. 2017,
-    Fig. 5: the mean absolute weight that a reader's kernel gives the channels of a source, divided by the reader's largest.
+def joins(net):
+    """The joins of a `DenseNet` of `NETS` by dense block: {2: [(kernel of a reader, channels of each source)], 3: ..., 4: ...}.
 
     Source 0 is what enters the block, source s the block's layer s. The last reader is what follows the block: the
-    transition, or the dense layer of the classifier. Where there is no source the entry is nan.
+    transition, or the dense layer of the classifier.
     """
     found = {}
     for stage in (2, 3, 4):
-        joins = [
+        ends = [
             la for la in net.layers if la.name.startswith(f"conv{stage}_") and la.name.endswith("_concat")
         ]
-        widths = [joins[0].input[0].shape[-1], *(join.input[1].shape[-1] for join in joins)]
-        after = f"pool{stage}_conv" if stage < 4 else "predictions"
-        kernels = [net.get_layer(f"conv{stage}_block{b}_1_conv").kernel for b in range(1, len(joins) + 1)]
-        table = np.full((len(joins) + 1, len(widths)), np.nan)
-        for reader, kernel in enumerate([*kernels, net.get_layer(after).kernel]):
-            size = np.abs(keras.ops.convert_to_numpy(kernel))
-            size = size.mean(tuple(a for a in range(size.ndim) if a != size.ndim - 2))
-            parts = np.split(size, np.cumsum(widths)[:-1])
-            means = [part.mean() for part in parts if part.size]
-            table[reader, : len(means)] = np.array(means) / max(means)
-        found[stage] = table
+        widths = [ends[0].input[0].shape[-1], *(end.input[1].shape[-1] for end in ends)]
+        readers = [f"conv{stage}_block{b}_1_conv" for b in range(1, len(ends) + 1)]
+        readers.append(f"pool{stage}_conv" if stage < 4 else "predictions")
+        found[stage] = [(net.get_layer(r).kernel, widths[: n + 1]) for n, r in enumerate(readers)]
+    return found
+
+
+def reads(net):
+    """How much each layer reads of each source by its weights: {dense block: (readers, sources)}, as Huang et al. 2017,
+    Fig. 5: the mean absolute weight of a source's part of the reader's kernel, divided by the reader's largest; nan where
+    there is no such source."""
+    found = {}
+    for stage, readers in joins(net).items():
+        found[stage] = np.full((len(readers), len(readers)), np.nan)
+        for row, (kernel, widths) in zip(found[stage], readers, strict=True):
+            parts = np.split(np.abs(keras.ops.convert_to_numpy(kernel)), np.cumsum(widths)[:-1], axis=-2)
+            means = np.array([part.mean() for part in parts])
+            row[: len(means)] = means / means.max()
+    return found
+
+
+def cuts(net, x, y):
+    """What each join is worth: by how much the loss on images x with labels y rises where one reader is cut from one source,
+    the rest left as it is; {dense block: (readers, sources)}, nan where there is no such source."""
+
+    def loss():
+        right = net.predict(x, batch_size=len(x), verbose=0)[np.arange(len(y)), y]
+        return float(-np.log(np.maximum(right, 1e-7)).mean())
+
+    whole, found = loss(), {}
+    for stage, readers in joins(net).items():
+        found[stage] = np.full((len(readers), len(readers)), np.nan)
+        for row, (kernel, widths) in zip(found[stage], readers, strict=True):
+            before = keras.ops.convert_to_numpy(kernel).copy()
+            for source, end in enumerate(np.cumsum(widths)):
+                without = before.copy()
+                without[..., end - widths[source] : end, :] = 0
+                kernel.assign(without)
+                row[source] = loss() - whole
+            kernel.assign(before)
     return found
 
 
 def joining(*, kind, images, epochs, seed):
-    """A net of `NETS`: its errors; of the DenseNet also `reads`, block by block, each table in one row, -1 for no source."""
+    """A net of `NETS`: its errors; of the DenseNet also `reads` of the new and of the trained net and its `cuts`, the tables
+    of the three blocks one after the other, row by row, with 0 where there is no source."""
     sets = clothes(images, seed)
     training.seed(seed)
     net = net_of(kind)
+    measured = {"reads, new": reads(net)} if kind == "DenseNet" else {}
     history = training.fit(
         net, sets.x_train, sets.y_train, validation=(sets.x_test, sets.y_test), epochs=epochs, seed=seed,
-        batch_size=32, learning_rate=0.1, warmup=1, shift=0, mirror=False, verbose=False,
+        batch_size=50, learning_rate=0.1, warmup=1, shift=0, mirror=False, verbose=False,
     )  # fmt: skip
-    found = errors(history)
     if kind == "DenseNet":
-        found["reads"] = np.nan_to_num(np.stack(list(reads(net).values())), nan=-1).ravel()
-    return found
+        measured |= {"reads": reads(net), "cuts": cuts(net, sets.x_test[:200], sets.y_test[:200])}
+    tables = {name: np.stack(list(table.values())) for name, table in measured.items()}
+    return errors(history) | {name: np.nan_to_num(table).ravel() for name, table in tables.items()}
 
 
 JOINING = Experiment(
@@ -97,7 +128,7 @@ JOINING = Experiment(
     variants={kind: dict(kind=kind) for kind in NETS},
     live=dict(images=500, epochs=3),
     live_seeds=1,
-    kept=dict(images=500, epochs=20),
+    kept=dict(images=500, epochs=16),
     kept_seeds=3,
 )
 
