@@ -203,7 +203,7 @@ SWEEP = Experiment(
     variants={f"{c} path{'s' * (c > 1)}": dict(cardinality=c) for c in PATHS},
     live=dict(images=640, epochs=2),
     live_seeds=1,
-    kept=dict(images=1000, epochs=6),
+    kept=dict(images=800, epochs=5),
     kept_seeds=3,
 )
 
