@@ -1,0 +1,127 @@
+"""Answers to the exercises of chapter 11."""
+
+from cnnbook.answers import Answer
+
+
+def right_dense_block(block):
+    import keras
+    import numpy as np
+
+    from cnnbook import graph, numerics
+    from cnnbook.models import densenet
+
+    def net_of(make):
+        image = keras.Input((8, 8, 6))
+        return keras.Model(image, make(image))
+
+    def package(x):
+        for b in range(1, 4):
+            x = densenet.dense_layer(x, 4, f"conv2_block{b}", bottleneck=False)
+        return x
+
+    ours, yours = net_of(package), net_of(lambda x: block(x, 3, 4))
+    shape = tuple(yours.output.shape)
+    assert shape == (None, 8, 8, 18), (
+        f"from 6 channels, 3 layers and a growth of 4 came {shape}, not 18 channels"
+    )
+    kernels = [tuple(row.operation.kernel.shape) for row in graph.trace(yours) if row.kind == "Conv2D"]
+    wanted = [(3, 3, 6, 4), (3, 3, 10, 4), (3, 3, 14, 4)]
+    assert kernels == wanted, f"your convolutions have kernels of shape {kernels}"
+    kinds = [row.kind for row in graph.trace(yours)]
+    assert kinds.count("BatchNormalization") == 3, f"{kinds.count('BatchNormalization')} batch norms, not 3"
+    assert graph.totals(yours)["params"] == graph.totals(ours)["params"], "the convolutions have a bias"
+    rng = np.random.default_rng(0)
+    drawn = [
+        rng.uniform(0.5, 1.5, w.shape) if w.ndim == 1 else rng.normal(0, 0.3, w.shape)
+        for w in ours.get_weights()
+    ]
+    for net in (ours, yours):
+        net.set_weights(drawn)
+    image = rng.normal(size=(2, 8, 8, 6)).astype("float32")
+    with numerics.exact():
+        a, b = (net.predict(image, verbose=0) for net in (ours, yours))
+    assert np.array_equal(b[..., :6], image), (
+        "the first channels that leave the block are those that entered it"
+    )
+    apart = float(np.abs(a - b).max() / np.abs(a).max())
+    # Batch norm's epsilon is free: 1e-3, Keras' default, against 1e-5 moves the outputs by less than this.
+    assert apart < 0.02, f"with the same weights the outputs differ by {apart:.2g} of the largest"
+
+
+def right_grouped(function):
+    import keras
+    import numpy as np
+
+    from cnnbook import numerics
+
+    rng = np.random.default_rng(0)
+    for channels, filters, groups in ((6, 6, 1), (6, 9, 3), (8, 8, 4)):
+        layer = keras.layers.Conv2D(filters, 3, padding="same", groups=groups, use_bias=False)
+        x = rng.normal(size=(2, 7, 7, channels)).astype("float32")
+        layer.build(x.shape)
+        kernel = rng.normal(size=layer.kernel.shape).astype("float32")
+        layer.kernel.assign(kernel)
+        with numerics.exact():
+            wanted = keras.ops.convert_to_numpy(layer(x))
+            found = keras.ops.convert_to_numpy(function(x, kernel, groups))
+        assert found.shape == wanted.shape, f"{groups} groups: the shape is {found.shape}, not {wanted.shape}"
+        apart = float(np.abs(found - wanted).max())
+        assert apart < 1e-4, f"{groups} groups: the largest difference to Conv2D is {apart:.2g}"
+
+
+def right_verdict(answer):
+    errors, verdict = answer
+    assert len(errors) == 2, f"two numbers of paths are wanted, got {len(errors)}"
+    a, b = (sorted(map(float, values)) for values in errors.values())
+    assert min(len(a), len(b)) >= 3, "three seeds for each are wanted"
+    assert all(0 < value < 100 for value in a + b), "errors are in per cent, between 0 and 100"
+    decided = a[-1] < b[0] or b[-1] < a[0]
+    said = str(verdict).strip().casefold()
+    assert said in ("decided", "not decided"), f'the verdict is "decided" or "not decided", got {verdict!r}'
+    assert (said == "decided") == decided, (
+        f"the errors go from {a[0]:.2f} to {a[-1]:.2f} and from {b[0]:.2f} to {b[-1]:.2f}"
+    )
+
+
+ANSWERS = {
+    "channels": Answer(
+        {"channels": 148, "joins": 45},
+        why="Each layer adds 12 channels to 40, and layer after layer reads 1, 2, ... 9 sources.",
+        hints=(
+            "Draw the block: what enters, and what each of the nine layers adds.",
+            "The joins are 1 + 2 + ... + 9; the channels are those that entered and nine times the growth.",
+        ),
+    ),
+    "grouped_weights": Answer(
+        10_368,
+        why="Each of 96 outputs reads 12 channels at 9 places: an eighth of the 82,944 weights of the full one.",
+        hints=(
+            "How many channels does one output channel read?",
+            "A group has an eighth of the channels, in and out; add up the groups.",
+        ),
+    ),
+    "dense_block": Answer(
+        right_dense_block,
+        why="Every layer reads all that was joined so far, and what enters leaves unchanged in front.",
+        hints=(
+            "A layer is batch norm, ReLU, then a 3x3 convolution; keep what it read beside what it gives.",
+            "Join x and y by Concatenate, x first, and let the next layer read that.",
+        ),
+    ),
+    "grouped": Answer(
+        right_grouped,
+        why="A grouped convolution is nothing but small convolutions side by side, each on its own slice.",
+        hints=(
+            "Split x along its channels, and the kernel along its last axis: its filters.",
+            "The kernel has shape (3, 3, channels / groups, filters): only the filters have to be split.",
+        ),
+    ),
+    "verdict": Answer(
+        right_verdict,
+        why="Ranges that do not touch are what three seeds can show; more seeds could still bring them together.",
+        hints=(
+            "Compare the worst seed of the better net with the best seed of the other.",
+            "If the two ranges share a value, three seeds decide nothing.",
+        ),
+    ),
+}
