@@ -120,3 +120,65 @@ SEARCH = Experiment(
     kept=dict(images=1500, epochs=5),
     kept_seeds=1,
 )
+
+
+def again(*, children, seeds, images, epochs, seed):
+    """Trains each of these children with several seeds from `seed` + 1 on: for each a list of its rewards."""
+    return {
+        string: [
+            child(string=string, images=images, epochs=epochs, seed=seed + 1 + i)["reward"]
+            for i in range(seeds)
+        ]
+        for string in children
+    }
+
+
+def scaled_of(width, depth, side):
+    """A net to be scaled: a stem of `width` channels, two stages of `depth` residual blocks, the second on half the side
+    with twice the channels, the mean of each map and one dense layer, for images of `side` pixels."""
+    image = keras.Input((side, side, 1))
+    x = conv_bn(image, width, 3, name="stem")
+    for stage in (1, 2):
+        for b in range(1, depth + 1):
+            x = block(x, stage * width, 2 if stage == 2 and b == 1 else 1, f"stage{stage}_block{b}")
+    x = L.GlobalAveragePooling2D(name="mean")(x)
+    return keras.Model(image, L.Dense(10, activation="softmax", name="classes")(x), name="scaled")
+
+
+def block(x, filters, strides, name):
+    """Two 3x3 convolutions and a shortcut, which is a 1x1 convolution where the shape changes."""
+    y = conv_bn(x, filters, 3, strides, name=f"{name}_1")
+    y = conv_bn(y, filters, 3, activation=None, name=f"{name}_2")
+    if strides > 1:
+        x = conv_bn(x, filters, 1, strides, activation=None, name=f"{name}_0")
+    return L.Activation("relu", name=f"{name}_out")(L.Add(name=f"{name}_add")([x, y]))
+
+
+def scaling(*, width, depth, side, images, epochs, seeds, seed):
+    """Trains a scaled net with several seeds from `seed` on: a list of its errors in per cent on 2,000 images held out."""
+    sets = clothes(images, side)
+    found = dict(error=[], macs=0, params=0)
+    for s in range(seed, seed + seeds):
+        training.seed(s)
+        net = scaled_of(width, depth, side)
+        training.fit(net, sets.x_train, sets.y_train, epochs=epochs, seed=s, **RECIPE)
+        found["error"].append(100 - 100 * training.accuracy(net, sets.x_test, sets.y_test))
+        found |= {name: int(graph.totals(net)[name]) for name in ("macs", "params")}
+    return found
+
+
+# Width of the stem, blocks a stage, side of the image: four times the multiply-adds of the first, within five per cent.
+SCALING = Experiment(
+    scaling,
+    variants={
+        "base": dict(width=8, depth=2, side=8),
+        "width": dict(width=16, depth=2, side=8),
+        "depth": dict(width=8, depth=8, side=8),
+        "resolution": dict(width=8, depth=2, side=16),
+        "width and resolution": dict(width=11, depth=2, side=11),
+        "all three": dict(width=9, depth=3, side=11),
+    },
+    live=dict(images=600, epochs=1, seeds=1),
+    kept=dict(images=2000, epochs=6, seeds=3),
+    kept_seeds=1,
+)
