@@ -175,10 +175,9 @@ SCALING = Experiment(
         "width": dict(width=16, depth=2, side=8),
         "depth": dict(width=8, depth=8, side=8),
         "resolution": dict(width=8, depth=2, side=16),
-        "width and resolution": dict(width=11, depth=2, side=11),
         "all three": dict(width=9, depth=3, side=11),
     },
     live=dict(images=600, epochs=1, seeds=1),
-    kept=dict(images=2000, epochs=6, seeds=3),
+    kept=dict(images=1500, epochs=5, seeds=3),
     kept_seeds=1,
 )
