@@ -133,6 +133,29 @@ def again(*, children, seeds, images, epochs, seed):
     }
 
 
+# Of the table of SEARCH the best four, two from the middle, the last two.
+AGAIN = Experiment(
+    again,
+    variants={
+        "eight cells": dict(
+            children=[
+                "conv(0) conv(1) sep(2)",
+                "sep(0) pool(1) sep(2)",
+                "conv(0) sep(1) conv(2)",
+                "conv(0) pool(1) conv(2)",
+                "conv(0) sep(1) sep(1)",
+                "conv(0) sep(0) sep(1)",
+                "pool(0) pool(1) pool(1)",
+                "pool(0) pool(0) pool(0)",
+            ]
+        )
+    },
+    live=dict(seeds=1, images=600, epochs=2),
+    kept=dict(seeds=4, images=1500, epochs=5),
+    kept_seeds=1,
+)
+
+
 def scaled_of(width, depth, side):
     """A net to be scaled: a stem of `width` channels, two stages of `depth` residual blocks, the second on half the side
     with twice the channels, the mean of each map and one dense layer, for images of `side` pixels."""

@@ -34,7 +34,7 @@ class Controller:
     weights: a list of arrays (1 + choices of all earlier decisions, choices), float64.
     """
 
-    def __init__(self, sizes, seed=0, *, rate=2.0, memory=0.8):
+    def __init__(self, sizes, seed=0, *, rate=4.0, memory=0.8):
         self.sizes, self.rng = tuple(sizes), np.random.default_rng(seed)
         self.rate, self.memory, self.baseline = rate, memory, None
         self.weights = [np.zeros((1 + sum(self.sizes[:t]), size)) for t, size in enumerate(self.sizes)]
