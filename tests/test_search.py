@@ -77,7 +77,7 @@ def test_a_step_goes_by_reward_minus_baseline():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_it_finds_the_best_string_of_a_made_up_reward(seed):
-    controller = Controller(SIZES, seed)
+    controller = Controller(SIZES, seed, rate=1.0)
     trail = spend(controller, made_up, 300)
     assert np.mean([earned for _, earned in trail[-50:]]) > 0.9
     assert tuple(int(np.argmax(m)) for m in controller.marginals()) == BEST

@@ -29,7 +29,8 @@ class Controller:
     Decision t is drawn from softmax(f @ W_t). f holds a 1 and, one-hot, the choices made before, so that what is written
     earlier moves what is likely later. All weights begin at 0: every string is as likely as any other.
 
-    sizes: choices of each decision. rate: of a step, times reward minus baseline. memory: the share of the old baseline that
+    sizes: choices of each decision. rate: of a step, times reward minus baseline: where rewards differ by tenths about 4,
+    where they differ by 1 about 1; larger ones settle before they have looked. memory: the share of the old baseline that
     stays when a reward comes in; the first reward is the first baseline. seed: of the draws.
     weights: a list of arrays (1 + choices of all earlier decisions, choices), float64.
     """
