@@ -35,6 +35,7 @@ _MODULES = (
     "models",
     "numerics",
     "parts",
+    "search",
     "segmentation",
     "tables",
     "training",
