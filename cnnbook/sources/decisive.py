@@ -16,7 +16,7 @@ __all__ = [
     "ROOMS", "Decisive", "canonical", "decisive", "digest", "experiment_files", "without_imports",
 ]  # fmt: skip
 
-ROOMS = ("data", "models", "parts", "training", "transfer", "segmentation", "faces")
+ROOMS = ("data", "models", "parts", "search", "training", "transfer", "segmentation", "faces")
 
 
 def digest(value) -> str:
