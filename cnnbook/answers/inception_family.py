@@ -3,6 +3,30 @@
 from cnnbook.answers import Answer
 
 
+def _give(net, drawn, reductions):
+    """Gives a block's convolutions their kernels by shape, the reduction before the 1x7 and the other one theirs, no biases."""
+    import numpy as np
+
+    from cnnbook import graph
+
+    reads = {row.name: row.inputs for row in graph.trace(net)}
+    convolutions = [row for row in graph.trace(net) if row.kind == "Conv2D"]
+    (end,) = [row.name for row in convolutions if row.operation.kernel.shape[1] == 7]
+    for row in convolutions:
+        kernel = tuple(row.operation.kernel.shape)
+        value = drawn[kernel]
+        if kernel == (1, 1, 24, 8):
+            value = reductions[0] if row.name in _behind(end, reads) else reductions[1]
+        row.operation.kernel.assign(value)
+        if row.operation.bias is not None:
+            row.operation.bias.assign(np.zeros(row.operation.bias.shape))
+
+
+def _behind(name, reads):
+    """The layer and all that it stands on. reads: {layer: the layers that it reads}."""
+    return {name, *(other for earlier in reads.get(name, ()) for other in _behind(earlier, reads))}
+
+
 def right_block(block):
     """`block(x, n, scale)`: Inception-ResNet's block of the middle grid with `n` channels in each of its ways."""
     import keras
@@ -23,14 +47,10 @@ def right_block(block):
     kernels = sorted(tuple(row.operation.kernel.shape) for row in rows)
     wanted = [(1, 1, 16, 24), (1, 1, 24, 8), (1, 1, 24, 8), (1, 7, 8, 8), (7, 1, 8, 8)]
     assert kernels == wanted, f"your convolutions have kernels of shape {kernels}"
-    before = {row.name: row.inputs for row in graph.trace(yours)}
+    reads = {row.name: row.inputs for row in graph.trace(yours)}
     (tall,) = [row.name for row in rows if row.operation.kernel.shape[0] == 7]
     (wide,) = [row.name for row in rows if row.operation.kernel.shape[1] == 7]
-
-    def behind(name):
-        return {name, *(other for earlier in before.get(name, ()) for other in behind(earlier))}
-
-    assert wide in behind(tall), "the 7x1 has to read what the 1x7 gives"
+    assert wide in _behind(tall, reads), "the 7x1 has to read what the 1x7 gives"
     # Each kernel has a shape of its own but the two reductions, which are told apart by where they lead.
     rng = np.random.default_rng(0)
     drawn = {
@@ -38,21 +58,7 @@ def right_block(block):
     }
     first, second = (rng.normal(0, 0.3, (1, 1, 24, 8)).astype("float32") for _ in range(2))
     for net in (ours, yours):
-        traced = [row for row in graph.trace(net) if row.kind == "Conv2D"]
-        reads = {row.name: row.inputs for row in graph.trace(net)}
-        (end,) = [row.name for row in traced if row.operation.kernel.shape[1] == 7]
-
-        def leads(name, reads=reads):
-            return {name, *(other for earlier in reads.get(name, ()) for other in leads(earlier))}
-
-        for row in traced:
-            kernel = tuple(row.operation.kernel.shape)
-            value = drawn[kernel]
-            if kernel == (1, 1, 24, 8):
-                value = first if row.name in leads(end) else second
-            row.operation.kernel.assign(value)
-            if row.operation.bias is not None:
-                row.operation.bias.assign(np.zeros(row.operation.bias.shape))
+        _give(net, drawn, (first, second))
     image = rng.normal(size=(2, 9, 9, 24)).astype("float32")
     with numerics.exact():
         a, b = (net.predict(image, verbose=0) for net in (ours, yours))
