@@ -4,7 +4,7 @@ from cnnbook.answers import Answer
 
 
 def _give(net, drawn, reductions):
-    """Gives a block's convolutions their kernels by shape, the reduction before the 1x7 and the other one theirs, no biases."""
+    """Gives a block's convolutions their kernels by shape, the two reductions their own, and no biases."""
     import numpy as np
 
     from cnnbook import graph
