@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["Answer", "find", "name_of", "names", "of"]
+__all__ = ["Answer", "decided_by_ranges", "find", "name_of", "names", "of", "says"]
 
 
 @dataclass(frozen=True)
@@ -76,3 +76,26 @@ def find(key: str) -> Answer:
         known = ", ".join(f"{name}.{other}" for other in answers)
         raise ValueError(f"there is no exercise {key!r}; there is: {known}")
     return answers[entry]
+
+
+def decided_by_ranges(answer, *, of: str, values: str = "errors", highest: float = 100, between: str) -> None:
+    """Judges the answer ({name: numbers of three seeds or more} of two things, "decided" or "not decided"): it is decided
+    where the two ranges do not touch. AssertionError, with the ranges, where the answer says something else.
+
+    of: what the two are, such as "nets". values: what the numbers are. highest: they lie between 0 and this, as `between`
+    says in words.
+    """
+    numbers, verdict = answer
+    assert len(numbers) == 2, f"two {of} are wanted, got {len(numbers)}"
+    a, b = (sorted(map(float, three)) for three in numbers.values())
+    assert min(len(a), len(b)) >= 3, "three seeds for each are wanted"
+    assert all(0 < value < highest for value in a + b), between
+    ranges = f"the {values} go from {a[0]:.2f} to {a[-1]:.2f} and from {b[0]:.2f} to {b[-1]:.2f}"
+    says(verdict, a[-1] < b[0] or b[-1] < a[0], ranges)
+
+
+def says(verdict, decided: bool, numbers: str) -> None:
+    """AssertionError unless a verdict is "decided" or "not decided" and is right; numbers: what is shown if it is wrong."""
+    said = str(verdict).strip().casefold()
+    assert said in ("decided", "not decided"), f'the verdict is "decided" or "not decided", got {verdict!r}'
+    assert (said == "decided") == decided, numbers

@@ -1,6 +1,6 @@
 """Answers to the exercises of chapter 14."""
 
-from cnnbook.answers import Answer
+from cnnbook.answers import Answer, says
 
 
 def right_evolution(evolution):
@@ -63,11 +63,8 @@ def right_verdict(answer):
     assert all(0 < value < 1 for value in (*a, *b)), "rewards are accuracies between 0 and 1"
     errors = np.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))
     decided = abs(a.mean() - b.mean()) > 2 * errors
-    said = str(verdict).strip().casefold()
-    assert said in ("decided", "not decided"), f'the verdict is "decided" or "not decided", got {verdict!r}'
-    assert (said == "decided") == decided, (
-        f"the means are {a.mean():.4f} and {b.mean():.4f}, the spread of their difference is {errors:.4f}"
-    )
+    means = f"the means are {a.mean():.4f} and {b.mean():.4f}, the spread of their difference is {errors:.4f}"
+    says(verdict, decided, means)
 
 
 ANSWERS = {

@@ -1,6 +1,6 @@
 """Answers to the exercises of chapter 11."""
 
-from cnnbook.answers import Answer
+from cnnbook.answers import Answer, decided_by_ranges
 
 
 def right_dense_block(block):
@@ -70,17 +70,7 @@ def right_grouped(function):
 
 
 def right_verdict(answer):
-    errors, verdict = answer
-    assert len(errors) == 2, f"two numbers of paths are wanted, got {len(errors)}"
-    a, b = (sorted(map(float, values)) for values in errors.values())
-    assert min(len(a), len(b)) >= 3, "three seeds for each are wanted"
-    assert all(0 < value < 100 for value in a + b), "errors are in per cent, between 0 and 100"
-    decided = a[-1] < b[0] or b[-1] < a[0]
-    said = str(verdict).strip().casefold()
-    assert said in ("decided", "not decided"), f'the verdict is "decided" or "not decided", got {verdict!r}'
-    assert (said == "decided") == decided, (
-        f"the errors go from {a[0]:.2f} to {a[-1]:.2f} and from {b[0]:.2f} to {b[-1]:.2f}"
-    )
+    decided_by_ranges(answer, of="numbers of paths", between="errors are in per cent, between 0 and 100")
 
 
 ANSWERS = {

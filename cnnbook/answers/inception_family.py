@@ -1,6 +1,6 @@
 """Answers to the exercises of chapter 07."""
 
-from cnnbook.answers import Answer
+from cnnbook.answers import Answer, decided_by_ranges
 
 
 def _give(net, drawn, reductions):
@@ -90,17 +90,8 @@ def right_split(function):
 
 
 def right_verdict(answer):
-    errors, verdict = answer
-    assert len(errors) == 2, f"two nets are wanted, got {len(errors)}"
-    a, b = (sorted(map(float, values)) for values in errors.values())
-    assert min(len(a), len(b)) >= 3, "three seeds for each net are wanted"
-    assert all(0 < value < 10 for value in a + b), "the loss of ten classes lies between 0 and about 2.3"
-    decided = a[-1] < b[0] or b[-1] < a[0]
-    said = str(verdict).strip().casefold()
-    assert said in ("decided", "not decided"), f'the verdict is "decided" or "not decided", got {verdict!r}'
-    assert (said == "decided") == decided, (
-        f"the losses go from {a[0]:.2f} to {a[-1]:.2f} and from {b[0]:.2f} to {b[-1]:.2f}"
-    )
+    loss = "the loss of ten classes begins near 2.3, or a little higher, and falls"
+    decided_by_ranges(answer, of="nets", values="losses", highest=10, between=loss)
 
 
 ANSWERS = {

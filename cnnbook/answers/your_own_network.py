@@ -1,6 +1,6 @@
 """Answers to the exercises of chapter 22."""
 
-from cnnbook.answers import Answer
+from cnnbook.answers import Answer, says
 
 
 def right_block(block):
@@ -68,10 +68,8 @@ def right_verdict(answer):
     assert all(0 <= value <= 100 for value in first + second), "shares are in per cent, from 0 to 100"
     differences = [a - b for a, b in zip(first, second, strict=True)]
     decided = all(d > 0 for d in differences) or all(d < 0 for d in differences)
-    said = str(verdict).strip().casefold()
-    assert said in ("decided", "not decided"), f'the verdict is "decided" or "not decided", got {verdict!r}'
     listed = ", ".join(f"{d:.2f}" for d in differences)
-    assert (said == "decided") == decided, f"the differences, seed by seed, are {listed}"
+    says(verdict, decided, f"the differences, seed by seed, are {listed}")
 
 
 ANSWERS = {
