@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from cnnbook import experiments
 from cnnbook.experiments import architecture_search
 from cnnbook.search import Controller, RandomSearch, Space, spend
 
@@ -112,3 +113,16 @@ def test_strings_of_one_cell_build_nets_of_one_size():
     nets = [architecture_search.child_of(s) for s in ("conv(0) sep(0) pool(1)", "sep(0) conv(0) pool(2)")]
     assert nets[0].count_params() == nets[1].count_params()
     assert nets[0].output.shape == (None, 10)
+
+
+def test_the_cells_that_were_trained_again_are_those_of_the_table():
+    rewards = {}
+    for run in experiments.load("architecture_search.search").evidence():
+        children = architecture_search.SEARCH.variants[run.variant]["children"]
+        rewards |= dict(zip(children, run.values["reward"], strict=True))
+    ranked = [architecture_search.shape_of(s) for s in sorted(rewards, key=rewards.get, reverse=True)]
+    (again,) = architecture_search.AGAIN.variants.values()
+    places = sorted(ranked.index(architecture_search.shape_of(s)) for s in again["children"])
+    assert len(ranked) == 82
+    assert places[:4] == [0, 1, 2, 3] and places[-2:] == [80, 81]
+    assert all(abs(place - 40.5) < 4 for place in places[4:6]), f"two from the middle: {places[4:6]}"
