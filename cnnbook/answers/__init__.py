@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["Answer", "decided_by_ranges", "find", "name_of", "names", "of", "says"]
+__all__ = ["Answer", "decided_by_ranges", "find", "name_of", "names", "of", "outputs_of_both", "says"]
 
 
 @dataclass(frozen=True)
@@ -99,3 +99,29 @@ def says(verdict, decided: bool, numbers: str) -> None:
     said = str(verdict).strip().casefold()
     assert said in ("decided", "not decided"), f'the verdict is "decided" or "not decided", got {verdict!r}'
     assert (said == "decided") == decided, numbers
+
+
+def outputs_of_both(ours, yours, shape: tuple, deviation: float) -> tuple:
+    """Gives two nets with equal weights' shapes the same drawn weights, and both the same two images of `shape`.
+
+    Returns the images and both outputs, after AssertionError where the outputs are apart by more than batch norm's epsilon
+    explains. deviation: of the drawn kernels, so that no shortcut hides what they do. It draws by a generator of its own.
+    """
+    import numpy as np
+
+    from cnnbook import numerics
+
+    rng = np.random.default_rng(0)
+    drawn = [
+        rng.uniform(0.5, 1.5, w.shape) if w.ndim == 1 else rng.normal(0, deviation, w.shape)
+        for w in ours.get_weights()
+    ]
+    for net in (ours, yours):
+        net.set_weights(drawn)
+    images = rng.normal(size=(2, *shape)).astype("float32")
+    with numerics.exact():
+        a, b = (net.predict(images, verbose=0) for net in (ours, yours))
+    apart = float(np.abs(a - b).max() / np.abs(a).max())
+    # Batch norm's epsilon is free: 1e-3, Keras' default, against 1e-5 moves the outputs by less than this.
+    assert apart < 0.02, f"with the same weights the outputs differ by {apart:.2g} of the largest"
+    return images, a, b
