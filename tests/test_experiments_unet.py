@@ -38,3 +38,9 @@ def test_the_four_nets_answer_for_every_pixel_at_the_costs_that_the_chapter_comp
     assert (level["receptive_field"], level["stride"]) == ((15, 15), (1, 1))
     assert totals["no skips"]["receptive_field"] == whole["receptive_field"] > level["receptive_field"]
     assert totals["FCN-32s"]["macs"] < whole["macs"]
+
+
+def test_answers_come_back_as_they_were_packed():
+    answers = np.random.default_rng(0).integers(0, 2, (2, 48, 48))
+    packed = unet.packed(answers)
+    assert len(packed) == 2 * 48 * 48 // 8 and np.array_equal(unet.unpacked(packed, 48), answers)

@@ -70,11 +70,23 @@ def fcn(shape, widths=WIDTHS):
 NETS = {"FCN-32s": fcn, "no skips": no_skips, "level": level_net, "U-Net": u_net}
 
 
+def packed(answers):
+    """Answers (n, h, w) of 0 and 1 as a list of bytes, eight pixels in each, so that a kept file stays small."""
+    return np.packbits(np.asarray(answers, "uint8")).tolist()
+
+
+def unpacked(packed_bytes, size):
+    """The answers (n, size, size) that `packed` wrote."""
+    return np.unpackbits(np.array(packed_bytes, "uint8")).reshape(-1, size, size)
+
+
 def scored(net, x, y):
-    """Mean IoU, and the F-score of the items' outlines within one pixel, of a net on images (n, h, w, c)."""
+    """Mean IoU, the F-score of the items' outlines within one pixel, and the first two answers packed, of a net on images
+    (n, h, w, c)."""
     truth, answer = training.predicted(net, x, y)
     outline = segmentation.boundary_f(truth, answer, 2, tolerance=1)[1]
-    return {"mean IoU": float(segmentation.mean_iou(truth, answer, 2)), "outline F": float(outline)}
+    overlap = segmentation.mean_iou(truth, answer, 2)
+    return {"mean IoU": float(overlap), "outline F": float(outline), "answers": packed(answer[:2])}
 
 
 def drawn(task, images, size, seed):
@@ -93,13 +105,14 @@ def drawn(task, images, size, seed):
 def filled(*, net, task, images, epochs, size, seed):
     """Scores of a net that finds items in scenes (task "colour") or fills their outlines (task "outlines").
 
-    Returns "val": the held-out mean IoU by epoch, and both scores at the end.
+    Returns the held-out mean IoU by epoch, both scores at the end, and the answers for the first two scenes held out.
     """
     x, y, x_test, y_test = drawn(task, images, size, seed)
     training.seed(seed)
     trained = NETS[net](x.shape[1:])
     history = training.fit(trained, x, y, epochs=epochs, seed=seed, validation=(x_test, y_test), **RECIPE)
-    return {"val": [float(v) for v in history.curves["val_mean_iou"]], **scored(trained, x_test, y_test)}
+    by_epoch = [float(v) for v in history.curves["val_mean_iou"]]
+    return {"mean IoU by epoch": by_epoch, **scored(trained, x_test, y_test)}
 
 
 FILLED = Experiment(
@@ -139,7 +152,8 @@ def counted_cells(instances, answers):
 
 
 def touching(*, weighed, widths, images, epochs, size, seed):
-    """Cells found, merged and drawn by a U-Net that learned with the weight map of seams or without."""
+    """Cells found and merged, and pieces drawn, by a U-Net that learned with the weight map of seams or without; and its
+    answers for the first two images held out."""
     cells = data.load("cells", size=size, train=images, test=60, seed=seed, verbose=False)
     weights, scaled = cells.weights["train"] if weighed else None, cells.standardised()
     training.seed(seed)
@@ -149,7 +163,8 @@ def touching(*, weighed, widths, images, epochs, size, seed):
     )
     truth, answer = training.predicted(net, scaled.x_test, scaled.y_test)
     overlap = float(segmentation.mean_iou(truth, answer, 2))
-    return {**counted_cells(cells.instances["test"], answer), "mean IoU": overlap}
+    counted = counted_cells(cells.instances["test"], answer)
+    return {**counted, "mean IoU": overlap, "answers": packed(answer[:2])}
 
 
 TOUCHING = Experiment(
