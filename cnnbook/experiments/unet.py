@@ -123,7 +123,7 @@ FILLED = Experiment(
     },
     live=dict(images=112, epochs=3, size=64),
     live_seeds=1,
-    kept=dict(images=240, epochs=16, size=64),
+    kept=dict(images=240, epochs=10, size=64),
     kept_seeds=3,
 )
 
@@ -197,6 +197,6 @@ NESTED = Experiment(
     variants={"outlines": dict(task="outlines"), "colour": dict(task="colour")},
     live=dict(widths=[8, 8, 16, 16, 16], images=120, epochs=2, size=48),
     live_seeds=1,
-    kept=dict(widths=[8, 8, 16, 16, 16], images=400, epochs=16, size=48),
+    kept=dict(widths=[8, 8, 16, 16, 16], images=240, epochs=12, size=48),
     kept_seeds=3,
 )
