@@ -78,7 +78,7 @@ def confusion(truth, predicted, classes):
 
     truth, predicted: labels of one shape. ValueError where shapes differ, or a label is not 0 to classes - 1.
     """
-    truth, predicted = (labels.ravel() for labels in _pair(truth, predicted))
+    truth, predicted = (array.ravel() for array in _pair(truth, predicted))
     for name, values in (("true", truth), ("predicted", predicted)):
         if values.size and not 0 <= values.min() <= values.max() < classes:
             raise ValueError(f"{name} labels are 0 to {classes - 1}, got {values.min()} to {values.max()}")
