@@ -9,6 +9,7 @@ from keras import layers as L
 
 from cnnbook import segmentation, training, viz
 from cnnbook.training import gradients
+from cnnbook.training.protocol import settings_of
 
 read = keras.ops.convert_to_numpy
 RNG = np.random.default_rng(0)
@@ -180,6 +181,12 @@ def test_a_net_can_be_saved_whatever_loss_trained_it(tmp_path):
     partial = functools.partial(segmentation.focal_loss, gamma=1.0)
     softmax.compile(loss=training.loss_of(softmax, partial))
     softmax.save(tmp_path / "net.keras")
+
+
+def test_a_run_with_a_partial_is_found_again():
+    """What a run is found by must not be an address in memory."""
+    partial = functools.partial(segmentation.focal_loss, gamma=1.0)
+    assert settings_of(training.Protocol(), X, loss=partial)["loss"] == "focal_loss(gamma=1.0)"
 
 
 @pytest.mark.parametrize(
