@@ -6,8 +6,8 @@ from html import escape
 
 import numpy as np
 
+from ..entrance import prepare
 from ..picture import Picture, bare, panels, pixels_png, png, ratio_of
-from ..reading import prepare
 from .replay import script_json
 
 _SCRIPT = """

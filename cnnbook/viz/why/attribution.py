@@ -20,7 +20,9 @@ import numpy as np
 from keras import layers as L
 from keras import ops
 
+from ...arguments import whole_number
 from .. import style
+from ..entrance import scaled
 from ..picture import Picture, bar, bare, heat_scale, picture, ratio_of
 from ..reading import spread, twin
 from .question import Question
@@ -154,6 +156,7 @@ def score_cam(model, image, layer=None, *, most=128, target=None, mask=None, pre
     (Wang et al. 2020, arXiv:1910.01279, algorithm 1: softmax over the maps' scores, against an image of zeros).
 
     most: how many maps are tried, those that vary most; None tries all, as the paper does."""
+    most = None if most is None else whole_number(most, "most")
     q = Question(model, image, target, mask, preprocess, names)
 
     def weights(row, values):
@@ -187,6 +190,7 @@ def smooth_grad(
 ):
     """SmoothGrad: the gradient, averaged over `samples` noisy copies of the image (Smilkov et al. 2017,
     arXiv:1706.03825). noise: its standard deviation, as a share of the image's range."""
+    samples = whole_number(samples, "samples")
     q = Question(model, image, target, mask, preprocess, names)
     draws = np.random.default_rng(seed).normal(0, noise * np.ptp(q.x), (samples, *q.x.shape[1:]))
     slope = q.gradient(q.x + draws.astype("float32")).mean(0)
@@ -201,9 +205,10 @@ def integrated_gradients(
 
     baseline: an image like the image; by default a black one if `preprocess` is given, else zeros. All the numbers sum
     to score(image) - score(baseline): `.completeness` is how far they miss it, as a share; more `steps` miss less."""
+    steps = whole_number(steps, "steps")
     q = Question(model, image, target, mask, preprocess, names)
     zero = np.zeros(np.shape(image)[-3:]) if baseline is None else np.asarray(baseline)
-    zero = np.asarray(preprocess(zero) if preprocess else zero, "float32").reshape(q.x.shape)
+    zero = scaled(zero, preprocess).reshape(q.x.shape)
     line = (np.arange(steps, dtype="float32") + 0.5) / steps
     slope = sum(
         q.gradient(zero + t[:, None, None, None] * (q.x - zero)).sum(0)
@@ -315,11 +320,7 @@ def _patch(sides, size, step):
     """(size, step) of the patches, filled in and checked."""
     most = min(sides)
     size = max(1, most // 8) if size is None else size
-    if not isinstance(size, int) or not 1 <= size <= most:
-        raise ValueError(f"size is a patch's side from 1 to {most} pixels, got {size!r}")
+    size = whole_number(size, "size, a patch's side in pixels,", most=most)
     step = max(1, size // 2) if step is None else step
-    if not isinstance(step, int) or not 1 <= step <= size:
-        raise ValueError(
-            f"step is from 1 to size={size} pixels, so that every pixel is covered; got {step!r}"
-        )
-    return size, step
+    # no larger than the patch, so that every pixel is covered
+    return size, whole_number(step, "step, pixels between patches,", most=size)

@@ -7,7 +7,8 @@ import numpy as np
 from keras import ops
 
 from ...training import gradients
-from ..reading import logits, prepare
+from ..entrance import prepare
+from ..reading import logits
 
 
 class Question:

@@ -9,6 +9,7 @@ import contextlib
 
 import numpy as np
 
+from ...arguments import whole_number
 from .. import style
 from ..picture import Picture, panels, picture, ratio_of
 from . import attribution as methods
@@ -77,11 +78,10 @@ def randomisation(model, image, method, *, steps=4, seed=0, **arguments):
         raise ValueError(
             f"method is a function of viz or its name: {', '.join(methods.METHODS)}; got {method!r}"
         )
+    steps = whole_number(steps, "steps")
     first = call(model, image, **arguments)
     arguments["target"] = first.question.target
     layers = list(dict.fromkeys(row.operation for row in first.question.net.rows if row.params))[::-1]
-    if not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps is a whole number from 1 up, got {steps!r}")
     groups = [g for g in np.array_split(np.arange(len(layers)), min(steps, len(layers))) if len(g)]
     rng, maps, lowest = np.random.default_rng(seed), [first], [None]
     if first.question.mask is not None:  # the region stays too, whatever the destroyed net predicts
@@ -139,8 +139,7 @@ def _curve(kind, model, image, attribution, steps, seed, empty):
         raise ValueError(
             f"the attribution is of an image of {attribution.array.shape} pixels, this one has {q.size}"
         )
-    if not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps is a whole number from 1 up, got {steps!r}")
+    steps = whole_number(steps, "steps")
     before, after = (q.x[0], empty(q.x[0])) if kind == "Deletion" else (empty(q.x[0]), q.x[0])
     rng, pixels = np.random.default_rng(seed), attribution.array.size
     ranked = np.lexsort((rng.random(pixels), -attribution.array.ravel()))  # equal values in a random order
