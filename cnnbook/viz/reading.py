@@ -103,6 +103,19 @@ class Net:
             maps = [r for r in maps if r.known and max(r.stride) == max(strides)]
         return maps[-1]
 
+    def check_it_leads(self, row):
+        """ValueError where a row does not lead to the output that is asked about."""
+        if row.name in self.leading_to(self.output):
+            return
+        tensors = {id(t): r.name for r, node in zip(self.rows, self.nodes, strict=True) for t in node.outputs}
+        ends = [tensors[id(tensor)] for tensor in self.model.outputs]
+        leads = [i for i, end in enumerate(ends) if row.name in self.leading_to(end)]
+        where = " and ".join(f"{i} ({ends[i]})" for i in leads)
+        there = f"it leads to the output {where}: output={leads[0]}" if leads else "it leads to no output"
+        raise ValueError(
+            f"{row.name} of {self.model.name} does not lead to the output {self.number} ({self.output}); {there}"
+        )
+
     def leading_to(self, name):
         """The names of the layers that a layer is made of, itself among them."""
         return self._between([name], ())
@@ -120,7 +133,8 @@ class Net:
     def run(self, given, wanted, swap=None):
         """The values of the layers `wanted`, {name: tensor}, from those `given`; only what lies between is computed.
 
-        given: {name: tensor}, of the input or of any layer. swap: {id of an operation: what to call in its place}.
+        given: {name: tensor}, of the input or of any layer. swap: {id of an operation, or of one call: what to call in its
+        place}.
         Always in inference mode.
         """
         swap, values, needed = swap or {}, {}, self._between(wanted, given)
@@ -135,18 +149,47 @@ class Net:
             args, kwargs = filled_in(node, values)
             if kwargs.get("training") is not None:
                 kwargs["training"] = False
-            call = swap.get(id(node.operation), node.operation)
+            call = swap.get(id(node), swap.get(id(node.operation), node.operation))
             results = (twin(call) if fast.goes_wrong(call) else call)(*args, **kwargs)
             values.update(zip(map(id, node.outputs), keras.tree.flatten(results), strict=True))
         return {name: values[id(self.tensor[name])] for name in wanted}
 
-    def read(self, images, wanted, batch=32):
-        """The values of the layers `wanted` for images (n, h, w, c) as NumPy arrays, {name: array}."""
+    def read(self, images, wanted, batch=32, finite=True):
+        """The values of the layers `wanted` for images (n, h, w, c) as NumPy arrays, {name: array}.
+
+        ValueError where they are not finite, unless finite=False.
+        """
         parts = []
         for i in range(0, len(images), batch):
             x = ops.convert_to_tensor(images[i : i + batch])
             parts.append({k: ops.convert_to_numpy(v) for k, v in self.run({self.input: x}, wanted).items()})
-        return {name: np.concatenate([part[name] for part in parts]).astype("float32") for name in wanted}
+        values = {name: np.concatenate([part[name] for part in parts]).astype("float32") for name in wanted}
+        for name in wanted if finite else ():
+            self.refuse_what_is_not_finite(values[name], images)
+        return values
+
+    def refuse_what_is_not_finite(self, values, images):
+        """ValueError, with the layer it begins in, where values that the net has made of images are not all finite."""
+        if np.isfinite(values).all():
+            return
+        where = self._first_with_wrong_weights()
+        if not where:
+            made = self.run({self.input: ops.convert_to_tensor(images[:1])}, [row.name for row in self.rows])
+            wrong = [row for row in self.rows if not _finite(made[row.name])]
+            first = wrong[0] if wrong else self.rows[-1]
+            where = f"its weights are, and it begins in {first.name} ({first.kind})"
+        raise ValueError(f"{self.model.name} answers with numbers that are not finite: {where}")
+
+    def _first_with_wrong_weights(self):
+        for row in self.rows:
+            weights = [v for v in getattr(row.operation, "weights", ()) if not _finite(v)]
+            if weights:
+                return f"its first weights that are not are {weights[0].name} of {row.name} ({row.kind})"
+        return ""
+
+
+def _finite(values):
+    return bool(np.isfinite(ops.convert_to_numpy(values).astype("float32")).all())
 
 
 def _place_of(model, output):
@@ -176,14 +219,11 @@ def twin(layer, **changed):
     return other
 
 
-def logits(operation):
-    """What to call instead of the last operation to get the scores before its softmax or sigmoid; None if it has neither."""
-    squashing = (keras.activations.softmax, keras.activations.sigmoid)
-    if getattr(operation, "activation", None) in squashing:
-        return twin(operation, activation=keras.activations.linear)
-    if isinstance(operation, L.Softmax) or type(operation).__name__ in ("Softmax", "Sigmoid"):
+def unsquashed(ending):
+    """What to call in place of what makes probabilities of scores at a net's end, to get the scores (`graph.ending`)."""
+    if ending.scores is not None:  # an operation of its own
         return lambda x, **_: x
-    return None
+    return twin(ending.squashing, activation=keras.activations.linear)
 
 
 def before_activation(operation):

@@ -88,6 +88,8 @@ def maximise(
     first, second, history = np.zeros_like(x), np.zeros_like(x), []
     for step in range(1, steps + 1):
         value, slope = climb(x, *_moved(rng, height, width, jitter, turn, zoom))
+        if not np.isfinite(value):
+            net.refuse_what_is_not_finite(value, image(ops.convert_to_tensor(x)))
         first, second = 0.9 * first + 0.1 * slope, 0.99 * second + 0.01 * slope**2  # Adam
         x = x + rate * (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.99**step)) + 1e-8)
         history.append(value)

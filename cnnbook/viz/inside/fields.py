@@ -108,8 +108,10 @@ def receptive_field(model, image, layer, unit=None, *, channel=None, check=False
     net, x, shown = prepare(model, image, preprocess)
     row = net.map(layer)
     if not row.known:
+        lost = next(r for r in net.rows if r.name in net.leading_to(row.name) and not r.known)
         raise ValueError(
-            f"{row.name} of {model.name} has no receptive field that is known from the graph ({row.kind})"
+            f"no receptive field of {row.name} is known: where the units of {lost.name} ({lost.kind}) look, the graph of "
+            f"{model.name} does not say; a layer before it will do"
         )
     unit = _unit(row, unit)
     channels = row.output_shape[-1]
@@ -118,6 +120,7 @@ def receptive_field(model, image, layer, unit=None, *, channel=None, check=False
     straight = before_activation(row.operation)  # a silent ReLU would look at nothing
     swap = {} if straight is None else {id(row.operation): straight}
     _, slope = gradients.of_input(partial(_one_unit, net, row.name, unit, channel, swap), x)
+    net.refuse_what_is_not_finite(slope, x)
     heat = np.abs(slope[0]).sum(-1)
     top, left = (w + u * s for w, u, s in zip(row.window, unit, row.stride, strict=True))
     box = (top, left, top + row.receptive_field[0], left + row.receptive_field[1])

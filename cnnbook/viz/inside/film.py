@@ -59,7 +59,8 @@ class Recorder(keras.callbacks.Callback):
 
     def _keep(self, epoch):
         net, x, _ = prepare(self.model, self.image, self.preprocess)
-        for name, maps in net.read(x, [row.name for row in self.rows]).items():
+        # training that diverges is filmed to its end
+        for name, maps in net.read(x, [row.name for row in self.rows], finite=False).items():
             self.maps[name] = _appended(self.maps.get(name), reduced(maps[0][..., : self.channels]))
         if self.row is not None:
             kernel = kernels_of(self.row.operation)[..., : self.channels]

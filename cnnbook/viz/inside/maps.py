@@ -175,6 +175,10 @@ def filters(model, layer, *, outputs=None, inputs=None, bgr=False):
     net = Net(model)
     row = convolution_row(net, layer)
     array = kernels_of(row.operation)
+    if not np.isfinite(array).all():
+        raise ValueError(
+            f"the kernels of {row.name} have {np.sum(~np.isfinite(array))} numbers that are not finite"
+        )
     ins, outs = array.shape[2:]
     reads = row.inputs and _is_image(net, row.inputs[0]) and ins == 3
     panel_per_input = not reads and ins > 1
