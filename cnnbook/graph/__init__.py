@@ -1,12 +1,13 @@
 """The one reader of graphs: every table, picture and test of the course reads a network through `trace`.
 
 Rows of a model's operations (`rows`), the rules for each kind of layer (`rules`, `fields`), models rewritten (`rewrite`),
-stages and endpoints (`stages`), the peak of memory (`memory`), summaries and comparisons.
+stages and endpoints (`stages`), what a net's end is (`ending`), the peak of memory (`memory`), summaries and comparisons.
 It knows Keras and nothing else of cnnbook but the ground.
 """
 
 from ..keras_internals import calls_in
 from .comparison import Comparison, compare
+from .ending import Ending, ending
 from .fields import Field
 from .memory import PeakMemory, peak_memory
 from .rewrite import as_functional, blueprint, flatten
@@ -31,6 +32,7 @@ __all__ = [
     "PREPROCESSING",
     "Comparison",
     "Description",
+    "Ending",
     "Endpoint",
     "Endpoints",
     "Field",
@@ -43,6 +45,7 @@ __all__ = [
     "calls_in",
     "compare",
     "describe",
+    "ending",
     "features",
     "flatten",
     "kernel_axes",
