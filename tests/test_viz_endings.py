@@ -161,7 +161,8 @@ def test_a_unit_without_squashing_may_be_a_regression():
     found = viz.grad_cam(model, bright)
     q = found.question
     assert (q.measure, q.target, q.probability, q.label) == ("output", None, None, "the net's output")
-    assert q.score == pytest.approx(58.6) and q.caption == "output 58.60"
+    assert q.score == pytest.approx(58.6) and q.caption == "58.60"
+    assert "if it is a logit, names= of two classes" in found.alt
     curve = viz.deletion(model, np.clip(bright - 0.01, 0, 1), found, steps=1)
     assert curve.array[0] == pytest.approx(58.5) and curve.figure().axes[0].get_ylim()[1] > 50
     said = viz.grad_cam(model, bright, output=graph.ending(model, kind="logit")).question
@@ -318,3 +319,18 @@ def test_a_receptive_field_that_is_not_known_says_where_it_ends(photo):
         ValueError, match=r"of conv is known: where the units of mine \(Lambda\) look, the graph of net"
     ):
         viz.receptive_field(model, photo, "conv")
+    with pytest.raises(ValueError, match=r"of mine, conv: where the units of mine"):
+        viz.field_explorer(model, photo)
+    assert "what a unit sees is not known" in viz.browse(model, photo, "conv").figure().axes[1].get_title()
+    model = keras.Model(inputs, L.GlobalAveragePooling2D()(model.output), name="net")
+    for found in (viz.grad_cam(model, photo), viz.cam(model, photo)):
+        assert found.note.startswith("stretched over the image: where the units of mine")
+
+
+def test_training_that_diverges_is_filmed(broken, photo):
+    film = viz.Film(photo, "conv", filters="conv")
+    film.set_model(broken)
+    film.set_params({"epochs": 1})
+    film.on_train_begin()
+    film.on_epoch_end(0, {"loss": np.nan})
+    assert np.isnan(film.maps["conv"]).any() and film._repr_png_().startswith(b"\x89PNG")

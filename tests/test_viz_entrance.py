@@ -219,7 +219,7 @@ def test_there_is_a_name_for_each_class(named):
     with pytest.raises(ValueError, match="names has 2 names, the labels go up to 2"):
         viz.embed(named, three, "pool", [0, 1, 2], names=["a", "b"])
     with pytest.raises(ValueError, match="one label for each image .*got 2 for 3"):
-        viz.nearest(named, three, 0, "pool", labels=[0, 1])
+        viz.nearest(named, three, 0, "pool", k=1, labels=[0, 1])
     with pytest.raises(ValueError, match="labels are whole numbers from 0 on"):
         viz.embed(named, three, "pool", [0.5, 1, 2])
 

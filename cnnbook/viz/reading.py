@@ -116,6 +116,13 @@ class Net:
             f"{row.name} of {self.model.name} does not lead to the output {self.number} ({self.output}); {there}"
         )
 
+    def hides_fields(self, row):
+        """In words, the first layer on the way to a row behind which no receptive field is known."""
+        lost = next(r for r in self.rows if r.name in self.leading_to(row.name) and not r.known)
+        return (
+            f"where the units of {lost.name} ({lost.kind}) look, the graph of {self.model.name} does not say"
+        )
+
     def leading_to(self, name):
         """The names of the layers that a layer is made of, itself among them."""
         return self._between([name], ())

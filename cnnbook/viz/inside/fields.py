@@ -108,10 +108,8 @@ def receptive_field(model, image, layer, unit=None, *, channel=None, check=False
     net, x, shown = prepare(model, image, preprocess)
     row = net.map(layer)
     if not row.known:
-        lost = next(r for r in net.rows if r.name in net.leading_to(row.name) and not r.known)
         raise ValueError(
-            f"no receptive field of {row.name} is known: where the units of {lost.name} ({lost.kind}) look, the graph of "
-            f"{model.name} does not say; a layer before it will do"
+            f"no receptive field of {row.name} is known: {net.hides_fields(row)}; a layer before it will do"
         )
     unit = _unit(row, unit)
     channels = row.output_shape[-1]

@@ -263,8 +263,8 @@ class Browser(Replay):
         right.imshow(np.concatenate(stacked))
         height, width, total = row.output_shape
         field = row.receptive_field
-        sees = f", each unit sees {field[0]} x {field[1]} pixels" if field else ""
-        title = f"{row.name}: {len(strongest)} of {total} maps, {height} x {width}{sees}"
+        sees = f"each unit sees {field[0]} x {field[1]} pixels" if field else "what a unit sees is not known"
+        title = f"{row.name}: {len(strongest)} of {total} maps, {height} x {width}, {sees}"
         bare(right, title, fontsize=9)
 
 

@@ -66,6 +66,8 @@ class Attribution(Picture):
             self.alt += f", which is 0 everywhere: {self.note}"
         if question.ending.kind is None:
             self.alt += f"; of the net's output as it is, since {question.ending.why}"
+        elif question.target is None:
+            self.alt += "; if it is a logit, names= of two classes, or target=, says so"
 
     def draw(self, axes):
         """The heat map on matplotlib axes, over the greyed image where it is a coarse one."""
@@ -132,8 +134,13 @@ def _activation_map(q, layer, title, weights):
         note = f"no map of {row.name} raises or lowers the {q.measure}"
     elif not np.any(coarse):
         note = f"all that {row.name} shows speaks against {q.name(q.target)}, which is left out"
-    look = dict(over=True, layer=row.name, note=note)
+    look = dict(over=True, layer=row.name, note=note or _stretched(q, row))
     return Attribution(q, spread(coarse, row, q.size), coarse, title, "evidence", **look)
+
+
+def _stretched(q, row):
+    """What there is to say of a map whose place on the image is not known."""
+    return "" if row.known else f"stretched over the image: {q.net.hides_fields(row)}"
 
 
 def cam(model, image, *, target=None, preprocess=None, names=None, output=0):
@@ -146,8 +153,8 @@ def cam(model, image, *, target=None, preprocess=None, names=None, output=0):
     row, dense = _averaged(q)
     values = q.values(row)
     coarse = q.of_class(values if dense is None else values @ ops.convert_to_numpy(dense.kernel))
-    fine = spread(coarse, row, q.size)
-    return Attribution(q, fine, coarse, "CAM", "evidence", over=True, signed=True, layer=row.name)
+    look = dict(over=True, signed=True, layer=row.name, note=_stretched(q, row))
+    return Attribution(q, spread(coarse, row, q.size), coarse, "CAM", "evidence", **look)
 
 
 def _averaged(q):

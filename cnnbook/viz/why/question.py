@@ -85,6 +85,8 @@ class Question:
         """The score, and the probability where there is one, in words."""
         if self.measure == "logit":
             return f"logit {self.score:.2f}, p = {self.probability:.2f}"
+        if self.target is None:
+            return f"{self.score:.2f}"
         return f"output {self.score:.2f}" if self.probability is None else f"p = {self.probability:.2f}"
 
     def _whole(self, out):
