@@ -73,6 +73,16 @@ def test_the_logit_is_explained_whatever_lies_behind_it(kind, photo, reference):
     assert found[4].max() > 0
 
 
+def test_a_softmax_that_is_called_twice_is_left_out_at_the_end_only(photo):
+    softmax, inputs = L.Softmax(), keras.Input(SHAPE)
+    x = L.GlobalAveragePooling2D()(L.Conv2D(4, 3)(inputs))
+    scores = L.Dense(4)(L.Multiply()([x, softmax(x)]))
+    model = nets.seeded(keras.Model(inputs, softmax(scores)))
+    q = viz.saliency(model, photo).question
+    assert q.score == pytest.approx(float(read(keras.Model(inputs, scores)(photo[None]))[0].max()), rel=1e-5)
+    assert q.probability == pytest.approx(float(read(model(photo[None]))[0].max()), rel=1e-5)
+
+
 def test_a_net_of_the_transfer_room_is_explained_as_its_backbone_is(photo):
     x = inputs = keras.Input(SHAPE, name="image")
     own = ends_in(activation="softmax")

@@ -106,7 +106,7 @@ def test_scaling_twice_is_refused():
     assert viz.grad_cam(model, RGB, preprocess=of_applications("efficientnet")).array.shape == (SIDE, SIDE)
 
 
-@pytest.mark.parametrize("call", ["grad_cam", "integrated_gradients", "embed", "maximise", "film"])
+@pytest.mark.parametrize("call", ["grad_cam", "integrated_gradients", "embed", "film"])
 def test_preprocess_does_not_write_into_what_is_given(call):
     """Keras' own functions scale float images in place."""
     preprocess, model = of_applications("resnet50"), net_behind()
@@ -122,8 +122,6 @@ def test_preprocess_does_not_write_into_what_is_given(call):
     if call == "embed":
         viz.embed(model, x, "pool", [0, 1, 1], **options)
         viz.nearest(model, x, x[0], "pool", k=1, **options)
-    if call == "maximise":
-        viz.maximise(model, "conv:1", steps=1, **options)
     if call == "film":
         film = viz.Film(x[0], "conv", **options)
         film.set_model(model)
@@ -160,6 +158,9 @@ def test_short_floats_are_numbers_and_files_are_none():
     np.testing.assert_array_equal(viz.saliency(model, x).array, expected)
     with pytest.raises(ValueError, match=r"array of numbers, got <U7; data.pixels\(file\)"):
         viz.saliency(model, "cat.jpg")
+    for call in (viz.embed, lambda *a: viz.nearest(*a[:2], 0, "pool", k=1)):
+        with pytest.raises(ValueError, match="one array of numbers, all of one size"):
+            call(model, [RGB, RGB[:4], RGB], "pool", [0, 1, 1])
     broken = (RGB / 255).astype("float32")
     broken[0, 0, :2] = np.nan
     with pytest.raises(ValueError, match="these have 2 that are not"):

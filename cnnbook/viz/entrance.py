@@ -97,7 +97,7 @@ def prepare(model, image, preprocess=None, output=0):
 
     output: which of the net's outputs is asked about, its place or its name.
     """
-    pixels = _numbers(image)
+    pixels = numbers(image)
     if pixels.ndim == 4 and len(pixels) == 1:
         pixels = pixels[0]
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
@@ -114,7 +114,7 @@ def fit(model, images, preprocess=None, output=0):
 
     `preprocess` is the net's input scaling, a function of images as they are seen (0 to 255, or 0 to 1).
     """
-    images = _numbers(images)
+    images = numbers(images)
     if images.ndim != 4 or not len(images):
         raise ValueError(f"images have the shape (n, height, width, channels), got {images.shape}")
     if not np.isfinite(images).all():
@@ -140,9 +140,14 @@ def scaled(images, preprocess=None):
     return np.asarray(preprocess(np.array(images)) if preprocess else images).astype("float32")
 
 
-def _numbers(images):
+def numbers(images):
     """An array of numbers; bfloat16 and other short floats, which NumPy does not count as such, as float32."""
-    images = np.asarray(images)
+    try:
+        images = np.asarray(images)
+    except ValueError:
+        raise ValueError(
+            "images are one array of numbers, all of one size; data.resize(image, size) resizes"
+        ) from None
     if images.dtype.kind == "V" and images.dtype.names is None and images.dtype.itemsize <= 2:
         images = images.astype("float32")
     if images.dtype.kind not in "uifb":

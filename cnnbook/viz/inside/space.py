@@ -6,7 +6,7 @@ import numpy as np
 
 from ...arguments import whole_number
 from .. import style
-from ..entrance import fit, show
+from ..entrance import fit, numbers, show
 from ..named import labels_of, names_for
 from ..picture import Picture, bare, panels, picture, ratio_of
 
@@ -52,12 +52,12 @@ def nearest(model, images, query, layer, *, k=6, labels=None, names=None, prepro
     over all positions is compared. labels, names: captions, a class index per image and the classes' names, by default
     those that the net carries.
     """
-    images = np.asarray(images)
+    images = numbers(images)
     by_index = np.ndim(query) == 0
     if by_index:
         what = "query, an image or the index of one,"
         query = whole_number(query, what, least=0, most=len(images) - 1)
-    image = images[query] if by_index else np.asarray(query)
+    image = images[query] if by_index else numbers(query)
     if image.shape != images.shape[1:]:
         raise ValueError(f"the query has the shape {image.shape}, the images {images.shape[1:]}")
     others = len(images) - by_index
