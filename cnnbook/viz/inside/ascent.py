@@ -61,9 +61,7 @@ def maximise(
     matrix, offset = _affine(preprocess, net.shape[-1], high)
     height, width, depth = net.shape
     vertical, horizontal = _cosines(height), _cosines(width)
-    frequency = np.hypot(np.arange(height)[:, None] / height, np.arange(width) / width)
-    reach = (1 / np.maximum(frequency, 1 / max(height, width))) ** smooth
-    reach = (reach / np.sqrt((reach**2).mean()))[..., None].astype("float32")
+    reach = _reach(height, width, smooth)
 
     def image(coefficients):
         """Coefficients of cosines (n, h, w, c) to images between low and high."""
@@ -138,6 +136,13 @@ def _cosines(n):
     waves = np.cos(np.pi * np.arange(n)[:, None] * (np.arange(n) + 0.5) / n) * np.sqrt(2 / n)
     waves[0] /= np.sqrt(2)
     return waves.astype("float32")
+
+
+def _reach(height, width, smooth):
+    """How far the coefficient of each frequency moves in a step, (height, width, 1); their squares have the mean 1."""
+    frequency = np.hypot(np.arange(height)[:, None] / height, np.arange(width) / width)
+    reach = (1 / np.maximum(frequency, 1 / max(height, width))) ** smooth
+    return (reach / np.sqrt((reach**2).mean()))[..., None].astype("float32")
 
 
 def _moved(rng, height, width, jitter, turn, zoom):
