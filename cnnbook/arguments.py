@@ -2,6 +2,8 @@
 
 import operator
 
+import numpy as np
+
 
 def whole_number(value, name, least=1, most=None):
     """`value` as an int. ValueError, with the argument's name and what is possible, for anything else and out of range."""
@@ -13,3 +15,20 @@ def whole_number(value, name, least=1, most=None):
         possible = f"of at least {least}" if most is None else f"from {least} to {most}"
         raise ValueError(f"{name} is a whole number {possible}, got {value!r}")
     return number
+
+
+def whole_numbers(values, name):
+    """An array of whole numbers, such as labels, as integers or bool. ValueError, with what was given, for anything else."""
+    values = np.asarray(values)
+    if values.dtype.kind in "iub":
+        return values
+    try:
+        numbers = values.astype("float64")
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} are whole numbers, got {values.dtype}") from None
+    if values.dtype.kind in "US" or np.iscomplexobj(values):
+        raise ValueError(f"{name} are whole numbers, got {values.dtype}")
+    odd = numbers != np.floor(numbers)
+    if odd.any() or not np.isfinite(numbers).all():
+        raise ValueError(f"{name} are whole numbers, got {numbers[odd | ~np.isfinite(numbers)][0]:g}")
+    return numbers.astype("int64")

@@ -1,7 +1,8 @@
 """A class for every pixel: scores, losses, and prediction of images larger than the net.
 
-Labels are integers (n, h, w) or (h, w), 0 the first class; predictions have a last axis of classes, or of one for nets
-with a sigmoid. Scores are NumPy; losses are tensors, for `training.fit(loss=...)` and for `gradients.of_weights`.
+Labels are integers (n, h, w) or (h, w), 0 the first class; predictions have a last axis of classes, or of one unit. They
+are probabilities unless from_logits=True; `training.fit` and `viz.segmented` see by the net which they are. Scores are
+NumPy; losses are tensors, for `training.fit(loss=...)` and for `gradients.of_weights`.
 """
 
 import keras
@@ -9,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from . import graph
+from .arguments import whole_numbers
 
 __all__ = [
     "boundary_f",
@@ -29,12 +31,21 @@ __all__ = [
 # --------------------------------------------------------------------------- labels
 
 
-def labels(predictions):
-    """The most probable class of every pixel, int64 (..., h, w); with one channel: 1 where it is at least 1/2."""
+def labels(predictions, *, from_logits=False):
+    """The most probable class of every pixel, int64 (..., h, w); with one channel: 1 where it is at least 1/2.
+
+    from_logits: whether one channel is a logit, which stands for 1/2 at 0. ValueError for one that is no probability.
+    """
     predictions = np.asarray(predictions)
-    if predictions.shape[-1] == 1:
-        return (predictions[..., 0] >= 0.5).astype("int64")
-    return predictions.argmax(-1)
+    if predictions.shape[-1] > 1:
+        return predictions.argmax(-1)
+    low, high = (float(predictions.min()), float(predictions.max())) if predictions.size else (0, 1)
+    if not from_logits and (low < -1e-3 or high > 1 + 1e-3):
+        raise ValueError(
+            f"a probability is from 0 to 1, and this one channel goes from {low:.4g} to {high:.4g}: "
+            "of logits, labels(..., from_logits=True)"
+        )
+    return (predictions[..., 0] >= (0 if from_logits else 0.5)).astype("int64")
 
 
 def centre(masks, height, width):
@@ -52,14 +63,22 @@ def centre(masks, height, width):
 # --------------------------------------------------------------------------- scores
 
 
+def _pair(truth, predicted):
+    """True and predicted labels of one shape, whole numbers; ValueError for probabilities and other shapes."""
+    truth, predicted = whole_numbers(truth, "true labels"), whole_numbers(predicted, "predicted labels")
+    if truth.shape != predicted.shape:
+        raise ValueError(
+            f"as many true as predicted labels: true ones {truth.shape} and predicted ones {predicted.shape} differ in shape"
+        )
+    return truth, predicted
+
+
 def confusion(truth, predicted, classes):
     """Pixel counts, int64 (classes, classes): the true class by row, the predicted one by column.
 
-    truth, predicted: labels of equal size. ValueError where they differ, or a label is not 0 to classes - 1.
+    truth, predicted: labels of one shape. ValueError where shapes differ, or a label is not 0 to classes - 1.
     """
-    truth, predicted = np.asarray(truth).ravel(), np.asarray(predicted).ravel()
-    if truth.shape != predicted.shape:
-        raise ValueError(f"as many true as predicted labels, got {truth.size} and {predicted.size}")
+    truth, predicted = (array.ravel() for array in _pair(truth, predicted))
     for name, values in (("true", truth), ("predicted", predicted)):
         if values.size and not 0 <= values.min() <= values.max() < classes:
             raise ValueError(f"{name} labels are 0 to {classes - 1}, got {values.min()} to {values.max()}")
@@ -87,9 +106,7 @@ def dice(truth, predicted, classes):
 
 def pixel_accuracy(truth, predicted):
     """The share of pixels whose class is right; truth and predicted are labels of one shape."""
-    truth, predicted = np.asarray(truth), np.asarray(predicted)
-    if truth.shape != predicted.shape:
-        raise ValueError(f"true labels {truth.shape} and predicted ones {predicted.shape} differ in shape")
+    truth, predicted = _pair(truth, predicted)
     return float(np.mean(truth == predicted))
 
 
@@ -100,9 +117,7 @@ def boundary_f(truth, predicted, classes, *, tolerance=2):
     recall the other way round; the score is their harmonic mean, averaged over the images (n, h, w) that have the class in
     truth or prediction. Needs SciPy. ValueError for labels of different shapes.
     """
-    truth, predicted = (np.asarray(a) if np.ndim(a) == 3 else np.asarray(a)[None] for a in (truth, predicted))
-    if truth.shape != predicted.shape:
-        raise ValueError(f"true labels {truth.shape} and predicted ones {predicted.shape} differ in shape")
+    truth, predicted = (a if a.ndim == 3 else a[None] for a in _pair(truth, predicted))
     scores = np.full((len(truth), classes), np.nan)
     for i, pair in enumerate(zip(truth, predicted, strict=True)):
         for k in range(classes):

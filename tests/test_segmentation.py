@@ -81,7 +81,31 @@ def test_an_outline_by_hand_and_what_lies_within_a_distance():
         assert (near == (np.hypot(rows, columns) <= distance)).all()
 
 
+SCORES = {
+    "confusion": lambda *pair: segmentation.confusion(*pair, 2),
+    "iou": lambda *pair: segmentation.iou(*pair, 2),
+    "mean_iou": lambda *pair: segmentation.mean_iou(*pair, 2),
+    "dice": lambda *pair: segmentation.dice(*pair, 2),
+    "pixel_accuracy": segmentation.pixel_accuracy,
+    "boundary_f": lambda *pair: segmentation.boundary_f(*pair, 2),
+}
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_scores_take_labels_and_no_probabilities(score):
+    """Probabilities would be cut to 0; whole numbers as floats, and bool, are labels."""
+    truth = np.array([[0, 1, 1], [0, 0, 1]])
+    expected = SCORES[score](truth, truth)
+    for same in (truth.astype("float32"), truth == 1):
+        np.testing.assert_array_equal(SCORES[score](truth, same), expected)
+    with pytest.raises(ValueError, match="predicted labels are whole numbers, got 0.1"):
+        SCORES[score](truth, np.where(truth, 0.9, 0.1))
+    with pytest.raises(ValueError, match="true labels are whole numbers, got 0.49"):
+        SCORES[score](0.49 * truth, truth)
+
+
 def test_labels_and_centre():
+    assert segmentation.labels(np.array([[[0.1], [-0.2]]]), from_logits=True).tolist() == [[1, 0]]
     assert segmentation.labels(np.array([[[0.2, 0.5, 0.3]]])).tolist() == [[1]]
     assert segmentation.labels(np.array([[[0.5], [0.49]]])).tolist() == [[1, 0]]
     masks = np.arange(25).reshape(1, 5, 5)
@@ -98,6 +122,8 @@ def test_labels_and_centre():
         (lambda: segmentation.dice([0, 1], [0, -1], 2), "predicted labels are 0 to 1"),
         (lambda: segmentation.pixel_accuracy(np.zeros((2, 2)), np.zeros((2, 3))), "differ in shape"),
         (lambda: segmentation.boundary_f(np.zeros((2, 2), int), np.zeros((2, 3), int), 2), "differ in shape"),
+        (lambda: segmentation.iou(np.zeros((1, 2, 3)), np.zeros((1, 3, 2)), 2), "differ in shape"),
+        (lambda: segmentation.labels(np.array([[[0.2], [-1.5]]])), "from -1.5 to 0.2: .*from_logits=True"),
     ],
 )
 def test_scores_refuse(call, message):

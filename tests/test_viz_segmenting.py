@@ -79,6 +79,40 @@ def test_segmented_shows_truth_prediction_and_errors():
     assert len(shown(viz.segmented(net, image, CLASSES))[0]) == 2
 
 
+@pytest.mark.parametrize("units, end", [(1, "sigmoid"), (1, None), (3, "softmax"), (3, None)])
+def test_segmented_reads_logits_as_it_reads_probabilities(units, end):
+    image = np.random.default_rng(0).normal(size=(2, 4, 1)).astype("float32")
+    inputs = keras.Input((2, 4, 1))
+    layer = keras.layers.Conv2D(units, 1, bias_initializer=keras.initializers.Constant(0.3), name="classes")
+    nets = [
+        keras.Model(inputs, keras.layers.Activation(a)(layer(inputs)))
+        for a in (end, ["softmax", "sigmoid"][units < 2])
+    ]
+    z = image @ keras.ops.convert_to_numpy(layer.kernel)[0, 0] + 0.3
+    p = 1 / (1 + np.exp(-z)) if units == 1 else np.exp(z) / np.exp(z).sum(-1, keepdims=True)
+    found = viz.segmented(nets[0], image, CLASSES)
+    assert (found.array == ((p[..., 0] >= 0.5) if units == 1 else p.argmax(-1))).all()
+    p = np.concatenate([1 - p, p], -1) if units == 1 else p
+    np.testing.assert_allclose(found.probability, p.max(-1), rtol=1e-5)
+
+
+def test_segmented_asks_where_a_net_does_not_show_how_it_ends():
+    inputs = keras.Input((2, 4, 1))
+    net = keras.Model(inputs, keras.layers.Lambda(lambda x: x, name="odd")(keras.layers.Conv2D(1, 1)(inputs)))
+    image = np.ones((2, 4, 1), "float32")
+    with pytest.raises(ValueError, match="odd .Lambda.* kind="):
+        viz.segmented(net, image, CLASSES)
+    score = float(keras.ops.convert_to_numpy(net.layers[1].kernel).ravel()[0])
+    assert (viz.segmented(net, image, CLASSES, kind="logit").array == (score >= 0)).all()
+
+
+def test_masks_to_be_drawn_are_labels():
+    with pytest.raises(ValueError, match="labels are whole numbers, got 0.4"):
+        viz.overlay(np.zeros((4, 4)), np.full((4, 4), 0.4), CLASSES)
+    with pytest.raises(ValueError, match="true labels are whole numbers, got 0.4"):
+        viz.errors(np.full((4, 4), 0.4), np.zeros((4, 4), int))
+
+
 def test_segmented_of_a_valid_net_shows_the_middle():
     net = models.UNet(widths=(2, 3), input_shape=(20, 20, 1), classes=3)
     truth = np.zeros((20, 20), int)

@@ -218,7 +218,7 @@ class Classifier(Frame):
     def check(self, arguments):
         """Raises ValueError for what the ending would refuse, before the layers in front of it are built."""
         if arguments["include_top"]:
-            number_of_classes(arguments["classes"])
+            number_of_classes(arguments)
         pooling = arguments["pooling"]
         if pooling is not None and pooling not in POOLINGS:
             raise ValueError(f'pooling is None, "avg" or "max", got {pooling!r}')
@@ -245,12 +245,8 @@ class PerPixel(Frame):
         return ", with a backbone the backbone's" if self.on_backbone else ""
 
     def check(self, arguments):
-        """Raises ValueError for a number of classes that is none, and for a softmax over one class."""
-        number_of_classes(arguments["classes"])
-        if arguments["classes"] == 1 and arguments["classifier_activation"] == "softmax":
-            raise ValueError(
-                'softmax over one class is always 1: classes=1 takes classifier_activation="sigmoid", or classes=2'
-            )
+        """Raises ValueError for what the ending would refuse."""
+        number_of_classes(arguments)
 
     def start(self, arguments):
         """The input, and what the architecture begins with: the image, or the maps of a backbone."""
@@ -323,10 +319,15 @@ def image(input_shape, *, smallest=1, step=1, flexible=True):
     return keras.Input(shape, name="image")
 
 
-def number_of_classes(classes):
-    """Raises ValueError for a number of classes that is none."""
+def number_of_classes(arguments):
+    """Raises ValueError for a number of classes that is none, and for a softmax over one class."""
+    classes, activation = arguments["classes"], arguments["classifier_activation"]
     if not isinstance(classes, int) or classes < 1:
         raise ValueError(f"classes is a whole number of at least 1, got {classes!r}")
+    if classes == 1 and activation in ("softmax", keras.activations.softmax):
+        raise ValueError(
+            'softmax over one class is always 1: classes=1 takes classifier_activation="sigmoid", or classes=2'
+        )
 
 
 def loader(title, imagenet, arguments):

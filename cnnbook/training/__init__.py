@@ -1,7 +1,8 @@
 """How the course trains: seeded, SGD with momentum, the standard augmentation, a history of every run.
 
 protocol    the settings of a run as one value: Protocol
-fitting     fit, and the loss that fits a net's output
+fitting     fit
+losses      the loss and the metrics that fit a net's end, and labels that fit both
 batches     shuffled, augmented batches; seed
 optimiser   the schedule of the learning rate, SGD with a rate for every stage
 statistics  batch norm's statistics, measured anew after a short run
@@ -37,7 +38,7 @@ _FILES = {
     "seed": "batches",
     "Progress": "progress",
     "fit": "fitting",
-    "loss_of": "fitting",
+    "loss_of": "losses",
     "accuracy": "measures",
     "gradient_norms": "measures",
     "outputs": "measures",

@@ -112,13 +112,13 @@ def moved(maps, shifts, flips, *, border):
 
 def targets_of(model):
     """A function of labels (b,), or of masks (b, h, w) and weights: what the net's outputs are compared with, masks cut to
-    the size of the output, everything once for every output."""
+    the size of the output, labels of one unit with an axis for it, everything once for every output."""
 
     def targets(*maps):
         if maps[0].ndim == 3:
-            height, width, channels = model.outputs[0].shape[1:]
+            height, width = model.outputs[0].shape[1:3]
             maps = [segmentation.centre(m, height or m.shape[1], width or m.shape[2]) for m in maps]
-            maps[0] = maps[0][..., None] if channels == 1 else maps[0]
+        maps = [maps[0][..., None] if model.outputs[0].shape[-1] == 1 else maps[0], *maps[1:]]
         return [(m,) * len(model.outputs) if len(model.outputs) > 1 else m for m in maps]
 
     return targets

@@ -14,13 +14,14 @@ from . import devices, programs, restart, statistics
 from . import fast as fast_
 from . import on_card as on_card_
 from .batches import Batches, targets_of
+from .losses import accuracy_of, check_images, check_labels, check_loss, end_of, loss_of, mean_iou_of
 from .measures import accuracy
 from .optimiser import MomentumSGD, Schedule, factors_of
 from .progress import Progress
 from .protocol import settings_of, takes_protocol
 from .runs import History
 
-__all__ = ["fit", "loss_of"]
+__all__ = ["fit"]
 
 
 @takes_protocol
@@ -47,9 +48,11 @@ def fit(
     epochs=3)`, `fit(net, x, y, protocol, seed=1)`. `help(training.Protocol)` says what they mean.
 
     y: (n,), or for a net with a class per pixel masks (n, h, w), which are cut around their centre where the net's output
-    is smaller; its curves also have mean_iou and val_mean_iou. A net with several outputs learns the same from all;
-    accuracy and IoU are those of the first, the main one. loss: None for cross-entropy, or a function of labels and
-    predictions, such as those of cnnbook.segmentation. pixel_weights: (n, h, w), each pixel's weight in the loss.
+    is smaller; its curves also have mean_iou and val_mean_iou. One unit tells labels 0 and 1 apart. A net with several
+    outputs learns the same from all; accuracy and IoU are those of the first, the main one. loss: None for the
+    cross-entropy that fits how the net ends, or a function of labels and predictions, such as those of cnnbook.segmentation;
+    where a net does not show whether it gives logits, the loss says it (`training.loss_of`). pixel_weights: (n, h, w), each
+    pixel's weight in the loss.
 
     validation: (x, y) measured after every epoch. clean_training_accuracy: also measure the training images without
     augmentation after every epoch. fast: compute grouped convolutions and batch norm by quicker ways that give the same
@@ -67,7 +70,7 @@ def fit(
     and variance are measured anew, over at most 32 batches, and the last epoch's held-out numbers with them
     (`training.statistics`).
 
-    Raises ValueError where images, labels and model do not fit, or the file is of another run.
+    Raises ValueError where images, labels, held-out ones, loss and model do not fit, or the file is of another run.
 
     Runs as it is on several devices, with the numbers of one to float rounding: on the JAX backend under
     `keras.distribution.DataParallel`, in one process or several (`cnnbook.distributed`), on the TensorFlow backend with a
@@ -77,6 +80,9 @@ def fit(
     layers say synchronized=True; under a MirroredStrategy dropout also draws for each device anew.
     """
     _check(model, x, y)
+    if validation is not None:
+        _check(model, *validation, of="held-out ")
+    check_loss(model, loss, y)
     share, dense = devices.share(model), np.ndim(y) == 3
     _check_shares(share, protocol, x, validation)
     optimizer = _compile(model, protocol, len(x), loss=loss, dense=dense, share=share)
@@ -91,7 +97,7 @@ def fit(
                       part=share.part)  # fmt: skip
     validation, size = _held_out(share, targets, validation), share.batch(50 if dense else 500)
     progress = Progress(history.label, name=lambda key: _plain(key, prefix), on=verbose and share.rank == 0)
-    clean = _CleanAccuracy(x, y) if clean_training_accuracy else None
+    clean = _CleanAccuracy(x, y, end_of(model, loss).kind) if clean_training_accuracy else None
     callbacks = [c for c in (clean, state, *callbacks, progress) if c is not None]
     feed = on_card_.fed if on_card_.wanted(on_card, model, batches, validation, callbacks) else programs.fed
     begin = time.monotonic()
@@ -166,10 +172,11 @@ def _sgd(kind, rate, protocol, **options):
 
 
 def _compile_with(model, optimizer, *, loss, dense):
-    heads = len(model.outputs)
-    metrics = [_accuracy(model), *([_mean_iou(model)] if dense else [])]
+    heads, end = len(model.outputs), end_of(model, loss)
+    metrics = [accuracy_of(end), *([mean_iou_of(end)] if dense else [])]
+    losses = [loss_of(model, loss, output) for output in range(heads)]
     model.compile(
-        optimizer, [loss_of(model, loss)] * heads if heads > 1 else loss_of(model, loss),
+        optimizer, losses if heads > 1 else losses[0],
         metrics=[metrics, *[[]] * (heads - 1)] if heads > 1 else metrics,
         jit_compile=keras.backend.backend() == "jax",
     )  # fmt: skip
@@ -192,41 +199,15 @@ def _prefix(model):
     return f"{_main(model).name}_" if len(model.outputs) > 1 else ""
 
 
-def loss_of(model, loss=None):
-    """The loss of one output of a net: `loss` if there is one, else the cross-entropy that fits the output's activation.
-
-    Sparse categorical, or binary for an output with one channel; from logits where the last layer has no activation.
-    """
-    if loss is not None:
-        return loss
-    from_logits = getattr(_main(model), "activation", None) is keras.activations.linear
-    binary = model.outputs[0].shape[-1] == 1
-    kind = keras.losses.BinaryCrossentropy if binary else keras.losses.SparseCategoricalCrossentropy
-    return kind(from_logits=from_logits)
-
-
-def _accuracy(model):
-    binary = model.outputs[0].shape[-1] == 1
-    kind = keras.metrics.BinaryAccuracy if binary else keras.metrics.SparseCategoricalAccuracy
-    return kind("accuracy")
-
-
-def _mean_iou(model):
-    classes = model.outputs[0].shape[-1]
-    if classes == 1:
-        return keras.metrics.BinaryIoU(name="mean_iou")
-    return keras.metrics.MeanIoU(classes, sparse_y_pred=False, name="mean_iou")
-
-
 class _CleanAccuracy(keras.callbacks.Callback):
     """Adds the accuracy on the clean training images to the epoch's numbers."""
 
-    def __init__(self, x, y):
+    def __init__(self, x, y, kind):
         super().__init__()
-        self.x, self.y = x, y
+        self.x, self.y, self.kind = x, y, kind
 
     def on_epoch_end(self, epoch, logs=None):
-        logs["train_accuracy"] = accuracy(self.model, self.x, self.y)
+        logs["train_accuracy"] = accuracy(self.model, self.x, self.y, kind=self.kind)
 
 
 def _held_out(share, targets, validation):
@@ -244,23 +225,22 @@ def _check_shares(share, protocol, x, validation):
     share.check(counts)
 
 
-def _check(model, x, y):
-    """ValueError where images, labels and model do not fit."""
+def _check(model, x, y, of=""):
+    """ValueError where images, labels and model do not fit. of: which they are, "held-out "."""
     shape = model.input_shape[1:]
     fits = len(x.shape) == 4 and all(
         size in (None, given) for size, given in zip(shape, x.shape[1:], strict=True)
     )
     if not fits:
-        raise ValueError(f"{model.name} reads images {shape}, got an array of shape {x.shape}")
+        raise ValueError(f"{model.name} reads images {shape}, got {of}images of shape {x.shape}")
+    check_images(x, of)
+    check_labels(model, y, of)
     out = model.outputs[0].shape
     if len(out) == 4 and np.shape(y) != x.shape[:3]:
         raise ValueError(
-            f"{model.name} gives a class for every pixel: images {x.shape} need masks {x.shape[:3]}, got {np.shape(y)}"
+            f"{model.name} gives a class for every pixel: {of}images {x.shape} need masks {x.shape[:3]}, got {np.shape(y)}"
         )
     if len(out) == 2 and (len(x) != len(y) or np.ndim(y) != 1):
         raise ValueError(
-            f"one integer label per image: got {len(x)} images and labels of shape {np.shape(y)}"
+            f"{of}images need one integer label per image: got {len(x)} images and labels of shape {np.shape(y)}"
         )
-    classes = max(out[-1], 2) if len(out) == 4 else out[-1]
-    if len(y) and not 0 <= np.min(y) <= np.max(y) < classes:
-        raise ValueError(f"labels are 0 to {classes - 1} for {model.name}, got {np.min(y)} to {np.max(y)}")

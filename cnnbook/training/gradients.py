@@ -28,7 +28,9 @@ def of_weights(model, loss, *, training=True):
 
         with same_losses(model), fast.computing(model, on=False), _unchanged(), tf.GradientTape() as tape:
             value = loss(model(images, training=training))
-        gradients = tape.gradient(value, [v.value for v in variables])
+        # zeros, as on JAX, for what the loss does not depend on
+        zero = tf.UnconnectedGradients.ZERO
+        gradients = tape.gradient(value, [v.value for v in variables], unconnected_gradients=zero)
     elif keras.backend.backend() == "jax":
         import jax
 
@@ -137,16 +139,26 @@ def _unchanged(variables=(), values=()):
         yield
 
 
-def loss_on(images, labels, *, from_logits=False):
-    """The mean cross-entropy of predictions on `images`, integer labels: a function for `of_weights`."""
+def loss_on(images, labels, *, from_logits=False, loss=None):
+    """The mean cross-entropy of predictions on `images`, integer labels (n,) or (n, h, w): a function for `of_weights`.
+
+    Binary for predictions of one unit. loss: another function of labels and predictions, whose mean is taken. Of several
+    outputs the first counts.
+    """
     labels = keras.ops.convert_to_tensor(labels)
 
-    def loss(predictions):
-        cross_entropy = keras.losses.sparse_categorical_crossentropy
-        return keras.ops.mean(cross_entropy(labels, predictions, from_logits=from_logits))
+    def cross_entropy(labels, predictions):
+        if predictions.shape[-1] == 1:
+            labels = keras.ops.cast(labels, predictions.dtype)[..., None]
+            return keras.losses.binary_crossentropy(labels, predictions, from_logits=from_logits)
+        return keras.losses.sparse_categorical_crossentropy(labels, predictions, from_logits=from_logits)
 
-    loss.images = images
-    return loss
+    def mean_loss(predictions):
+        predictions = keras.tree.flatten(predictions)[0]
+        return keras.ops.mean((loss or cross_entropy)(labels, predictions))
+
+    mean_loss.images = images
+    return mean_loss
 
 
 def _backend_message():

@@ -5,19 +5,33 @@ import math
 import keras
 import numpy as np
 
-from .. import segmentation
+from .. import graph, segmentation
+from ..arguments import whole_numbers
+from ..keras_internals import all_layers, kernel_attributes
 from . import devices, gradients, programs
+from .losses import check_labels, end_of, loss_on_labels
 from .progress import waiting
 
 __all__ = ["accuracy", "gradient_norms", "outputs", "predicted", "top_k"]
 
 
-def accuracy(model, x, y, batch_size=500):
-    """The share of images x (n, h, w, c), or of their pixels, whose most probable class is y, (n,) or (n, h, w)."""
+def accuracy(model, x, y, batch_size=500, *, kind=None):
+    """The share of images x (n, h, w, c), or of their pixels, whose most probable class is y, (n,) or (n, h, w).
+
+    kind: how a net of one unit ends that does not show it, "probability" or "logit", see `graph.ending`. ValueError for
+    labels that are no whole numbers, or of another shape.
+    """
     if np.ndim(y) == 3:
-        return segmentation.pixel_accuracy(*predicted(model, x, y))
-    predictions = outputs(model, x, batch_size)
-    return float(np.mean(np.argmax(predictions, -1) == np.asarray(y)))
+        return segmentation.pixel_accuracy(*predicted(model, x, y, kind=kind))
+    found, y = _classes(model, outputs(model, x, batch_size), kind), whole_numbers(y, "labels")
+    if y.shape != found.shape:
+        raise ValueError(f"{model.name} gives labels of shape {found.shape} for these images, got {y.shape}")
+    return float(np.mean(found == y))
+
+
+def _classes(model, found, kind):
+    """The classes that a net's outputs mean; of several the greatest, whatever the net ends in."""
+    return found.argmax(-1) if found.shape[-1] > 1 else graph.ending(model, kind=kind).labels(found)
 
 
 def top_k(scores, y, k=5):
@@ -28,7 +42,7 @@ def top_k(scores, y, k=5):
     net that says the same of all 1,000 classes has a top-5 of 0.005. A row with a nan is wrong. ValueError for scores and
     labels that do not fit, and for k outside 1 to the number of classes.
     """
-    scores, y = np.asarray(scores), np.asarray(y)
+    scores, y = np.asarray(scores), whole_numbers(y, "labels")
     if scores.ndim != 2 or y.shape != scores.shape[:1] or not len(y):
         raise ValueError(
             f"scores are (images, classes) and y (images,), at least one; got {scores.shape}, {y.shape}"
@@ -43,11 +57,11 @@ def top_k(scores, y, k=5):
     return float(np.where(np.isnan(scores).any(1), 0, shares).mean())
 
 
-def predicted(model, x, masks, batch_size=50):
+def predicted(model, x, masks, batch_size=50, *, kind=None):
     """(true, predicted) classes of every pixel of images x (n, h, w, c), masks (n, h, w), both of the size of the net's
-    output, the first one's where it has several: what the scores of cnnbook.segmentation compare."""
+    output, the first one's where it has several: what the scores of cnnbook.segmentation compare. kind: as in `accuracy`."""
     found = outputs(model, x, batch_size)
-    return segmentation.centre(np.asarray(masks), *found.shape[1:3]), segmentation.labels(found)
+    return segmentation.centre(np.asarray(masks), *found.shape[1:3]), _classes(model, found, kind)
 
 
 def outputs(model, x, batch_size=500, *, label=None):
@@ -99,13 +113,36 @@ def _say(label, done, count):
     print(f"{label}: {done:,} of {count:,} images", flush=True)
 
 
-def gradient_norms(model, x, y):
+def gradient_norms(model, x, y, *, loss=None):
     """The length of the loss' gradient for every kernel: {layer name: norm}, from the input to the output.
 
-    x (n, h, w, c), y (n,): one batch, batch norm in training mode, as in a training step; the weights are left as they are.
+    x (n, h, w, c), y (n,) or (n, h, w): one batch, batch norm in training mode, as in a training step; the weights are left
+    as they are. Of several outputs the first counts. loss: by default the cross-entropy that fits how the net ends, else
+    as `loss_of` takes it. A layer of several kernels has an entry for each, "layer/kernel". ValueError where no kernel is
+    trained, and for labels and loss that do not fit.
     """
-    _, by_variable = gradients.of_weights(model, gradients.loss_on(x, y))
-    kernels = {
-        layer.kernel.path: layer.name for layer in model.layers if getattr(layer, "kernel", None) is not None
-    }
+    trained = {variable.path for variable in model.trainable_variables}
+    kernels = {path: name for path, name in _kernels(model).items() if path in trained}
+    if not kernels:
+        raise ValueError(
+            f"no kernel of {model.name} is trained: set trainable = True for the model, or for layers"
+        )
+    if loss is None:
+        check_labels(model, y)
+        objective = gradients.loss_on(
+            x, y, from_logits=end_of(model).known("loss=, with its from_logits").from_logits
+        )
+    else:
+        objective = gradients.loss_on(x, y, loss=loss_on_labels(model, y, loss))
+    _, by_variable = gradients.of_weights(model, objective)
     return {kernels[path]: float(np.linalg.norm(g)) for path, g in by_variable.items() if path in kernels}
+
+
+def _kernels(model):
+    """{path of a kernel: the name of its layer, and its own where the layer has several}, of nested nets too."""
+    found = {}
+    for layer in all_layers(model):
+        own = {} if isinstance(layer, keras.Model) else kernel_attributes(layer)
+        for attribute, variable in own.items():
+            found[variable.path] = f"{layer.name}/{attribute}" if len(own) > 1 else layer.name
+    return found

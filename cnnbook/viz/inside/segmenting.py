@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from ... import graph, segmentation
+from ...arguments import whole_numbers
 from ...keras_internals import producer
 from .. import style
 from ..picture import Picture, in_unit_range, panels
@@ -44,7 +45,7 @@ def _class_rgb(classes):
 
 
 def _check(image, mask, classes):
-    mask = np.asarray(mask)
+    mask = whole_numbers(mask, "labels")
     mask = mask.astype("uint8") if mask.dtype == bool else mask
     if mask.shape != image.shape[:2]:
         raise ValueError(f"the mask {mask.shape} and the image {image.shape[:2]} differ in size")
@@ -136,7 +137,7 @@ class Errors(Picture):
     """See `errors`. array: int8 (h, w), 0 right, 1 missed, 2 invented, 3 confused. shares: {kind: share of the pixels}."""
 
     def __init__(self, truth, predicted, image, background):
-        truth, predicted = np.asarray(truth), np.asarray(predicted)
+        truth, predicted = whole_numbers(truth, "true labels"), whole_numbers(predicted, "predicted labels")
         if truth.shape != predicted.shape or truth.ndim != 2:
             raise ValueError(f"two masks (h, w) of one size, got {truth.shape} and {predicted.shape}")
         wrong, empty = truth != predicted, np.zeros(truth.shape, bool)
@@ -220,19 +221,23 @@ class Segmented(Picture):
         return figure
 
 
-def segmented(model, image, classes, *, truth=None, shown=None, background=0):
+def segmented(model, image, classes, *, truth=None, shown=None, background=0, kind=None):
     """A net's answer for one image (h, w, c) beside the truth (h, w), with an error map where the truth is given.
 
     image: as the net reads it; shown: the picture to draw instead, of the same size. Where the net's output is smaller, the
-    middle of image and truth is shown.
+    middle of image and truth is shown. kind: how the net ends, where it does not show it, see `graph.ending`.
     """
     if len(model.outputs) > 1:
         raise ValueError(
             f"{model.name} has {len(model.outputs)} outputs: take one, as unet_plus_plus.prune does"
         )
+    end = graph.ending(model, kind=kind).known()
+    if len(model.outputs[0].shape) != 4:
+        raise ValueError(
+            f"{model.name} gives {tuple(model.outputs[0].shape)}: a class for every pixel is (n, h, w, classes)"
+        )
     outputs = keras.ops.convert_to_numpy(model(np.asarray(image)[None], training=False))
-    array = segmentation.labels(outputs)[0]
-    probability = outputs[0].max(-1) if outputs.shape[-1] > 1 else np.abs(outputs[0, ..., 0] - 0.5) + 0.5
+    array, probability = end.labels(outputs)[0], end.probabilities(outputs)[0].max(-1)
     picture = segmentation.centre(_rgb(image if shown is None else shown)[None], *array.shape)[0]
     if truth is not None:
         truth = segmentation.centre(np.asarray(truth)[None], *array.shape)[0]

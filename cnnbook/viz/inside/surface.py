@@ -133,17 +133,23 @@ def landscape(
     dimensions: 1 or 2. points: how many along each, odd so that the net itself is one of them; 41 and 13 by default.
     span: how far it goes, in lengths of each filter. seed: of the random directions; two nets have the same only if
     they are alike. statistics: "kept", the moving mean and variance that batch norm has learned, as in the paper's code;
-    or "batch", those of the images under the moved weights. loss: a function of labels and outputs; cross-entropy by
-    default. batch: images at a time. directions: your own in place of random ones, each a list with an array for each
-    trainable variable (such as from one net's weights to another's).
+    or "batch", those of the images under the moved weights. loss: a function of labels and outputs, or the name of one of
+    Keras'; by default the cross-entropy that fits how the net ends (`training.loss_of`). batch: images at a time.
+    directions: your own in place of random ones, each a list with an array for each trainable variable (such as from one
+    net's weights to another's).
 
-    The net is computed with other weights, never changed. ValueError for what does not fit.
+    The net is computed with other weights, never changed. ValueError for what does not fit, and where the loss of the net
+    itself is not finite.
     """
+    from ...training import losses
+
     points = {1: 41, 2: 13}.get(dimensions) if points is None else points
     _check(dimensions, points, span, statistics)
     x, y = np.asarray(x), np.asarray(y)
     if len(x) != len(y) or not len(x):
         raise ValueError(f"as many labels as images, at least one: got {len(x)} images and {len(y)} labels")
+    losses.check_images(x)
+    loss = losses.loss_on_labels(model, y, loss)
     if directions is None:
         rng = np.random.default_rng([seed, 9913])  # not the stream that may have made the weights
         directions = [direction(model, rng) for _ in range(dimensions)]
@@ -153,6 +159,11 @@ def landscape(
     steps = np.linspace(-span, span, points)
     with _at_rest(model, statistics == "batch"):
         measure = _measure(model, x, y, loss, statistics == "batch", batch, directions)
+        if not np.isfinite(middle := measure(*[0.0] * dimensions)):
+            raise ValueError(
+                f"the loss of {model.name} itself is {middle}, so nothing is to be seen around it: its weights, or what it "
+                "computes of these images, are not finite"
+            )
         if dimensions == 1:
             array = np.array([measure(a) for a in steps])
         else:
@@ -202,10 +213,6 @@ class _at_rest:
 
 def _measure(model, x, y, loss, training, batch, directions):
     """A function of the steps along the directions: the mean loss there."""
-    if loss is None:
-        from ...training import loss_of
-
-        loss = loss_of(model)
     weights = [v.value for v in model.trainable_variables]
     state = [v.value for v in model.non_trainable_variables]
     moves = [[ops.convert_to_tensor(d) for d in direction] for direction in directions]
@@ -257,14 +264,16 @@ class GradientFlow(Picture):
             axes.legend()
 
 
-def gradient_flow(model, x, y):
+def gradient_flow(model, x, y, *, loss=None):
     """How much gradient reaches each kernel: the length of the loss' gradient, from the input to the output.
 
     model: a net, or {label: net} to compare several. x (n, h, w, c), y (n,): one batch, batch norm in training mode, as
-    in a training step; the weights stay as they are. Nested nets are read through.
+    in a training step; the weights stay as they are. Nested nets are read through. loss: as in `landscape`.
     """
     from ...training import gradient_norms
 
     nets = model if isinstance(model, dict) else {model.name: model}
     shape = np.shape(x)[1:]
-    return GradientFlow({label: gradient_norms(flatten(net, shape), x, y) for label, net in nets.items()})
+    return GradientFlow(
+        {label: gradient_norms(flatten(net, shape), x, y, loss=loss) for label, net in nets.items()}
+    )
