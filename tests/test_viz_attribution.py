@@ -316,6 +316,14 @@ def test_what_cannot_be_asked(net, image):
         size=3,
         step=4,
     )
+    refused("fill is a number, or one for each of 3", net, image, method=viz.occlusion, fill=[0, 0])
+    refused(
+        r"like the image, \(16, 20, 3\), got \(8, 20, 3\)",
+        net,
+        image,
+        method=viz.integrated_gradients,
+        baseline=image[:8],
+    )
     scaled = keras.Sequential([keras.Input((16, 20, 3)), L.Rescaling(1 / 255, name="scale"), net])
     refused("begins with scale: it takes values from 0 to 255", scaled, np.full((16, 20, 3), 0.5, "float32"))
     two = keras.Input((4, 4, 1)), keras.Input((4, 4, 1))

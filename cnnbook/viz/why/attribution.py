@@ -28,7 +28,7 @@ from keras import ops
 from ...arguments import whole_number
 from ...parts.layers import Labels
 from .. import style
-from ..entrance import scaled
+from ..entrance import numbers, scaled
 from ..picture import Picture, bar, bare, heat_scale, picture, ratio_of
 from ..reading import spread, twin
 from .question import Question
@@ -275,8 +275,11 @@ def integrated_gradients(
     to score(image) - score(baseline): `.completeness` is how far they miss it, as a share; more `steps` miss less."""
     steps = whole_number(steps, "steps")
     q = Question(model, image, target, mask, preprocess, names, output)
-    zero = np.zeros(np.shape(image)[-3:]) if baseline is None else np.asarray(baseline)
-    zero = scaled(zero, preprocess).reshape(q.x.shape)
+    zero = np.zeros(np.shape(image)[-3:]) if baseline is None else numbers(baseline)
+    zero = scaled(zero, preprocess)
+    if zero.size != q.x.size:
+        raise ValueError(f"baseline is an image like the image, {q.x.shape[1:]}, got {np.shape(baseline)}")
+    zero = zero.reshape(q.x.shape)
     line = (np.arange(steps, dtype="float32") + 0.5) / steps
     slope = sum(
         q.gradient(zero + t[:, None, None, None] * (q.x - zero)).sum(0)
@@ -377,6 +380,10 @@ def occlusion(
     q = Question(model, image, target, mask, preprocess, names, output)
     size, step = _patch(q.size, size, step)
     fill = q.x.mean((0, 1, 2)) if fill is None else np.asarray(fill, "float32")
+    if fill.shape not in ((), (1,), q.x.shape[-1:]):
+        raise ValueError(
+            f"fill is a number, or one for each of {q.x.shape[-1]} channels, got shape {fill.shape}"
+        )
     tops, lefts = ([*range(0, side - size, step), side - size] for side in q.size)
     corners = [(top, left) for top in tops for left in lefts]
     drops = []
