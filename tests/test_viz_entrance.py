@@ -68,6 +68,7 @@ OTHERS = {
     "augmentation": ([L.GaussianNoise(0.1)], "does not scale its input"),
     "nothing but padding": ([L.ZeroPadding2D(1)], "does not scale its input"),
     "cut off": ([lambda x: keras.ops.clip(x, 0, 1)], "does not scale its input"),
+    "from 0 to 16": ([L.Rescaling(1 / 16)], "does not scale its input"),
     "more": ([L.Rescaling(2.0)], "does not scale its input"),
     "from 0 to 1": ([normalization(0.5, 0.3, name="norm")], "begins with norm: it takes values from 0 to 1"),
     "to pixels": ([L.Rescaling(255.0, name="up")], "begins with up: it takes values from 0 to 1"),

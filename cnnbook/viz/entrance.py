@@ -82,7 +82,7 @@ def _judged(black, grey, white):
     if (np.abs(white - grey) < 0.01 * np.abs(rise)).all():  # cut off, or squashed, below
         return "as is"
     middle = -black / np.where(rise == 0, 1, rise)  # the share of the range that becomes 0
-    if max(np.abs(black).max(), np.abs(white).max()) < 64 or ((middle > 0.08) & (middle < 0.95)).all():
+    if max(np.abs(black).max(), np.abs(white).max()) < 12 or ((middle > 0.08) & (middle < 0.95)).all():
         return "pixels"
     gain, middle = rise / 255, 255 * middle
     spread = (gain > 1) & (middle > 0.1) & (middle < 0.9)

@@ -96,7 +96,8 @@ class Attribution(Picture):
         note = textwrap.fill(self.note, 44)
         right.set_title("\n".join(filter(None, (self.title, where, note))), fontsize=10)
         cmap, low, high = heat_scale(self.array, self.signed)
-        bar(figure, right, plt.cm.ScalarMappable(plt.Normalize(low, high), cmap), label=self.unit)
+        if not self.empty:  # there is no scale to read
+            bar(figure, right, plt.cm.ScalarMappable(plt.Normalize(low, high), cmap), label=self.unit)
         return figure
 
 
@@ -152,7 +153,7 @@ def cam(model, image, *, target=None, preprocess=None, names=None, output=0):
     q = Question(model, image, target, None, preprocess, names, output)
     row, dense = _averaged(q)
     values = q.values(row)
-    coarse = q.of_class(values if dense is None else values @ ops.convert_to_numpy(dense.kernel))
+    coarse = q.of_class(values) if dense is None else values @ q.of_class(ops.convert_to_numpy(dense.kernel))
     look = dict(over=True, signed=True, layer=row.name, note=_stretched(q, row))
     return Attribution(q, spread(coarse, row, q.size), coarse, "CAM", "evidence", **look)
 
@@ -164,7 +165,7 @@ def _averaged(q):
     squashes = [ending.squashing] if ending.scores is not None else []
     handed_on = {id(operation) for operation in [*ending.after, *squashes]}
     while not isinstance(row.operation, L.GlobalAveragePooling2D):
-        if isinstance(row.operation, L.Dense) and dense is None:
+        if dense is None and _weighs(row.operation, ending):
             dense = row.operation
         elif id(row.operation) not in handed_on and not _hands_on(row.operation):
             raise ValueError(
@@ -173,6 +174,12 @@ def _averaged(q):
             )
         row = net[row.inputs[0]]
     return net.map(row.inputs[0]), dense
+
+
+def _weighs(operation, ending):
+    """Whether an operation is a dense layer whose scores are weighted sums: nothing, or the squashing, lies behind them."""
+    linear = getattr(operation, "activation", None) is keras.activations.linear
+    return isinstance(operation, L.Dense) and (linear or operation is ending.squashing)
 
 
 def _hands_on(operation):
