@@ -9,6 +9,7 @@ from keras import layers as L
 
 from cnnbook import segmentation, training, viz
 from cnnbook.training import gradients
+from cnnbook.training.protocol import settings_of
 
 read = keras.ops.convert_to_numpy
 RNG = np.random.default_rng(0)
@@ -147,6 +148,8 @@ def test_one_unit_is_trained_and_measured_as_a_sigmoid_or_as_a_logit(per_pixel):
 
 # --------------------------------------------------------------------------- a loss that the caller gives
 
+SPARSE, BINARY = keras.losses.SparseCategoricalCrossentropy, keras.losses.BinaryCrossentropy
+
 
 def test_a_loss_that_asks_for_it_is_told_of_logits():
     dense, p = net(maps()), read(net(maps(), L.Softmax())(X))
@@ -160,13 +163,30 @@ def test_a_loss_that_asks_for_it_is_told_of_logits():
     np.testing.assert_allclose(read(found), read(partial(masks, p)), rtol=1e-4)
     named = training.loss_of(net(maps(), GAP()), "sparse_categorical_crossentropy")
     assert float(keras.ops.mean(named(Y, SCORES))) == pytest.approx(cross_entropy(SCORES, Y), rel=1e-4)
+    assert isinstance(named, SPARSE) and named.from_logits
     assert (
         training.loss_of(ENDS["softmax"](), "sparse_categorical_crossentropy")
         == "sparse_categorical_crossentropy"
     )
 
 
-SPARSE, BINARY = keras.losses.SparseCategoricalCrossentropy, keras.losses.BinaryCrossentropy
+def test_a_net_can_be_saved_whatever_loss_trained_it(tmp_path):
+    """Keras saves no functools.partial; so late, it would be the end of a trained net."""
+    dense = net(maps(2))
+    training.fit(dense, X, MASKS, epochs=1, batch_size=12, loss=segmentation.dice_loss, verbose=False)
+    dense.save(tmp_path / "net.keras")
+    opened = keras.saving.load_model(tmp_path / "net.keras", compile=False)
+    np.testing.assert_array_equal(read(opened(X)), read(dense(X)))
+    softmax = net(maps(2), L.Softmax())
+    partial = functools.partial(segmentation.focal_loss, gamma=1.0)
+    softmax.compile(loss=training.loss_of(softmax, partial))
+    softmax.save(tmp_path / "net.keras")
+
+
+def test_a_run_with_a_partial_is_found_again():
+    """What a run is found by must not be an address in memory."""
+    partial = functools.partial(segmentation.focal_loss, gamma=1.0)
+    assert settings_of(training.Protocol(), X, loss=partial)["loss"] == "focal_loss(gamma=1.0)"
 
 
 @pytest.mark.parametrize(

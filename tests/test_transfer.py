@@ -13,6 +13,7 @@ import pytest
 
 import cnnbook
 from cnnbook import data, graph, models, training, transfer, viz, weights
+from cnnbook.parts.layers import Labels
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,6 +35,37 @@ def stripes(n=48, side=16, seed=0):
 
 def read(model):
     return {v.path: np.array(v) for v in model.weights}
+
+
+# --------------------------------------------------------------------------- nets that end in logits
+
+
+def linear(activation=None, names=None):
+    """Three classes of a mean colour, the same weights for every activation."""
+    i = keras.Input((2, 2, 3))
+    x = keras.layers.GlobalAveragePooling2D()(i)
+    x = keras.layers.Dense(3, kernel_initializer=keras.initializers.Identity(), activation=activation)(x)
+    return keras.Model(i, Labels(names)(x) if names else x)
+
+
+COLOURS = np.random.default_rng(0).uniform(0, 3, (6, 2, 2, 3)).astype("float32")
+
+
+def test_a_classifier_of_logits_gives_probabilities():
+    scores = COLOURS.mean((1, 2))
+    p = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+    for activation in (None, "softmax"):
+        found = transfer.Classifier(linear(activation, "abc")).probabilities(COLOURS)
+        np.testing.assert_allclose(found, p, rtol=1e-5)
+
+
+def test_trials_of_logits_are_those_of_a_softmax():
+    nets = [linear(), linear("softmax")]
+    for net in nets:
+        transfer.Trials(net, steps=1, batch_size=6, learning_rate=0.5).run(COLOURS, np.arange(6) % 3)
+    for one, other in zip(*(net.get_weights() for net in nets), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+    assert np.abs(nets[0].get_weights()[1]).max() > 0
 
 
 # --------------------------------------------------------------------------- the course's own trained nets

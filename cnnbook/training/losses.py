@@ -46,18 +46,18 @@ def loss_of(model, loss=None, output=0):
     _check_units(model, function, output)
     told, asks = _told(function), _asks(function)
     if told is None and not asks:
-        return loss
+        return _plain(loss)
     end = graph.ending(model, output)
     if told is None:
         say = f"loss=functools.partial({_name(function)}, from_logits=True), or False"
-        return functools.partial(function, from_logits=True) if end.known(say).from_logits else loss
+        return _from_logits(function) if end.known(say).from_logits else _plain(loss)
     if end.kind is not None and end.from_logits != told:
         gives, reads = ("logits", "probabilities") if end.from_logits else ("probabilities", "logits")
         raise ValueError(
             f"{model.name} gives {gives} ({end.kind}), and the loss {_name(function)} reads {reads}: "
             f"give it from_logits={end.from_logits}, or leave loss out for the cross-entropy that fits"
         )
-    return loss
+    return _plain(loss)
 
 
 def loss_on_labels(model, y, loss=None):
@@ -115,6 +115,30 @@ def _name(loss):
     """What a loss is called: a function's or a class' name, that of what a partial calls."""
     loss = loss.func if isinstance(loss, functools.partial) else loss
     return getattr(loss, "__name__", type(loss).__name__)
+
+
+def _plain(loss):
+    """The same loss as Keras can save it: a partial as a function of the name of what it calls."""
+    if not isinstance(loss, functools.partial):
+        return loss
+
+    def plain(labels, predictions):
+        return loss(labels, predictions)
+
+    plain.__name__ = plain.__qualname__ = _name(loss)
+    return plain
+
+
+def _from_logits(function):
+    """A function that asks for from_logits, told that it is so: Keras' own as its class, which Keras can save and share."""
+    classes = {
+        keras.losses.sparse_categorical_crossentropy: keras.losses.SparseCategoricalCrossentropy,
+        keras.losses.categorical_crossentropy: keras.losses.CategoricalCrossentropy,
+        keras.losses.binary_crossentropy: keras.losses.BinaryCrossentropy,
+    }
+    if not isinstance(function, functools.partial) and function in classes:
+        return classes[function](from_logits=True)
+    return _plain(functools.partial(function, from_logits=True))
 
 
 def _told(loss):

@@ -104,10 +104,17 @@ def settings_of(protocol, x, *, loss=None, pixel_weights=None):
     protocol, and of loss and pixel weights what differs from the default, the loss by its name."""
     settings = {"images": len(x), "shape": list(x.shape[1:]), **protocol.settings()}
     if loss is not None:
-        settings["loss"] = getattr(loss, "__name__", None) or getattr(loss, "name", None) or str(loss)
+        settings["loss"] = _loss_name(loss)
     if pixel_weights is not None:
         settings["pixel_weights"] = True
     return settings
+
+
+def _loss_name(loss):
+    if isinstance(loss, functools.partial):  # whose text has an address in memory
+        given = [*map(repr, loss.args), *(f"{name}={value!r}" for name, value in loss.keywords.items())]
+        return f"{_loss_name(loss.func)}({', '.join(given)})"
+    return getattr(loss, "__name__", None) or getattr(loss, "name", None) or str(loss)
 
 
 def takes_protocol(function: Callable) -> Callable:

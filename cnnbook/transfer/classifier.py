@@ -32,7 +32,7 @@ class Classifier:
         """Probabilities (n, classes) of uint8 images (n, h, w, 3) of the net's size, or of files: paths."""
         if not isinstance(images, np.ndarray):
             images = np.stack([data.pixels(file, size=self.size) for file in images])
-        return self.model.predict(images, batch_size=32, verbose=0)
+        return graph.ending(self.model).probabilities(self.model.predict(images, batch_size=32, verbose=0))
 
     def predict(self, images):
         """[(label, probability), ...] for uint8 images (n, h, w, 3), or for files, cut and resized as in training."""

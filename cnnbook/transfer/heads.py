@@ -148,7 +148,7 @@ class Trials:
             weight_decay=weight_decay,
         )
         self.optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-        model.compile(self.optimizer, "sparse_categorical_crossentropy")
+        model.compile(self.optimizer, training.loss_of(model, "sparse_categorical_crossentropy"))
         self.optimizer.build(model.trainable_variables)
         self.start = model.get_weights()
 
