@@ -245,6 +245,7 @@ COUNTS = {
     "parts of a line": lambda m, x, n: viz.integrated_gradients(m, x[0], steps=n(2)).array.shape == (SIDE, SIDE),
     "shuffles": lambda m, x, n: len(viz.randomisation(m, x[0], "saliency", steps=n(1)).array) == 2,
     "shares": lambda m, x, n: len(viz.deletion(m, x[0], viz.saliency(m, x[0]), steps=n(2)).array) == 3,
+    "points": lambda m, x, n: len(viz.landscape(m, x, [0, 1, 2], points=n(3)).array) == 3,
     "target": lambda m, x, n: viz.saliency(m, x[0], target=n(2)).question.target == 2,
 }  # fmt: skip
 
