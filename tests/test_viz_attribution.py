@@ -305,8 +305,25 @@ def test_what_cannot_be_asked(net, image):
     refused("does not scale its input", net, np.zeros((16, 20, 3), "uint8"))
     refused("applied already", net, image, preprocess=lambda x: x)
     refused("a mask is for a net whose output is a map", net, image, mask=np.ones((16, 20)))
-    refused("side from 1 to 16", net, image, method=viz.occlusion, size=17)
-    refused("so that every pixel is covered", net, image, method=viz.occlusion, size=3, step=4)
+    refused(
+        "patch's side in pixels, is a whole number from 1 to 16", net, image, method=viz.occlusion, size=17
+    )
+    refused(
+        "step, pixels between patches, is a whole number from 1 to 3, got 4",
+        net,
+        image,
+        method=viz.occlusion,
+        size=3,
+        step=4,
+    )
+    refused("fill is a number, or one for each of 3", net, image, method=viz.occlusion, fill=[0, 0])
+    refused(
+        r"like the image, \(16, 20, 3\), got \(8, 20, 3\)",
+        net,
+        image,
+        method=viz.integrated_gradients,
+        baseline=image[:8],
+    )
     scaled = keras.Sequential([keras.Input((16, 20, 3)), L.Rescaling(1 / 255, name="scale"), net])
     refused("begins with scale: it takes values from 0 to 255", scaled, np.full((16, 20, 3), 0.5, "float32"))
     two = keras.Input((4, 4, 1)), keras.Input((4, 4, 1))

@@ -286,7 +286,7 @@ def test_nearest_by_hand(net):
     assert other.array[0] == 4 and other.distances[0] == pytest.approx(0, abs=1e-5)
     assert found._repr_png_().startswith(b"\x89PNG") and other._repr_png_().startswith(b"\x89PNG")
     for query, k, message in (
-        (12, 3, "index from 0 to 11"),
+        (12, 3, "query, an image or the index of one, is a whole number from 0 to 11"),
         (images[0][:8], 3, "query has the shape"),
         (0, 12, "from 1 to 11"),
     ):

@@ -102,7 +102,7 @@ def landscape(**options):
         (lambda: viz.Film(None, "conv1", channels=0), "channels is a whole number"),
         (lambda: viz.Film(None, "conv1", frames=1), "frames is a whole number of at least 2"),
         (lambda: viz.Film(None, "conv1").figure(), "no frames"),
-        (lambda: viz.browse(nets.cam_net(), nets.image((16, 20, 3)), most=0), "at least one map"),
+        (lambda: viz.browse(nets.cam_net(), nets.image((16, 20, 3)), most=0), "most is a whole number"),
         # drawings of masks
         (lambda: viz.overlay(np.zeros((4, 4)), np.zeros((4, 5), int), CLASSES), "differ in size"),
         (lambda: viz.overlay(np.zeros((4, 4)), np.full((4, 4), 3), CLASSES), "labels are 0 to 2"),

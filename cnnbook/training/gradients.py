@@ -47,7 +47,7 @@ def of_weights(model, loss, *, training=True):
 
 
 def of_input(function, images):
-    """The gradient of the scalar `function(images)` for the images: (value, array of their shape).
+    """The gradient of the scalar `function(images)` for the images: (value, array of their shape), 0 where none leads there.
 
     The nets that `function` calls keep their moving statistics and their seeds, whatever mode it calls them in.
     """
@@ -58,7 +58,8 @@ def of_input(function, images):
         with _unchanged(), tf.GradientTape() as tape:
             tape.watch(x)
             value = function(x)
-        return float(value), keras.ops.convert_to_numpy(tape.gradient(value, x))
+        gradient = tape.gradient(value, x, unconnected_gradients="zero")
+        return float(value), keras.ops.convert_to_numpy(gradient)
     if keras.backend.backend() == "jax":
         import jax
 
@@ -84,7 +85,7 @@ def repeated(function, variables=()):
             with _unchanged(), tf.GradientTape() as tape:
                 tape.watch(x)
                 value = function(x, *others)
-            return value, tape.gradient(value, x)
+            return value, tape.gradient(value, x, unconnected_gradients="zero")
 
     elif keras.backend.backend() == "jax":
         import jax

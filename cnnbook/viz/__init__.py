@@ -4,7 +4,8 @@ Every function returns an object that shows itself in a notebook, with its matpl
 in words in `.alt`. What computes an image, a map or a curve has its numbers in `.array`: a NumPy array, of several nets
 (`gradient_flow`) or pictures (`beside`) a list of arrays, of several layers (`browse`) {layer: array}. The drawings `stacks`
 and `diagram` have no `.array` but `.svg()`, the drawing as text. Layers go by name, in nested and Sequential models too;
-TensorFlow and JAX alike. Wrong arguments raise ValueError that says what was given and what is possible.
+TensorFlow and JAX alike. Whether a net scales its pixels itself, what its output is and which names of classes it carries
+is read off the net. Wrong arguments raise ValueError that says what was given and what is possible.
 
 diagrams    stacks: networks side by side, a box per layer; diagram: a network, or one block, as its paper draws it
 inside      feature_maps, filters, convolve: what is inside, and one convolution taken apart

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..arguments import whole_number
 from . import style
 from .picture import Picture, bare, grid
 
@@ -72,6 +73,7 @@ def confusion(evaluation):
 def hardest(evaluation, most=8):
     """The images of a `transfer.Evaluation` that were hardest, at most `most`: the mistakes first, the surest of them first,
     then those that were right by the narrowest margin. `.array`: uint8 (n, h, w, c)."""
-    if most < 1 or not len(evaluation.y):
-        raise ValueError(f"at least one image is drawn, got most={most!r} and {len(evaluation.y)} images")
+    most = whole_number(most, "most")
+    if not len(evaluation.y):
+        raise ValueError("at least one image is drawn, and the evaluation has none")
     return Hardest(evaluation, most)

@@ -1,9 +1,10 @@
-"""A net that runs call by call, and images that fit it: what every picture of a network stands on.
+"""A net that runs call by call: what every picture of a network stands on.
 
 Layers are called by name, wherever they lie: nested and Sequential models are read as one graph (`graph.flatten`).
 The stage's name works too: "conv4" is the last map of conv4_block1_1_conv ... conv4_block6_out.
 """
 
+import contextlib
 import difflib
 from types import MethodType
 
@@ -13,9 +14,9 @@ from keras import layers as L
 from keras import ops
 
 from .. import graph
+from ..arguments import whole_number
 from ..keras_internals import filled_in
 from ..training import fast
-from .picture import in_unit_range
 
 # Groups of layers that hand pixels on: they see nothing in them.
 HAND_ON = ("input", "padding", "preprocessing")
@@ -27,9 +28,10 @@ class Net:
     """A model whose calls can be watched, replaced and skipped. `rows` as `graph.trace` returns them, `nodes` their calls.
 
     The layers are the model's own, so are the weights; the model itself is never changed. `shape` fills in unknown sizes.
+    output: which of several outputs is asked about, its place or its name.
     """
 
-    def __init__(self, model, shape=None):
+    def __init__(self, model, shape=None, output=0):
         self.model = graph.flatten(model, shape)
         if len(self.model.inputs) != 1 or len(self.model.inputs[0].shape) != 4:
             shapes = [tuple(t.shape[1:]) for t in self.model.inputs]
@@ -40,7 +42,11 @@ class Net:
             id(t): row.name for row, node in zip(self.rows, self.nodes, strict=True) for t in node.outputs
         }
         self.input = named[id(self.model.inputs[0])]
-        self.output = named[id(self.model.outputs[0])]  # of several outputs the first
+        self.number = _place_of(graph.as_functional(model), output)
+        self.output = named[id(self.model.outputs[self.number])]
+        # of an operation with several outputs, such as ops.split, the one that the model gives
+        self.tensor = {name: self.nodes[i].outputs[0] for name, i in self.place.items()}
+        self.tensor[self.output] = self.model.outputs[self.number]
 
     @property
     def shape(self):
@@ -97,6 +103,30 @@ class Net:
             maps = [r for r in maps if r.known and max(r.stride) == max(strides)]
         return maps[-1]
 
+    def check_it_leads(self, row):
+        """ValueError where a row does not lead to the output that is asked about."""
+        if row.name in self.leading_to(self.output):
+            return
+        tensors = {id(t): r.name for r, node in zip(self.rows, self.nodes, strict=True) for t in node.outputs}
+        ends = [tensors[id(tensor)] for tensor in self.model.outputs]
+        leads = [i for i, end in enumerate(ends) if row.name in self.leading_to(end)]
+        where = " and ".join(f"{i} ({ends[i]})" for i in leads)
+        there = f"it leads to the output {where}: output={leads[0]}" if leads else "it leads to no output"
+        raise ValueError(
+            f"{row.name} of {self.model.name} does not lead to the output {self.number} ({self.output}); {there}"
+        )
+
+    def hides_fields(self, row):
+        """In words, the first layer on the way to a row behind which no receptive field is known."""
+        lost = next(r for r in self.rows if r.name in self.leading_to(row.name) and not r.known)
+        return (
+            f"where the units of {lost.name} ({lost.kind}) look, the graph of {self.model.name} does not say"
+        )
+
+    def leading_to(self, name):
+        """The names of the layers that a layer is made of, itself among them."""
+        return self._between([name], ())
+
     def _between(self, wanted, given):
         """Names of the layers that must run to get from the layers `given` to those `wanted`."""
         needed, stack = set(), [name for name in wanted if name not in given]
@@ -110,12 +140,13 @@ class Net:
     def run(self, given, wanted, swap=None):
         """The values of the layers `wanted`, {name: tensor}, from those `given`; only what lies between is computed.
 
-        given: {name: tensor}, of the input or of any layer. swap: {id of an operation: what to call in its place}.
+        given: {name: tensor}, of the input or of any layer. swap: {id of an operation, or of one call: what to call in its
+        place}.
         Always in inference mode.
         """
         swap, values, needed = swap or {}, {}, self._between(wanted, given)
         for name, value in given.items():
-            values[id(self.nodes[self.place[name]].outputs[0])] = value
+            values[id(self.tensor[name])] = value
         if self.input in needed:
             raise ValueError(
                 f"{wanted} of {self.model.name} need the image, or more layers than {list(given)}"
@@ -125,18 +156,62 @@ class Net:
             args, kwargs = filled_in(node, values)
             if kwargs.get("training") is not None:
                 kwargs["training"] = False
-            call = swap.get(id(node.operation), node.operation)
+            call = swap.get(id(node), swap.get(id(node.operation), node.operation))
             results = (twin(call) if fast.goes_wrong(call) else call)(*args, **kwargs)
             values.update(zip(map(id, node.outputs), keras.tree.flatten(results), strict=True))
-        return {name: values[id(self.nodes[self.place[name]].outputs[0])] for name in wanted}
+        return {name: values[id(self.tensor[name])] for name in wanted}
 
-    def read(self, images, wanted, batch=32):
-        """The values of the layers `wanted` for images (n, h, w, c) as NumPy arrays, {name: array}."""
+    def read(self, images, wanted, batch=32, finite=True):
+        """The values of the layers `wanted` for images (n, h, w, c) as NumPy arrays, {name: array}.
+
+        ValueError where they are not finite, unless finite=False.
+        """
         parts = []
         for i in range(0, len(images), batch):
             x = ops.convert_to_tensor(images[i : i + batch])
             parts.append({k: ops.convert_to_numpy(v) for k, v in self.run({self.input: x}, wanted).items()})
-        return {name: np.concatenate([part[name] for part in parts]).astype("float32") for name in wanted}
+        values = {name: np.concatenate([part[name] for part in parts]).astype("float32") for name in wanted}
+        for name in wanted if finite else ():
+            self.refuse_what_is_not_finite(values[name], images)
+        return values
+
+    def refuse_what_is_not_finite(self, values, images):
+        """ValueError, with the layer it begins in, where values that the net has made of images are not all finite."""
+        if np.isfinite(values).all():
+            return
+        where = self._first_with_wrong_weights()
+        if not where:
+            made = self.run({self.input: ops.convert_to_tensor(images[:1])}, [row.name for row in self.rows])
+            wrong = [row for row in self.rows if not _finite(made[row.name])]
+            first = wrong[0] if wrong else self.rows[-1]
+            where = f"its weights are, and it begins in {first.name} ({first.kind})"
+        raise ValueError(f"{self.model.name} answers with numbers that are not finite: {where}")
+
+    def _first_with_wrong_weights(self):
+        for row in self.rows:
+            weights = [v for v in getattr(row.operation, "weights", ()) if not _finite(v)]
+            if weights:
+                return f"its first weights that are not are {weights[0].name} of {row.name} ({row.kind})"
+        return ""
+
+
+def _finite(values):
+    return bool(np.isfinite(ops.convert_to_numpy(values).astype("float32")).all())
+
+
+def _place_of(model, output):
+    """The place of an output among those of a model, which is given by its place or by its name."""
+    keys = model.output if isinstance(model.output, dict) else {}
+    keys = {id(tensor): key for key, tensor in keys.items()}
+    names = [keys.get(id(t), name) for t, name in zip(model.outputs, model.output_names, strict=True)]
+    if isinstance(output, str):
+        if names.count(output) == 1:
+            return names.index(output)
+    else:
+        with contextlib.suppress(ValueError):
+            return whole_number(output, "output", least=0, most=len(names) - 1)
+    has = "one output, 0" if len(names) == 1 else f"the outputs 0 to {len(names) - 1} ({', '.join(names)})"
+    raise ValueError(f"{model.name} has {has}; got output={output!r}")
 
 
 def twin(layer, **changed):
@@ -151,14 +226,11 @@ def twin(layer, **changed):
     return other
 
 
-def logits(operation):
-    """What to call instead of the last operation to get the scores before its softmax or sigmoid; None if it has neither."""
-    squashing = (keras.activations.softmax, keras.activations.sigmoid)
-    if getattr(operation, "activation", None) in squashing:
-        return twin(operation, activation=keras.activations.linear)
-    if isinstance(operation, L.Softmax) or type(operation).__name__ in ("Softmax", "Sigmoid"):
+def unsquashed(ending):
+    """What to call in place of what makes probabilities of scores at a net's end, to get the scores (`graph.ending`)."""
+    if ending.scores is not None:  # an operation of its own
         return lambda x, **_: x
-    return None
+    return twin(ending.squashing, activation=keras.activations.linear)
 
 
 def before_activation(operation):
@@ -173,79 +245,7 @@ def before_activation(operation):
     return twin(operation, activation=keras.activations.linear)
 
 
-# --------------------------------------------------------------------------- an image that fits
-
-
-def prepare(model, image, preprocess=None):
-    """(net, x, shown): the net, the image as it takes it (1, h, w, c) float32, and the picture to show, 0 to 1."""
-    pixels = np.asarray(image)
-    if pixels.ndim == 4 and len(pixels) == 1:
-        pixels = pixels[0]
-    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    if pixels.ndim != 3:
-        raise ValueError(
-            f"one image (height, width, channels) is needed, got an array of shape {np.shape(image)}"
-        )
-    net, x = fit(model, pixels[None], preprocess)
-    return net, x, show(pixels)
-
-
-def fit(model, images, preprocess=None):
-    """(net, x): the net and the images (n, h, w, c) as it takes them, float32. ValueError says what does not fit.
-
-    `preprocess` is the net's input scaling, a function of images as they are seen (0 to 255, or 0 to 1).
-    """
-    images = np.asarray(images)
-    if images.ndim != 4 or not len(images):
-        raise ValueError(f"images have the shape (n, height, width, channels), got {images.shape}")
-    if images.dtype.kind not in "uifb" or not np.isfinite(images).all():
-        raise ValueError(f"images are finite numbers, got {images.dtype} with values that are not")
-    low, high = float(images.min()), float(images.max())
-    if preprocess is not None and (low < 0 or high > 255):
-        raise ValueError(
-            f"preprocess takes images as they are seen, from 0 to 255; these go from {low:.4g} to {high:.4g}, "
-            "as if it had been applied already: leave one of the two out"
-        )
-    x = np.asarray(preprocess(images) if preprocess else images).astype("float32")
-    net = Net(model, x.shape[1:])
-    if any(have is not None and have != got for have, got in zip(net.shape, x.shape[1:], strict=True)):
-        raise ValueError(
-            f"{model.name} takes images of shape {net.shape}, got {x.shape[1:]}; data.resize(images, size) resizes"
-        )
-    if preprocess is None:
-        _check_range(net, images.dtype, low, high)
-    return net, x
-
-
-def _check_range(net, dtype, low, high):
-    scale = scales_pixels(net)
-    if scale and (low < 0 or high > 255 or (dtype.kind == "f" and 0 < high <= 1)):
-        raise ValueError(
-            f"{net.model.name} begins with {scale}: it takes values from 0 to 255, these go from {low:.4g} to {high:.4g}"
-        )
-    if not scale and dtype == np.uint8:
-        raise ValueError(
-            f"{net.model.name} does not scale its input, and these are raw pixels from 0 to 255: give the images as it "
-            "was trained on them, or preprocess=..., their scaling; if it was trained on raw pixels, x.astype('float32')"
-        )
-
-
-def scales_pixels(net):
-    """The name of the layer that divides pixels of 0 to 255 at the entrance of a net, "" if there is none."""
-    at = net.input
-    for row in net.rows:
-        if row.inputs == (at,) and isinstance(row.operation, graph.AT_REST):
-            at = row.name  # augmentation, which does nothing at inference
-        elif row.inputs == (at,):
-            rescales = isinstance(row.operation, L.Rescaling)
-            return row.name if rescales and np.max(np.abs(row.operation.scale)) < 0.02 else ""
-    return ""
-
-
-def show(pixels):
-    """An image (h, w, c) as it can be drawn: (h, w, 3) or (h, w), 0 to 1."""
-    pixels = in_unit_range(pixels)
-    return pixels if pixels.shape[-1] == 3 else pixels.mean(-1)
+# --------------------------------------------------------------------------- maps on the image
 
 
 def spread(values, row, size):

@@ -9,9 +9,12 @@ so that what survives must be robust; and a sigmoid keeps every value within the
 import numpy as np
 from keras import ops
 
+from ... import graph
+from ...arguments import whole_number
 from ...training import gradients
+from ..entrance import entrance, scaled, show
 from ..picture import Picture, bare, panels, ratio_of
-from ..reading import Net, before_activation, scales_pixels, show
+from ..reading import Net, before_activation
 
 
 class Maximised(Picture):
@@ -43,23 +46,22 @@ def maximise(
     size: side of the image in pixels, by default the net's (128 if that is None). steps, rate: of Adam. jitter: pixels by
     which the image may move, a twelfth of its side by default; turn: degrees; zoom: share. smooth: how fast the steps shrink
     with the frequency, 0 for plain pixels. jitter=0, turn=0, zoom=0, smooth=0 is plain ascent.
-    values: (lowest, highest) input value; (0, 255) if the net scales its input or `preprocess` is given, else (-2, 2), two
-    standard deviations.
+    values: (lowest, highest) input value; (0, 255) if the net scales its input or `preprocess` is given, (0, 1) if it
+    spreads values from 0 to 1, else (-2, 2), two standard deviations.
     """
     targets = [target] if isinstance(target, str) else list(target)
     net = Net(model, _shape(model, size))
-    if not targets or not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"at least one target and one step are needed, got {targets} and steps={steps!r}")
+    steps = whole_number(steps, "steps")
+    if not targets:
+        raise ValueError('at least one target, "layer:channel", is needed')
     rows, channels = zip(*(_parse(net, t) for t in targets), strict=True)
     swap = {id(row.operation): before_activation(row.operation) for row in rows}
     swap = {key: call for key, call in swap.items() if call is not None}
-    low, high = values or ((0, 255) if preprocess or scales_pixels(net) else (-2.0, 2.0))
+    low, high = values or _values(net, preprocess)
     matrix, offset = _affine(preprocess, net.shape[-1], high)
     height, width, depth = net.shape
     vertical, horizontal = _cosines(height), _cosines(width)
-    frequency = np.hypot(np.arange(height)[:, None] / height, np.arange(width) / width)
-    reach = (1 / np.maximum(frequency, 1 / max(height, width))) ** smooth
-    reach = (reach / np.sqrt((reach**2).mean()))[..., None].astype("float32")
+    reach = _reach(height, width, smooth)
 
     def image(coefficients):
         """Coefficients of cosines (n, h, w, c) to images between low and high."""
@@ -79,11 +81,13 @@ def maximise(
 
     climb = gradients.repeated(total, model.variables)
     rng = np.random.default_rng(seed)
-    jitter = max(1, min(height, width) // 12) if jitter is None else jitter
+    jitter = max(1, min(height, width) // 12) if jitter is None else whole_number(jitter, "jitter", least=0)
     x = rng.normal(0, 0.1, (len(targets), height, width, depth)).astype("float32")
     first, second, history = np.zeros_like(x), np.zeros_like(x), []
     for step in range(1, steps + 1):
         value, slope = climb(x, *_moved(rng, height, width, jitter, turn, zoom))
+        if not np.isfinite(value):
+            net.refuse_what_is_not_finite(value, image(ops.convert_to_tensor(x)))
         first, second = 0.9 * first + 0.1 * slope, 0.99 * second + 0.01 * slope**2  # Adam
         x = x + rate * (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.99**step)) + 1e-8)
         history.append(value)
@@ -92,12 +96,21 @@ def maximise(
     return Maximised(targets, array, reached, np.array(history), (low, high))
 
 
+def _values(net, preprocess):
+    """(lowest, highest) value of the images that a net takes."""
+    if preprocess:
+        return 0, 255
+    return {"pixels": (0, 255), "unit": (0, 1)}.get(entrance(net).takes, (-2.0, 2.0))
+
+
 def _shape(model, size):
-    sides = tuple(model.input_shape[1:]) if not isinstance(model.input_shape, list) else ()
+    inputs = graph.as_functional(model).inputs
+    sides = tuple(inputs[0].shape[1:]) if len(inputs) == 1 else ()
     if len(sides) != 3:
-        raise ValueError(f"{model.name} must take one image, it takes {model.input_shape}")
-    if size is not None and (not isinstance(size, int) or size < 1):
-        raise ValueError(f"size is a side in pixels, got {size!r}")
+        raise ValueError(
+            f"{model.name} must take one image (height, width, channels), it takes {[tuple(t.shape[1:]) for t in inputs]}"
+        )
+    size = None if size is None else whole_number(size, "size, a side in pixels,")
     if size is not None and any(side not in (None, size) for side in sides[:2]):
         raise ValueError(
             f"{model.name} takes images of {sides[0]} x {sides[1]} pixels; size={size} does not fit"
@@ -123,6 +136,13 @@ def _cosines(n):
     waves = np.cos(np.pi * np.arange(n)[:, None] * (np.arange(n) + 0.5) / n) * np.sqrt(2 / n)
     waves[0] /= np.sqrt(2)
     return waves.astype("float32")
+
+
+def _reach(height, width, smooth):
+    """How far the coefficient of each frequency moves in a step, (height, width, 1); their squares have the mean 1."""
+    frequency = np.hypot(np.arange(height)[:, None] / height, np.arange(width) / width)
+    reach = (1 / np.maximum(frequency, 1 / max(height, width))) ** smooth
+    return (reach / np.sqrt((reach**2).mean()))[..., None].astype("float32")
 
 
 def _moved(rng, height, width, jitter, turn, zoom):
@@ -153,13 +173,13 @@ def _affine(preprocess, channels, high):
     if preprocess is None:
         return np.eye(channels, dtype="float32"), np.zeros(channels, "float32")
 
-    def scaled(colours):
-        return np.asarray(preprocess(np.asarray(colours, "float32")[:, None, None])).reshape(len(colours), -1)
+    def of(colours):
+        return scaled(np.asarray(colours, "float32")[:, None, None], preprocess).reshape(len(colours), -1)
 
-    offset = scaled(np.zeros((1, channels)))[0]
-    matrix = (scaled(high * np.eye(channels)) - offset) / high
+    offset = of(np.zeros((1, channels)))[0]
+    matrix = (of(high * np.eye(channels)) - offset) / high
     trial = high * np.random.default_rng(0).random((4, channels))
-    if not np.allclose(scaled(trial), trial @ matrix + offset, rtol=1e-3, atol=1e-3):
+    if not np.allclose(of(trial), trial @ matrix + offset, rtol=1e-3, atol=1e-3):
         raise ValueError(
             "preprocess must be a scaling of the pixels' colours; this one depends on more than that"
         )

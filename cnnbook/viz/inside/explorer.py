@@ -6,8 +6,8 @@ from html import escape
 
 import numpy as np
 
+from ..entrance import prepare
 from ..picture import Picture, bare, panels, pixels_png, png, ratio_of
-from ..reading import prepare
 from .replay import script_json
 
 _SCRIPT = """
@@ -137,9 +137,10 @@ def field_explorer(model, image, layers=None, *, preprocess=None):
     if layers is None:
         layers = [name for name in stage_ends(net) if net[name].known]
     rows = [net.map(layer) for layer in ([layers] if isinstance(layers, str) else layers)]
-    unknown = [row.name for row in rows if not row.known]
+    unknown = [row for row in rows or net.rows if not row.known]
     if unknown or not rows:
-        raise ValueError(
-            f"no receptive field is known of {', '.join(unknown) or 'no layer at all'}; name other layers"
-        )
+        which, why = ", ".join(row.name for row in unknown[:4]) or "any layer", ""
+        if unknown:
+            why = f": {net.hides_fields(unknown[0])}"
+        raise ValueError(f"no receptive field is known of {which}{why}; name other layers")
     return FieldExplorer(model.name, rows, shown)

@@ -4,6 +4,7 @@ The box is the theoretical receptive field (`graph.trace`); the heat is the effe
 arXiv:1701.04128): the gradient of the unit for every pixel of this image, most of it in the middle of the box.
 """
 
+import operator
 from functools import partial
 
 import keras
@@ -12,11 +13,13 @@ from keras import layers as L
 from keras import ops
 
 from ... import graph
+from ...arguments import whole_number
 from ...keras_internals import kernel_attributes
 from ...training import gradients
 from .. import style
+from ..entrance import prepare
 from ..picture import Picture, bare
-from ..reading import before_activation, prepare, twin
+from ..reading import before_activation, twin
 
 
 class Field(Picture):
@@ -106,15 +109,16 @@ def receptive_field(model, image, layer, unit=None, *, channel=None, check=False
     row = net.map(layer)
     if not row.known:
         raise ValueError(
-            f"{row.name} of {model.name} has no receptive field that is known from the graph ({row.kind})"
+            f"no receptive field of {row.name} is known: {net.hides_fields(row)}; a layer before it will do"
         )
     unit = _unit(row, unit)
     channels = row.output_shape[-1]
-    if channel is not None and (not isinstance(channel, int) or not 0 <= channel < channels):
-        raise ValueError(f"channel of {row.name} is from 0 to {channels - 1}, got {channel!r}")
+    if channel is not None:
+        channel = whole_number(channel, f"channel of {row.name}", least=0, most=channels - 1)
     straight = before_activation(row.operation)  # a silent ReLU would look at nothing
     swap = {} if straight is None else {id(row.operation): straight}
     _, slope = gradients.of_input(partial(_one_unit, net, row.name, unit, channel, swap), x)
+    net.refuse_what_is_not_finite(slope, x)
     heat = np.abs(slope[0]).sum(-1)
     top, left = (w + u * s for w, u, s in zip(row.window, unit, row.stride, strict=True))
     box = (top, left, top + row.receptive_field[0], left + row.receptive_field[1])
@@ -126,7 +130,9 @@ def _unit(row, unit):
     if unit is None:
         return tuple(side // 2 for side in sides)
     try:
-        r, c = (int(u) for u in unit)
+        if any(isinstance(u, bool) for u in unit):
+            raise TypeError
+        r, c = map(operator.index, unit)
     except (TypeError, ValueError):
         raise ValueError(f"unit is (row, column) of the map of {row.name}, got {unit!r}") from None
     if not (0 <= r < sides[0] and 0 <= c < sides[1]):

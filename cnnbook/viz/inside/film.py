@@ -10,10 +10,12 @@ And the same mechanism without time: `browse`, the maps of a net layer by layer.
 import keras
 import numpy as np
 
+from ...arguments import whole_number
 from ...graph import stage_of
 from .. import style
+from ..entrance import prepare
 from ..picture import bare, heat_scale
-from ..reading import HAND_ON, prepare
+from ..reading import HAND_ON
 from .maps import convolution_row, kernels_of
 from .replay import Replay
 
@@ -31,11 +33,8 @@ class Recorder(keras.callbacks.Callback):
         layers = [layers] if isinstance(layers, str) else list(layers)
         if not layers and filters is None:
             raise ValueError("a film needs at least one layer to watch, or filters=, a convolution")
-        for name, number, least in (("channels", channels, 1), ("frames", frames, 2)):
-            if not isinstance(number, int) or number < least:
-                raise ValueError(f"{name} is a whole number of at least {least}, got {number!r}")
-        self.image, self.layers, self.watched, self.channels = image, layers, filters, channels
-        self.most, self.preprocess = frames, preprocess
+        self.channels, self.most = whole_number(channels, "channels"), whole_number(frames, "frames", least=2)
+        self.image, self.layers, self.watched, self.preprocess = image, layers, filters, preprocess
         self._clear()
 
     def _clear(self):
@@ -60,7 +59,8 @@ class Recorder(keras.callbacks.Callback):
 
     def _keep(self, epoch):
         net, x, _ = prepare(self.model, self.image, self.preprocess)
-        for name, maps in net.read(x, [row.name for row in self.rows]).items():
+        # training that diverges is filmed to its end
+        for name, maps in net.read(x, [row.name for row in self.rows], finite=False).items():
             self.maps[name] = _appended(self.maps.get(name), reduced(maps[0][..., : self.channels]))
         if self.row is not None:
             kernel = kernels_of(self.row.operation)[..., : self.channels]
@@ -263,8 +263,8 @@ class Browser(Replay):
         right.imshow(np.concatenate(stacked))
         height, width, total = row.output_shape
         field = row.receptive_field
-        sees = f", each unit sees {field[0]} x {field[1]} pixels" if field else ""
-        title = f"{row.name}: {len(strongest)} of {total} maps, {height} x {width}{sees}"
+        sees = f"each unit sees {field[0]} x {field[1]} pixels" if field else "what a unit sees is not known"
+        title = f"{row.name}: {len(strongest)} of {total} maps, {height} x {width}, {sees}"
         bare(right, title, fontsize=9)
 
 
@@ -282,11 +282,12 @@ def browse(model, image, layers=None, *, most=20, preprocess=None):
     layers: names of layers or stages; by default the last layer of each stage, at most 16 of them. most: maps per layer,
     the strongest.
     """
+    most = whole_number(most, "most")
     net, x, shown = prepare(model, image, preprocess)
     if layers is None:
         layers = stage_ends(net)
     rows = [net.map(layer) for layer in ([layers] if isinstance(layers, str) else layers)]
-    if not rows or not isinstance(most, int) or most < 1:
-        raise ValueError(f"at least one map of one layer is drawn; got layers={layers!r}, most={most!r}")
+    if not rows:
+        raise ValueError(f"at least one map of one layer is drawn; got layers={layers!r}")
     read = net.read(x, [row.name for row in rows])
     return Browser(model.name, rows, {name: maps[0] for name, maps in read.items()}, shown, most)

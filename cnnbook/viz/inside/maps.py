@@ -7,10 +7,12 @@ import numpy as np
 from keras import layers as L
 from keras import ops
 
+from ...arguments import whole_number
 from ...graph import kernel_axes, stage_of
 from .. import style
+from ..entrance import prepare
 from ..picture import Picture, bar, bare, grid, heat_scale, tiles
-from ..reading import HAND_ON, Net, prepare
+from ..reading import HAND_ON, Net
 
 # --------------------------------------------------------------------------- maps
 
@@ -56,21 +58,23 @@ def feature_maps(model, image, layer, *, channels=None, most=30, preprocess=None
     channels: numbers of the maps to keep; all if not given. most: how many are drawn, the strongest. One colour scale for
     all, so that a dark map is a weak one. `.array` holds them all, `.mean` their mean.
     """
+    most = whole_number(most, "most")
     net, x, shown = prepare(model, image, preprocess)
     row = net.map(layer)
     maps = net.read(x, [row.name])[row.name][0]
     total = maps.shape[-1]
     channels = range(total) if channels is None else channels
     channels = [_channel(row, c, total) for c in ([channels] if np.ndim(channels) == 0 else channels)]
-    if not channels or not isinstance(most, int) or most < 1:
-        raise ValueError(f"at least one channel is drawn; got channels={channels}, most={most!r}")
+    if not channels:
+        raise ValueError(f"at least one channel is drawn; got channels={channels}")
     return FeatureMaps(row, shown, maps, channels, most)
 
 
 def _channel(row, channel, total):
-    if isinstance(channel, bool) or not isinstance(channel, (int, np.integer)) or not 0 <= channel < total:
-        raise ValueError(f"{row.name} has the channels 0 to {total - 1}, got {channel!r}")
-    return int(channel)
+    try:
+        return whole_number(channel, "channel", least=0, most=total - 1)
+    except ValueError:
+        raise ValueError(f"{row.name} has the channels 0 to {total - 1}, got {channel!r}") from None
 
 
 # --------------------------------------------------------------------------- kernels
@@ -171,6 +175,10 @@ def filters(model, layer, *, outputs=None, inputs=None, bgr=False):
     net = Net(model)
     row = convolution_row(net, layer)
     array = kernels_of(row.operation)
+    if not np.isfinite(array).all():
+        raise ValueError(
+            f"the kernels of {row.name} have {np.sum(~np.isfinite(array))} numbers that are not finite"
+        )
     ins, outs = array.shape[2:]
     reads = row.inputs and _is_image(net, row.inputs[0]) and ins == 3
     panel_per_input = not reads and ins > 1
@@ -292,8 +300,7 @@ def convolve(model, image, layer, channel, *, rows=4, preprocess=None):
     row = convolution_row(net, layer)
     operation = row.operation
     channel = _channel(row, channel, row.output_shape[-1])
-    if not isinstance(rows, int) or rows < 1:
-        raise ValueError(f"rows is a whole number from 1 up, got {rows!r}")
+    rows = whole_number(rows, "rows")
     following = _following(net, row)
     values = net.read(x, [row.inputs[0], row.name, *(r.name for r in following)])
     before, reads, kernels, one_map = _taken_apart(operation, values[row.inputs[0]], channel)

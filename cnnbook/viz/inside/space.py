@@ -4,19 +4,21 @@ import importlib
 
 import numpy as np
 
+from ...arguments import whole_number
 from .. import style
+from ..entrance import fit, numbers, show
+from ..named import labels_of, names_for
 from ..picture import Picture, bare, panels, picture, ratio_of
-from ..reading import fit, show
 
 
 def vectors(model, images, layer, preprocess=None):
-    """(row, n x channels): a layer's answer to each image; a map counts by its mean over all positions."""
+    """(net, row, n x channels): a layer's answer to each image; a map counts by its mean over all positions."""
     net, x = fit(model, images, preprocess)
     row = net.row(layer)
     values = net.read(x, [row.name])[row.name]
     if values.ndim not in (2, 4):
         raise ValueError(f"{row.name} gives {values.shape[1:]} for an image; a map or a vector is needed")
-    return row, values.mean((1, 2)) if values.ndim == 4 else values
+    return net, row, values.mean((1, 2)) if values.ndim == 4 else values
 
 
 # --------------------------------------------------------------------------- nearest
@@ -47,23 +49,26 @@ def nearest(model, images, query, layer, *, k=6, labels=None, names=None, prepro
     """The k images nearest to `query` in a layer's space: what the layer holds to be alike.
 
     query: an image, or the index of one of `images` (which is then left out). Distances are 1 - cosine; of a map its mean
-    over all positions is compared. labels, names: captions, a class index per image and the classes' names.
+    over all positions is compared. labels, names: captions, a class index per image and the classes' names, by default
+    those that the net carries.
     """
-    images = np.asarray(images)
-    by_index = isinstance(query, (int, np.integer)) and not isinstance(query, bool)
-    if by_index and not 0 <= query < len(images):
-        raise ValueError(f"query is an image or an index from 0 to {len(images) - 1}, got {query}")
-    image = images[query] if by_index else np.asarray(query)
+    images = numbers(images)
+    by_index = np.ndim(query) == 0
+    if by_index:
+        what = "query, an image or the index of one,"
+        query = whole_number(query, what, least=0, most=len(images) - 1)
+    image = images[query] if by_index else numbers(query)
     if image.shape != images.shape[1:]:
         raise ValueError(f"the query has the shape {image.shape}, the images {images.shape[1:]}")
     others = len(images) - by_index
-    if not isinstance(k, int) or not 1 <= k <= others:
-        raise ValueError(f"k is from 1 to {others}, the number of other images; got {k!r}")
+    k = whole_number(k, "k", most=others)
     if image.dtype != images.dtype:
         raise ValueError(
             f"the query is {image.dtype}, the images are {images.dtype}: scale both in the same way"
         )
-    row, points = vectors(model, np.concatenate([image[None], images]), layer, preprocess)
+    labels = None if labels is None else labels_of(labels, len(images))
+    net, row, points = vectors(model, np.concatenate([image[None], images]), layer, preprocess)
+    names = None if labels is None else names_for(net, names, labels)
     points = points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
     distances = 1 - points[1:] @ points[0]
     order = np.argsort(distances, kind="stable")
@@ -83,7 +88,7 @@ def _deep(image):
 def _name(labels, names, i):
     if labels is None:
         return f"image {i}"
-    return str(names[labels[i]]) if names is not None else f"class {labels[i]}"
+    return names[labels[i]] if names is not None else f"class {labels[i]}"
 
 
 # --------------------------------------------------------------------------- a plane
@@ -104,7 +109,7 @@ class Embedding(Picture):
         classes = np.unique(self.labels)
         for i, c in enumerate(classes):
             x, y = self.array[self.labels == c].T
-            name = str(self.names[c]) if self.names is not None else f"class {c}"
+            name = self.names[c] if self.names is not None else f"class {c}"
             # seven colours that differ for every eye; shape tells apart the classes that share one
             look = dict(color=style.PALETTE[i % 7], marker=self.markers[i % len(self.markers)])
             axes.scatter(x, y, s=26, linewidths=0.4, edgecolors="white", label=name, **look)
@@ -123,16 +128,16 @@ def embed(model, images, layer, labels, *, method="pca", names=None, seed=0, pre
     """Images as points of a plane, by what a layer answers to them (a map by its mean), coloured by class.
 
     method: "pca", the two directions of greatest variance; or "tsne", which keeps neighbours together. labels: a class index
-    per image; names: the classes' names. Needs scikit-learn; ImportError without it.
+    per image; names: the classes' names, by default those that the net carries. Needs scikit-learn; ImportError without
+    it.
     """
     if method not in ("pca", "tsne"):
         raise ValueError(f'method is "pca" or "tsne", got {method!r}')
-    labels = np.asarray(labels).ravel()
-    if len(labels) != len(images) or len(images) < 3:
-        raise ValueError(
-            f"one label for each image and at least 3 images; got {len(labels)} for {len(images)}"
-        )
-    row, points = vectors(model, images, layer, preprocess)
+    labels = labels_of(labels, len(images))
+    if len(images) < 3:
+        raise ValueError(f"a plane of at least 3 images is drawn, got {len(images)}")
+    net, row, points = vectors(model, images, layer, preprocess)
+    names = names_for(net, names, labels)
     if method == "tsne":
         return Embedding(row.name, "t-SNE", _tsne(points, seed), None, labels, names)
     return Embedding(row.name, "PCA", *_pca(points), labels, names)

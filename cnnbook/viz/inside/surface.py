@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from ...arguments import whole_number
 from ...graph import flatten, kernel_axes
 from ...keras_internals import all_layers, own_trainable_variables
 from ...training import gradients
@@ -174,7 +175,7 @@ def landscape(
 def _check(dimensions, points, span, statistics):
     if dimensions not in (1, 2):
         raise ValueError(f"dimensions is 1 (a curve) or 2 (contours), got {dimensions!r}")
-    if not isinstance(points, int) or points < 3 or points % 2 == 0:
+    if whole_number(points, "points", least=3) % 2 == 0:
         raise ValueError(
             f"points is an odd number of at least 3, so that the net itself is one; got {points!r}"
         )

@@ -1,47 +1,68 @@
 """The question that attributions and their checks share: why this class, for this image, in this region?"""
 
+from dataclasses import replace
 from functools import partial
 
-import keras
 import numpy as np
 from keras import ops
 
+from ... import graph
+from ...arguments import whole_number
 from ...training import gradients
-from ..reading import logits, prepare
+from ..entrance import prepare
+from ..named import names_of
+from ..reading import unsquashed
 
 
 class Question:
     """Why this class, for this image, in this region: a score that can be computed and differentiated.
 
-    The score is the class's logit (before softmax or sigmoid where the net ends with one), for a net whose output is a
-    map the mean logit over the region. See `cnnbook.viz.why.attribution` for the arguments.
+    What the net's output is says `graph.ending`. The score is the class's logit, before softmax or sigmoid; for one unit,
+    which tells two classes, its logit for class 1 and the negative one for class 0. `measure` says what it is: "logit";
+    "probability" where no logits lie behind the probabilities, as in a mean of softmaxes; or "output", the number that the
+    net gives, where it cannot be known what that is, and for a unit without sigmoid, names and target, which may be a
+    regression's value: it has no `probability` then, and the single unit no class (`target` is None). For a net whose
+    output is a map the score is the mean over the region. See `cnnbook.viz.why.attribution` for the arguments.
     """
 
-    def __init__(self, model, image, target=None, mask=None, preprocess=None, names=None):
-        self.net, self.x, self.shown = prepare(model, image, preprocess)
-        self.preprocess, self.names = preprocess, names
-        net = self.net
-        last = net.nodes[net.place[net.output]].operation
-        straight = logits(last)
-        self.swap = {} if straight is None else {id(last): straight}
-        self.squash = _squash(last, net[net.output].output_shape)
+    def __init__(self, model, image, target=None, mask=None, preprocess=None, names=None, output=0):
+        told = output if isinstance(output, graph.Ending) else None
+        self.net, self.x, self.shown = prepare(model, image, preprocess, told.output if told else output)
+        self.preprocess, self.output = preprocess, output
+        _check_output(self.net)
+        self.ending = graph.ending(self.net.model, self.net.number, kind=told.kind if told else None)
+        self._read(mask, told is None and target is None and names is None)
+        self.names = (
+            names_of(self.net, names, self.classes) if self.classes > 1 or names is not None else None
+        )
         answered = self.forward(self.x)
+        self.net.refuse_what_is_not_finite(answered, self.x)
         out = answered[0]
-        if out.ndim not in (1, 3):
-            raise ValueError(
-                f"{model.name} gives {out.shape} for an image; classes (n,) or a map of classes (h, w, n) can be asked about"
-            )
         self.mask = self._region(mask, out)
         self.target = self._class(target, out)
         if out.ndim == 3 and mask is None:
-            self.mask = self._predicted(out) == self.target
+            self.mask = self._whole(out) if self.target is None else self._labels(out) == self.target
             if not self.mask.any():
-                seen = ", ".join(self.name(c) for c in np.unique(self._predicted(out)))
+                seen = ", ".join(self.name(c) for c in np.unique(self._labels(out)))
                 raise ValueError(
                     f"no pixel is predicted as {self.name(self.target)}, but {seen}; give a mask, or one of these"
                 )
         self.score = float(self._reduce(answered)[0])
-        self.probability = float(self._reduce(self.squash(answered))[0])
+        self.probability = None if self.measure == "output" else float(self.probabilities_of(answered)[0])
+
+    def _read(self, mask, unsaid):
+        """Sets how the output is read: its measure, its classes, and what is run in place of what squashes. unsaid: whether
+        nothing that the caller gave says that it is of classes."""
+        ending, logits = self.ending, self.ending.squashing is not None or self.ending.from_logits
+        unsaid = unsaid and ending.kind == "logit" and (ending.per == "image" or mask is not None)
+        if ending.kind is None or unsaid:
+            self.measure, self.classes = "output", ending.units
+        else:
+            self.measure, self.classes = "logit" if logits else "probability", ending.classes
+        self.swap = {} if ending.squashing is None else {id(ending.call): unsquashed(ending)}
+        # the same ending without what squashes, which is how the scores are to be read
+        kinds = {"softmax": "logits", "probability": "logit"} if logits else {}
+        self._scores = replace(ending, kind=kinds.get(ending.kind, ending.kind))
 
     @property
     def size(self):
@@ -49,7 +70,9 @@ class Question:
         return self.x.shape[1:3]
 
     def name(self, target):
-        return f"class {target}" if self.names is None else str(self.names[target])
+        if target is None:
+            return "the net's output"
+        return f"class {target}" if self.names is None else self.names[target]
 
     @property
     def label(self):
@@ -57,8 +80,21 @@ class Question:
         region = "" if self.mask is None else f", {int(self.mask.sum())} pixels"
         return f"{self.name(self.target)}{region}"
 
-    def _predicted(self, out):
-        return out.argmax(-1) if out.shape[-1] > 1 else np.where(out[..., 0] > 0, 0, -1)
+    @property
+    def caption(self):
+        """The score, and the probability where there is one, in words."""
+        if self.measure == "logit":
+            return f"logit {self.score:.2f}, p = {self.probability:.2f}"
+        if self.target is None:
+            return f"{self.score:.2f}"
+        return f"output {self.score:.2f}" if self.probability is None else f"p = {self.probability:.2f}"
+
+    def _whole(self, out):
+        return np.ones(out.shape[:2], bool)
+
+    def _labels(self, out):
+        """The class of every place, (h, w)."""
+        return out.argmax(-1) if self.classes == out.shape[-1] else self._scores.labels(out)
 
     def _region(self, mask, out):
         if mask is None:
@@ -77,24 +113,16 @@ class Question:
         return mask.astype(bool)
 
     def _class(self, target, out):
-        classes = out.shape[-1]
+        if target is None and self.classes == 1:
+            return None
         if target is None:
-            seen = out if out.ndim == 1 else self._predicted(out)
-            if out.ndim == 1:
-                return int(seen.argmax())
+            seen = self._labels(out)
             values, counts = np.unique(seen if self.mask is None else seen[self.mask], return_counts=True)
-            return max(int(values[counts.argmax()]), 0)
-        if isinstance(target, str) and self.names is not None and target in list(self.names):
-            return list(self.names).index(target)
-        if isinstance(target, (bool, str)) or not 0 <= int(target) < classes or int(target) != target:
-            also = (
-                "" if self.names is None else f", or a name: {', '.join(map(str, list(self.names)[:6]))} ..."
-            )
-            raise ValueError(f"target is a class from 0 to {classes - 1}{also}; got {target!r}")
-        return int(target)
+            return int(values[counts.argmax()])
+        return class_of(target, self.classes, self.names)
 
     def forward(self, x, swap=None, batch=32):
-        """The logits for images (n, h, w, c), as a NumPy array."""
+        """The scores (n, ..., units) for images (n, h, w, c), as a NumPy array: logits where `measure` says so."""
         parts = []
         for i in range(0, len(x), batch):
             given = {self.net.input: ops.convert_to_tensor(x[i : i + batch])}
@@ -107,17 +135,36 @@ class Question:
         return self._reduce(self.forward(x))
 
     def probabilities(self, x):
-        """The probability of the class for every image of (n, h, w, c), over the region where there is one."""
-        return self._reduce(self.squash(self.forward(x)))
+        """The probability of the class for every image of (n, h, w, c), over the region where there is one; where there are
+        no probabilities the score."""
+        out = self.forward(x)
+        return self._reduce(out) if self.probability is None else self.probabilities_of(out)
+
+    def probabilities_of(self, out):
+        """The same of what `forward` gave."""
+        if self.ending.kind == "sigmoid" and self.measure == "logit":  # each unit on its own
+            alone = replace(self.ending, kind="logit", units=1)
+            p = alone.probabilities(out[..., [self.target]])[..., 1]
+        else:
+            p = self._scores.probabilities(out)[..., self.target]
+        return p if self.mask is None else p[:, self.mask].mean(-1)
+
+    def of_class(self, out):
+        """The class's score (n, ...) in what the net gives (n, ..., units), of NumPy or a tensor."""
+        if self.target is None or self.classes == out.shape[-1]:
+            return out[..., self.target or 0]
+        if self.target == 1:
+            return out[..., 0]
+        return -out[..., 0] if self.measure == "logit" else 1 - out[..., 0]
 
     def _reduce(self, out):
-        out = out[..., self.target]
+        out = self.of_class(out)
         return out if self.mask is None else out[:, self.mask].mean(-1)
 
     def total(self, given, swap=None):
         """The sum of the scores as a tensor, from the values of `given` layers: what is differentiated."""
         out = self.net.run(given, [self.net.output], {**self.swap, **(swap or {})})[self.net.output]
-        out = ops.cast(out, "float32")[..., self.target]
+        out = self.of_class(ops.cast(out, "float32"))
         if self.mask is not None:
             out = out * (self.mask / self.mask.sum()).astype("float32")
         return ops.sum(out)
@@ -145,15 +192,33 @@ class Question:
         return self.total({self.net.input: image, name: values})
 
 
-def _squash(operation, shape):
-    """Logits to probabilities: as the net's last operation does it; a net that ends with logits by their number."""
-    ends = getattr(operation, "activation", None)
-    sigmoid = ends is keras.activations.sigmoid or type(operation).__name__ == "Sigmoid"
-    if sigmoid or shape[-1] == 1:
-        return lambda z: 1 / (1 + np.exp(-np.clip(z, -60, 60)))
+def class_of(target, classes, names):
+    """The number of a class that is given by it or by its name."""
+    if isinstance(target, str) and names is not None:
+        found = [i for i, name in enumerate(names) if name == target]
+        if len(found) > 1:
+            which = " and ".join(map(str, found))
+            raise ValueError(f"the name {target!r} stands for the classes {which}: give the class's number")
+        if found:
+            return found[0]
+    try:
+        return whole_number(target, "target", least=0, most=classes - 1)
+    except ValueError:
+        also = (
+            "" if names is None else f", or a name: {', '.join(names[:6])}{' ...' if len(names) > 6 else ''}"
+        )
+        raise ValueError(f"target is a class from 0 to {classes - 1}{also}; got {target!r}") from None
 
-    def softmax(z):
-        e = np.exp(z - z.max(-1, keepdims=True))
-        return e / e.sum(-1, keepdims=True)
 
-    return softmax
+def _check_output(net):
+    """ValueError for an output that holds no scores of classes."""
+    tensor = net.model.outputs[net.number]
+    if len(tensor.shape) not in (2, 4):
+        raise ValueError(
+            f"{net.model.name} gives {tuple(tensor.shape[1:])} for an image; classes (n,) or a map of classes (h, w, n) can "
+            "be asked about"
+        )
+    if "float" not in str(tensor.dtype):
+        raise ValueError(
+            f"{net.model.name} gives {tensor.dtype}, no scores that could rise or fall: ask a model of what lies before"
+        )

@@ -9,6 +9,7 @@ import contextlib
 
 import numpy as np
 
+from ...arguments import whole_number
 from .. import style
 from ..picture import Picture, panels, picture, ratio_of
 from . import attribution as methods
@@ -77,11 +78,10 @@ def randomisation(model, image, method, *, steps=4, seed=0, **arguments):
         raise ValueError(
             f"method is a function of viz or its name: {', '.join(methods.METHODS)}; got {method!r}"
         )
+    steps = whole_number(steps, "steps")
     first = call(model, image, **arguments)
     arguments["target"] = first.question.target
     layers = list(dict.fromkeys(row.operation for row in first.question.net.rows if row.params))[::-1]
-    if not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps is a whole number from 1 up, got {steps!r}")
     groups = [g for g in np.array_split(np.arange(len(layers)), min(steps, len(layers))) if len(g)]
     rng, maps, lowest = np.random.default_rng(seed), [first], [None]
     if first.question.mask is not None:  # the region stays too, whatever the destroyed net predicts
@@ -102,7 +102,8 @@ def randomisation(model, image, method, *, steps=4, seed=0, **arguments):
 
 class Curve(Picture):
     """`.array`: the probability of the class after each share `.share` of the pixels. `.area`: under the curve, 0 to 1.
-    `.chance`, `.chance_area`: the same with the pixels in a random order, the mean of three."""
+    `.chance`, `.chance_area`: the same with the pixels in a random order, the mean of three. Where the net's output is no
+    probability the curve is of the output itself."""
 
     def __init__(self, kind, attribution, share, array, chance):
         self.kind, self.title, self.share, self.array, self.chance = kind, kind, share, array, chance
@@ -110,7 +111,9 @@ class Curve(Picture):
         self.area, self.chance_area = (
             float(((y[1:] + y[:-1]) / 2) @ np.diff(share)) for y in (array, chance)
         )
-        self.alt = f"{kind} curve of {self.method} for {self.label}: probability by share of pixels, and in random order"
+        self.of = self.label if attribution.question.probability is None else f"probability of {self.label}"
+        self.what = "output" if attribution.question.probability is None else "probability"
+        self.alt = f"{kind} curve of {self.method} for {self.label}: {self.what} by share of pixels, and in random order"
 
     def draw(self, axes):
         blue, red = style.PALETTE[0], style.PALETTE[1]
@@ -120,8 +123,10 @@ class Curve(Picture):
         axes.plot(100 * self.share, self.array, color=blue, label=f"{self.method}, area {self.area:.2f}")
         axes.fill_between(100 * self.share, self.array, color=blue, alpha=0.12, linewidth=0)
         verb = "deleted" if self.kind == "Deletion" else "inserted"
-        axes.set(xlabel=f"pixels {verb}, highest first (%)", ylabel=f"probability of {self.label}")
-        axes.set(xlim=(0, 100), ylim=(0, 1.02))
+        axes.set(xlabel=f"pixels {verb}, highest first (%)", ylabel=self.of)
+        axes.set(xlim=(0, 100))
+        if self.what == "probability":
+            axes.set(ylim=(0, 1.02))
         axes.set_title(
             f"{self.kind}: {'lower' if self.kind == 'Deletion' else 'higher'} is better", fontsize=10
         )
@@ -134,13 +139,13 @@ def _curve(kind, model, image, attribution, steps, seed, empty):
             f"attribution is what grad_cam, saliency ... gave for this image, got {type(attribution).__name__}"
         )
     question = attribution.question
-    q = Question(model, image, question.target, question.mask, question.preprocess, question.names)
+    asked = question.mask, question.preprocess, question.names, question.output
+    q = Question(model, image, question.target, *asked)
     if attribution.array.shape != q.size:
         raise ValueError(
             f"the attribution is of an image of {attribution.array.shape} pixels, this one has {q.size}"
         )
-    if not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps is a whole number from 1 up, got {steps!r}")
+    steps = whole_number(steps, "steps")
     before, after = (q.x[0], empty(q.x[0])) if kind == "Deletion" else (empty(q.x[0]), q.x[0])
     rng, pixels = np.random.default_rng(seed), attribution.array.size
     ranked = np.lexsort((rng.random(pixels), -attribution.array.ravel()))  # equal values in a random order
