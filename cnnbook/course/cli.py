@@ -269,6 +269,9 @@ def _student(arguments):
     told = False
     for path in student(project, arguments.out or project.root / "build" / "student", arguments.only):
         print(path)
+        place, new, _ = path.stem.partition(".new")
+        if new:
+            print(f"  {place}.ipynb there was changed since it was written, and stays as it is")
         cells = read_notebook(path).cells
         open_ = sum(asked.shows_answers(cell.source) for cell in cells if cell.cell_type == "code")
         if open_:

@@ -104,9 +104,7 @@ def run(
         raise UserError(f"running notebooks needs {', '.join(missing)}: {how_to_install('lab')}")
     tasks = plan(project, profile, only)
     out = Path(out or project.root / "build").resolve()
-    if out in (project.notebooks, project.root, project.chapters):
-        raise UserError(f"--out {out} holds the course itself: give a folder that may be overwritten")
-    check_out(out)
+    check_out(out, project)
     records = Records(out)
     with records.locked():
         return _run(

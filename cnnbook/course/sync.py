@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -46,6 +47,7 @@ HIDES = {
     "solution": {"source", "outputs"},
 }
 HIDING = ("jupyter", "cellView")
+COPY = "copy"  # in a students' copy: the digest of its cells as they were written
 LANGUAGE_INFO = {
     "name": "python",
     "file_extension": ".py",
@@ -436,24 +438,51 @@ def output_problems(notebook, root: Path) -> list[str]:
 
 
 def student(project: Project, out: Path, only=None) -> list[Path]:
-    """Write the students' copies: no cell tagged `solution`, no outputs. `asked.gives_away` says whether that is enough."""
+    """Write the students' copies: no cell tagged `solution`, no outputs. `asked.gives_away` says whether that is enough.
+
+    Returns where each copy is: NAME.ipynb, or NAME.new.ipynb where somebody has changed the cells of the one that was there.
+    """
+    check_out(out, project)
+    # All are read before the first is written.
+    copies = {path.stem: _copy(read_notebook(path)) for path in project.notebook_paths(only)}
+    return [_put(copy, out, stem) for stem, copy in copies.items()]
+
+
+def _copy(notebook):
+    """A notebook without solutions and outputs, with a stamp by which it is known for as long as its cells are these."""
     import nbformat
 
-    check_out(out)
-    written = []
-    # All are read before the first is written.
-    for path, notebook in [(path, read_notebook(path)) for path in project.notebook_paths(only)]:
-        notebook.cells = [c for c in notebook.cells if "solution" not in tags(c)]
-        for cell in notebook.cells:
-            if cell.cell_type == "code":
-                cell.outputs, cell.execution_count = [], None
-        # The stamps are of the full notebook with its outputs; this copy has neither, nor the state of widgets.
-        for name in ("cnnbook", "widgets"):
-            notebook.metadata.pop(name, None)
-        nbformat.validate(notebook)
-        files.write(out / path.name, _text(notebook))
-        written.append(out / path.name)
-    return written
+    notebook.cells = [c for c in notebook.cells if "solution" not in tags(c)]
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    # The other stamps are of the full notebook with its outputs; this copy has neither, nor the state of widgets.
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata["cnnbook"] = {COPY: digest(cells(notebook))}
+    return nbformat.from_dict(notebook)
+
+
+def _put(copy, folder, stem):
+    """Write a copy where it is in nobody's way; returns where it is."""
+    for number in itertools.count():
+        path = folder / f"{stem}{('', '.new')[number] if number < 2 else f'.new-{number}'}.ipynb"
+        if not os.path.lexists(path):
+            break
+        try:
+            old = read_notebook(path)
+        except UserError:
+            continue
+        stamp = old.metadata.get("cnnbook", {}).get(COPY)
+        if cells(old) == cells(copy):
+            # It may have been run: its outputs stay. Copies once bore no stamp.
+            copy, old.metadata["cnnbook"] = old, copy.metadata["cnnbook"]
+            break
+        if stamp == digest(cells(old)):
+            break
+    text = _text(copy)
+    if not path.exists() or path.read_text("utf-8") != text:
+        files.write(path, text)
+    return path
 
 
 def _need(*modules):
