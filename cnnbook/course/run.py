@@ -105,7 +105,7 @@ def run(
     tasks = plan(project, profile, only)
     out = Path(out or project.root / "build").resolve()
     check_out(out, project)
-    records = Records(out)
+    records = Records(out, shared=out == (project.root / "build").resolve())
     with records.locked():
         return _run(
             project, tasks, records, profile, only, jobs, timeout or TIMEOUTS.get(profile), book, fresh

@@ -48,6 +48,8 @@ class Trial(Task):
 class Journal(Records):
     """The folder of the runs: their lines, and logs and copies of those that ended in an error."""
 
+    command = "shake"
+
     def __init__(self, folder: Path, package: Imports):
         super().__init__(folder)
         self.package = package
