@@ -105,7 +105,7 @@ def _add_sync_options(sync):
     sync.add_argument("--execute", action="store_true", help="run the notebooks and store their outputs")
     sync.add_argument("--from", dest="source", choices=("chapters", "notebooks"), default="chapters",
                       help="which of the two holds the edits (default: chapters)")  # fmt: skip
-    sync.add_argument("--force", action="store_true", help="overwrite cells edited in the notebooks")
+    sync.add_argument("--force", action="store_true", help="overwrite cells edited on the other side")
     sync.add_argument("--timeout", type=_seconds, metavar="S", help="seconds that one cell may take")
 
 

@@ -78,8 +78,9 @@ class Project:
         return choose(sorted(self.notebooks.glob("*.ipynb")), only, "notebook")
 
     def chapter_paths(self, only: str | None = None) -> list[Path]:
-        """The chapters' text files in order: 00 to 99, then the appendices, a0 to a9."""
-        return choose(sorted(self.chapters.glob("[0-9a][0-9]-*.md")), only, "chapter")
+        """The chapters' text files in order: 00 to 99, then the appendices, a0 to a9; not 00-start.from-notebook.md."""
+        paths = [path for path in self.chapters.glob("[0-9a][0-9]-*.md") if "." not in path.stem]
+        return choose(sorted(paths), only, "chapter")
 
 
 def _settings(folder: Path) -> dict | None:
