@@ -429,7 +429,7 @@ def record(path: Path, timeout=None, note=lambda text: None) -> list[str]:
 
 
 def _executed(client, stem, running, timeout):
-    """Execute the client's notebook; what went wrong, empty if nothing did. running: holds the number of the cell at work."""
+    """Execute the client's notebook; what went wrong, empty if nothing did. running: the number of the cell at work."""
     from nbclient.exceptions import CellExecutionError, DeadKernelError
 
     # Stored outputs are those of the default backend. A missed claim is told at the end, with all others.
