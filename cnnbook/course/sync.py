@@ -22,6 +22,7 @@ from cnnbook.course import shown
 from cnnbook.course.board import RUNNING, Board
 from cnnbook.course.chapter import CALLED, MYST, NAME, check_can_be_one, has_cells, parsed, read_chapter
 from cnnbook.course.notebook import read_notebook, text_of
+from cnnbook.course.processes import FAMILY, end_family, new_family
 from cnnbook.course.project import (
     KERNEL_ARGUMENTS,
     KERNELSPEC,
@@ -433,7 +434,13 @@ def _executed(client, stem, running, timeout):
     from nbclient.exceptions import CellExecutionError, DeadKernelError
 
     # Stored outputs are those of the default backend. A missed claim is told at the end, with all others.
-    env = {**kernel_environment(), "KERAS_BACKEND": "tensorflow", "CNNBOOK_CLAIMS": "report"}
+    family = new_family()
+    env = {
+        **kernel_environment(),
+        "KERAS_BACKEND": "tensorflow",
+        "CNNBOOK_CLAIMS": "report",
+        FAMILY: family,
+    }
     saved = dict(os.environ)
     try:
         os.environ.clear()
@@ -450,6 +457,7 @@ def _executed(client, stem, running, timeout):
     finally:
         os.environ.clear()
         os.environ.update(saved)
+        end_family(family)
     return []
 
 
