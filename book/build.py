@@ -7,6 +7,7 @@ so an interrupted or failed build never passes for a book.
 """
 
 import argparse
+import glob
 import os
 import re
 import shutil
@@ -24,10 +25,35 @@ try:
     from citations import references
     from stage import Stage
 
+    from cnnbook.course import mark
     from cnnbook.course.project import UserError
 except ImportError as error:
     raise SystemExit(f"book: {error}; python -m pip install -e '.[book]' installs the book's tools") from None
 
+UNFINISHED = "book (unfinished)"  # the mark of a staging folder
+# What stands at the top of a book that was rendered before books bore a mark.
+BEFORE_MARKS = {
+    *(
+        ".buildinfo",
+        ".doctrees",
+        "_downloads",
+        "_images",
+        "_modules",
+        "_sources",
+        "_sphinx_design_static",
+        "_static",
+    ),
+    *(
+        "404.html",
+        "genindex.html",
+        "index.html",
+        "py-modindex.html",
+        "search.html",
+        "searchindex.js",
+        "objects.inv",
+    ),
+    *("book", "covers", "jupyter_execute", "notebooks", "reports"),
+}
 LEFT_OVERS = 3600  # seconds after which another build's staging folder can only be one that was killed
 
 
@@ -56,14 +82,15 @@ def build(notebooks, out):
     start = time.monotonic()
     if not notebooks.is_dir():
         raise ValueError(f"no folder {notebooks}; `cnnbook run` writes executed notebooks")
-    if out.exists() and not (out.is_dir() and ((out / "searchindex.js").exists() or not any(out.iterdir()))):
-        raise ValueError(f"{out} exists and is not a book; choose another --out")
+    check(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    for old in out.parent.glob(f".{out.name}-*"):
-        if time.time() - old.stat().st_mtime > LEFT_OVERS:
+    for old in out.parent.glob(f".{glob.escape(out.name)}-*"):
+        # Its name is not enough: .venv-jax stands beside a book called venv.
+        if mark.kind(old) == UNFINISHED and time.time() - old.stat().st_mtime > LEFT_OVERS:
             shutil.rmtree(old, ignore_errors=True)
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
+        mark.leave(work, UNFINISHED)
         stage = Stage(notebooks, work / "source")
         say(f"{len(stage.chapters)} chapters from {notebooks}")
         if not render(stage, work, out):
@@ -73,6 +100,22 @@ def build(notebooks, out):
     pages = len(list(out.rglob("*.html")))
     say(f"{pages} pages in {time.monotonic() - start:.0f} s: {out / 'index.html'}")
     return 0
+
+
+def check(out):
+    """Raises UserError where there is something at `out` that is no book, or something more."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file: give a folder with --out")
+    old = all((out / name).exists() for name in ("searchindex.js", "book/glossary.html", "notebooks"))
+    mark.check(out, "book", recognised=old)
+    if mark.kind(out) or old:
+        ours = mark.names(out) if mark.kind(out) else BEFORE_MARKS
+        strange = {path.name for path in out.iterdir()} - ours - mark.NOBODYS - {mark.MARK}
+        if strange:
+            raise UserError(
+                f"{out} holds what is none of the book ({mark.listed(strange)}) and would go with the old one: "
+                "move it away, or give another --out"
+            )
 
 
 def render(stage, work, out):
@@ -85,15 +128,28 @@ def render(stage, work, out):
     site, failed = work / "html", out.with_name(out.name + "-failed")
     if status == 0 or (site / "index.html").exists():
         finish(stage, site)
-    if failed.exists():
-        shutil.rmtree(failed)
+    if site.exists():
+        mark.leave(site, "book", os.listdir(site))
     if not status and not stage.problems:
         replace(site, out)
+        if mark.kind(failed) == "book":
+            shutil.rmtree(failed)
         return True
-    if site.exists():
-        site.rename(failed)
     say(f"not rendered: {len(stage.problems)} problems in the chapters, Sphinx ended with {status}")
+    if site.exists():
+        say(f"what there is of it: {site.rename(place_of_failed(failed))}")
     return False
+
+
+def place_of_failed(path):
+    """Where what there is of a book goes: over another one, never over what is none."""
+    place, number = path, 1
+    while os.path.lexists(place) and mark.kind(place) != "book":
+        number += 1
+        place = path.with_name(f"{path.name}-{number}")
+    if place.exists():
+        shutil.rmtree(place)
+    return place
 
 
 def say(text):
@@ -128,7 +184,12 @@ def replace(site, out):
     old = site.with_name("old")
     if out.exists():
         out.rename(old)
-    site.rename(out)
+    try:
+        site.rename(out)
+    except BaseException:
+        if old.exists() and not out.exists():
+            old.rename(out)
+        raise
 
 
 def finish(stage, site):

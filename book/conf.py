@@ -53,6 +53,7 @@ language = "en"
 
 extensions = ["myst_nb", "sphinx_design", "sphinx_copybutton", "sphinx_togglebutton"]
 extensions += ["sphinx.ext.autodoc", "api_pages"]  # a page for each room of the package
+extensions += ["guard"]
 root_doc = "index"
 exclude_patterns = ["**/.ipynb_checkpoints"]
 

@@ -18,7 +18,7 @@ from conf import repository
 
 from cnnbook.claims import METADATA, reported
 from cnnbook.course.notebook import read_notebook
-from cnnbook.course.project import Project
+from cnnbook.course.project import KERNELSPEC, Project
 from cnnbook.course.said import REPORT, claims_in
 from cnnbook.course.track import Table, in_words
 from cnnbook.sources.imports import Imports
@@ -29,6 +29,16 @@ CHAPTER = re.compile(r"[\da]\d-[\w-]+")  # a0: an appendix
 # Markdown links, images included; addresses with a scheme and anchors of the same page are sorted out later.
 LINK = re.compile(r"(?P<image>!?)\[(?P<text>(?:[^\[\]]|\[[^\[\]]*\])*)\]\((?P<to>[^()\s]+)\)")
 FENCE = re.compile(r"(^(?:```|~~~).*?^(?:```|~~~)|`[^`\n]+`)", re.M | re.S)
+# What MyST takes for a directive or a role, in the forms that open one.
+DIRECTIVE = re.compile(r"^(?P<before>[ \t>*+\-\d.)]*(?:`{3,}|~{3,}|:{3,})[ \t]*)\{(?P<name>[^}\n]*)\}", re.M)
+ROLE = re.compile(r"\{(?P<name>[\w:+.-]+)\}$")
+# Those that only shape what is written: others read files, import modules or show pages of other people.
+DIRECTIVES = {"note", "tip", "hint", "important", "warning", "caution", "attention", "danger", "error", "seealso",
+              "admonition", "dropdown", "math", "list-table", "code-block"}  # fmt: skip
+ROLES = {"math", "sub", "sup", "abbr", "kbd"}
+# What of a cell's metadata its page depends on, and of that what is for myst-nb; the rest is for other programs.
+CELL_METADATA = ("tags", "alt", "caption", "mystnb")
+CELL_SETTINGS = ("image", "figure")
 IMAGES = ("image/png", "image/jpeg", "image/svg+xml", "image/gif")
 PAGES = ("book/glossary", "book/references", "book/api", "book/speed")
 
@@ -80,6 +90,11 @@ def plain(text):
     return re.sub(r"[*_`]", "", re.sub(r" ?" + CITATION.pattern, "", text))
 
 
+def only(metadata, names):
+    """Of some metadata what has these names."""
+    return nbformat.from_dict({name: metadata[name] for name in names if name in metadata})
+
+
 def tags(cell):
     return cell.metadata.get("tags", [])
 
@@ -110,11 +125,23 @@ class Prose:
 
     def __call__(self, text, where, folder, chapter=None):
         """text: Markdown of the folder `folder`, of a chapter or none. where: its place, in words, for what is wrong."""
+        text = DIRECTIVE.sub(lambda match: match["before"] + self.directive(match, where, DIRECTIVES), text)
         parts = FENCE.split(text)
         for i in range(0, len(parts), 2):
+            if i + 1 < len(parts):
+                parts[i] = ROLE.sub(lambda match: self.directive(match, where, ROLES), parts[i])
             part = CITATION.sub(lambda match: self.citation(match, where, chapter), parts[i])
             parts[i] = LINK.sub(lambda match: self.link(match, where, folder, chapter), part)
         return "".join(parts)
+
+    def directive(self, match, where, known):
+        """A directive or a role that a chapter may use stays; another one becomes plain text."""
+        if match["name"].strip() in known:
+            return match[0][len(match.groupdict().get("before", "")) :]
+        self.problems.append(
+            f"{where}: {{{match['name']}}} is nothing that a chapter may use; possible are {', '.join(sorted(known))}"
+        )
+        return match["name"]
 
     def citation(self, match, where, chapter):
         key = match["key"]
@@ -138,6 +165,9 @@ class Prose:
             return match[0]
         path, _, anchor = to.partition("#")
         target = Path(os.path.normpath(folder / path))
+        if target.is_absolute() or not (ROOT / target).resolve().is_relative_to(ROOT.resolve()):
+            self.problems.append(f"{where}: {to} leads out of the course")
+            return text
         if target.parent.name in ("notebooks", "chapters") and CHAPTER.fullmatch(target.stem):
             if target.stem not in self.titles:  # a chapter still to come, or not part of this run
                 return text
@@ -191,6 +221,8 @@ class Stage:
 
     def put(self, name, content):
         path = self.folder / name
+        if not path.resolve().is_relative_to(self.folder.resolve()):
+            raise ValueError(f"{name} lies outside of the folder that Sphinx reads")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
 
@@ -205,13 +237,17 @@ class Stage:
             self.problems.append(
                 f"{chapter.path.name}: {len(chapter.titles)} titles (`# ...`); a chapter has one"
             )
-        book.metadata.pop("widgets", None)
-        # Kept out of the stored notebooks, since it changes with every Python; colouring needs it.
-        book.metadata["language_info"] = {"name": "python", "pygments_lexer": "ipython3"}
+        # Nothing else of the notebook's metadata: `mystnb` among it would have the cells run, whatever conf.py says.
+        # language_info is kept out of the stored notebooks, since it changes with every Python; colouring needs it.
+        language = {"name": "python", "pygments_lexer": "ipython3"}
+        book.metadata = nbformat.from_dict({"kernelspec": KERNELSPEC, "language_info": language})
         add_records(book.cells, self.table.of(chapter.name), self.package)
         cells = []
         for number, cell in enumerate(book.cells):
             where = f"{chapter.path.name}, cell {number}"
+            cell.metadata = only(cell.metadata, CELL_METADATA)
+            if "mystnb" in cell.metadata:
+                cell.metadata.mystnb = only(cell.metadata.mystnb, CELL_SETTINGS)
             if not {"colab", "remove-cell"} & set(tags(cell)):
                 if cell.cell_type == "markdown":
                     self.text_cell(cell, where, chapter)
@@ -274,7 +310,8 @@ class Stage:
         cover = chapter.cover()
         if cover:
             self.put(f"covers/{chapter.name}.png", cover[0])
-            words = " ".join(cover[1].split())
+            # In quotation marks, for the words may begin with what has a meaning there.
+            words = json.dumps(" ".join(cover[1].split()), ensure_ascii=False)
             lines += [f":img-top: covers/{chapter.name}.png", f":img-alt: {words}"]
         lines += ["", f'<span class="chapter-number">{chapter.kind} {chapter.number}</span>', ""]
         return [*lines, f"**{chapter.title}**", "", chapter.lead, ":::", ""]

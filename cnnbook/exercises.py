@@ -13,7 +13,7 @@ import math
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from numbers import Number
 
 from cnnbook import answers
@@ -154,7 +154,16 @@ def _compare(answer, correct, tolerance):
             raise _Differs(f"The keys wanted are {', '.join(map(str, correct))}.")
         _elementwise([(k, answer[k], correct[k]) for k in correct], tolerance)
     elif isinstance(correct, Set):
-        if isinstance(answer, (str, Number)) or {_key(a) for a in answer} != {_key(c) for c in correct}:
+        wanted = {_key(c) for c in correct}
+        # A generator may have no end, and a range a far one: the first that is wrong ends it.
+        if isinstance(answer, (str, Number)) or not isinstance(answer, Collection):
+            raise _Differs(f"A set of {len(correct)} values is wanted.")
+        found = set()
+        for a in answer:
+            found.add(_key(a))
+            if not found <= wanted:
+                raise _Differs
+        if found != wanted:
             raise _Differs
     elif isinstance(correct, Sequence):
         if isinstance(answer, (str, Number)) or not isinstance(answer, Sequence):

@@ -42,6 +42,16 @@ def write(path: str | os.PathLike, content: str | bytes) -> None:
         file.write(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
 
 
+def free(path: str | os.PathLike) -> Path:
+    """The path itself where nothing is there, else NAME-2, NAME-3 ... beside it."""
+    path = Path(path)
+    found, number = path, 1
+    while os.path.lexists(found):
+        number += 1
+        found = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return found
+
+
 def in_lines(facts: dict, runs: Iterable[dict]) -> str:
     """JSON with one line for each fact and each run, so that a new run is one new line of a diff.
 

@@ -23,6 +23,15 @@ psutil = pytest.importorskip("psutil")
 posix = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
 
+# Two programs that do not end by themselves, the second one not even in the kernel's group.
+LEAVES = """
+import os, pathlib, signal, subprocess, sys
+command = [sys.executable, "-c", "import time; time.sleep(600)"]
+left = [subprocess.Popen(command, start_new_session=own) for own in (False, True)]
+pathlib.Path("left.txt").write_text(" ".join(str(process.pid) for process in left))
+"""
+
+
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory):
     """One run of notebooks that pass, fail and die, two at a time."""
@@ -35,7 +44,7 @@ def mixed(tmp_path_factory):
             "01-fails": notebook(
                 "before = 1", code("raise ValueError(f'{before} is wrong')", tags=["boom"]), "after = 1"
             ),
-            "02-dies": notebook("import os, signal", "os.kill(os.getpid(), getattr(signal, 'SIGKILL', 9))"),
+            "02-dies": notebook(LEAVES, "os.kill(os.getpid(), getattr(signal, 'SIGKILL', 9))"),
             "03-中文": notebook("import os; print(os.environ.get('TF_NUM_INTRAOP_THREADS'))"),
         },
     )
@@ -57,6 +66,17 @@ def test_failure_names_notebook_cell_tag_and_error(mixed):
     assert "FAILED 02-dies: cell 2 of 2\n  the kernel died" in done.stdout
     failed = nbformat.read(root / "build" / "failed" / "01-fails.ipynb", 4)
     assert any(o.output_type == "error" for c in failed.cells for o in c.get("outputs", []))
+
+
+def test_a_kernel_that_dies_leaves_nothing_that_its_cells_have_started(mixed):
+    root, _ = mixed
+    left = list(map(int, (root / "notebooks" / "left.txt").read_text().split()))
+    assert len(left) == 2
+    for pid in left:
+        end = time.monotonic() + 5
+        while psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie":
+            assert time.monotonic() < end, f"process {pid} runs on"
+            time.sleep(0.05)
 
 
 def test_two_at_a_time_have_one_thread_each(mixed):

@@ -1,6 +1,7 @@
 """The check cells say right, wrong or not answered, and never stop a notebook."""
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -84,6 +85,35 @@ def shown(*objects, monkeypatch):
     monkeypatch.setattr(display, "display", pieces.append)
     assert show_source(*objects) is None
     return pieces[0].data
+
+
+class Reads(Sequence):
+    """A billion numbers, of which somebody looks at how many are looked at."""
+
+    looked = 0
+
+    def __len__(self):
+        return 10**9
+
+    def __getitem__(self, place):
+        self.looked += 1
+        assert self.looked < 1000, "read without end"
+        return place
+
+
+def endless(answer=1):
+    for _ in range(1000):
+        yield answer
+    raise AssertionError("read without end")
+
+
+@pytest.mark.parametrize("correct", [{1, 2}, [1, 2], {"a": 1}, 3, "text"])
+@pytest.mark.parametrize(
+    "answer", [Reads, endless, lambda: map(str, endless()), lambda: enumerate(endless())]
+)
+def test_an_answer_without_end_ends(capsys, answer, correct):
+    found = said(capsys, answer(), correct)
+    assert found.startswith("Not right yet: ") and "read without end" not in found and len(found) < 200
 
 
 def test_show_source(monkeypatch):

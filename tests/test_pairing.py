@@ -377,6 +377,166 @@ def test_drift_is_seen_and_edits_are_not_lost(course, capsys):
     assert "n * n" in ipynb.read_text("utf-8")
 
 
+def contents(course):
+    return {p: p.read_bytes() for p in course.root.rglob("*") if p.is_file()}
+
+
+def refused(course, **options):
+    with pytest.raises(UserError) as error:
+        sync.sync(course, **options)
+    return str(error.value)
+
+
+def test_neither_direction_loses_what_was_edited_on_the_other_side(course):
+    md, ipynb = texts(course)
+    sync.sync(course)
+    edit(md, "print(n * n)", "print(n + n)")
+    before = contents(course)
+    said = refused(course, source="notebooks")
+    assert said.startswith(
+        "00-a.md was edited since the last sync, and so its edits would be lost:\n    cell 4: "
+    )
+    assert said.endswith(
+        "Keep the chapter's cells with `cnnbook sync --only 00-a`, or the notebook's with --force"
+    )
+    assert contents(course) == before
+    sync.sync(course, source="notebooks", force=True)
+    assert "print(n * n)" in md.read_text("utf-8")
+
+
+@pytest.mark.parametrize("source", ["chapters", "notebooks"])
+def test_where_both_sides_were_edited_neither_is_lost(course, source):
+    md, ipynb = texts(course)
+    sync.sync(course)
+    edit(md, 'print("last")', 'print("chapter")')
+    edit(ipynb, "n * n", "n * 5")
+    before = contents(course)
+    beside = course.chapters / "00-a.from-notebook.md"
+    for _ in range(2):
+        said = refused(course, source=source)
+        assert said.startswith("00-a.md and 00-a.ipynb were both edited since the last sync:\n    cell 4: ")
+        assert f"The notebook's cells are now also in {beside}" in said
+        assert contents(course) == before | {beside: beside.read_bytes()}
+    assert sync.cells(sync.read_chapter(beside)) == sync.cells(sync.read_notebook(ipynb))
+    assert [path.stem for path in course.chapter_paths()] == ["00-a"]
+    # What somebody has made of that file is not lost either.
+    beside.write_text("mine", "utf-8")
+    assert f"{course.chapters / '00-a.from-notebook-2.md'}" in refused(course, source=source)
+    assert beside.read_text("utf-8") == "mine"
+    # The way that the refusal names.
+    edit(md, "print(n * n)", "print(n * 5)")
+    sync.sync(course, "00-a", force=True)
+    assert [c.source for c in code(sync.read_notebook(ipynb))][-2:] == ["print(n * 5)", 'print("chapter")']
+
+
+def test_a_notebook_that_was_never_synced_is_not_lost(course):
+    md, ipynb = texts(course)
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("mine = 1")])
+    nbformat.write(made, ipynb)
+    before = ipynb.read_bytes(), md.read_bytes()
+    for source in ("chapters", "notebooks"):
+        assert "were both edited" in refused(course, source=source)
+    assert (ipynb.read_bytes(), md.read_bytes()) == before
+    # A new one, as JupyterLab makes it, holds nothing.
+    made.cells[0].source = ""
+    nbformat.write(made, ipynb)
+    assert sync.sync(course) == 0
+    assert sync.differences(sync.read_chapter(md), sync.read_notebook(ipynb)) == []
+
+
+UNUSABLE = {
+    "empty": (b"", "the file is empty"),
+    "without cells": (CHAPTER.partition("# A chapter")[0].encode(), "it has no cells"),
+    "half a head": (b"---\nkernelspec:\n  name: python3\n---\n\n# A chapter", "its head cannot be read"),
+    "conflict": (CHAPTER.replace("# A chapter", "<<<<<<< HEAD\n# A chapter").encode(), "line 8 is a mark of a merge"),
+    "utf-16": (CHAPTER.encode("utf-16"), "it is UTF-16"),
+    "gbk": (CHAPTER.replace("A chapter", "卷积").encode("gbk"), "it is not UTF-8 in line 8"),
+    "head": (CHAPTER.replace("kernelspec:", "kernelspec: [").encode(), "its head cannot be read"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", UNUSABLE)
+def test_a_chapter_that_is_none_is_named_and_nothing_is_written(course, case):
+    md, ipynb = texts(course)
+    sync.sync(course, execute=False)
+    content, words = UNUSABLE[case]
+    md.write_bytes(content)
+    # The other chapter's cell for Colab would be written anew.
+    (course.chapters / "01-b.md").write_text(CHAPTER, "utf-8")
+    before = contents(course)
+    for options in ({}, {"force": True}, {"source": "notebooks"}):
+        assert refused(course, **options).startswith(f"{md} is no chapter: {words}")
+    assert contents(course) == before
+
+
+def test_a_setext_title_is_no_conflict(course):
+    md, ipynb = texts(course)
+    edit(md, "# A chapter\n", "A chapter\n=======\n")
+    assert sync.sync(course) == 0
+    assert sync.read_notebook(ipynb).cells[0].source == "A chapter\n======="
+
+
+def test_of_notebooks_only_chapters_become_chapters(course, capsys):
+    md, ipynb = texts(course)
+    sync.sync(course)
+    (course.notebooks / "Untitled.ipynb").write_bytes(ipynb.read_bytes())
+    edit(ipynb, '"last', '"the last')
+    capsys.readouterr()
+    assert sync.sync(course, source="notebooks") == 0
+    assert "  Untitled  left alone: a chapter is called NN-name, such as 05-nin\n" in capsys.readouterr().out
+    assert [path.name for path in course.chapters.iterdir()] == ["00-a.md"]
+    assert '"the last' in md.read_text("utf-8")
+    said = refused(course, source="notebooks", only="Untitled")
+    assert (
+        said
+        == "Untitled.ipynb cannot become a chapter: a chapter is called NN-name, such as 05-nin; rename it"
+    )
+
+
+@pytest.mark.parametrize(
+    "old, new, words",
+    [
+        ("n * n", "n\\n<<<<<<< HEAD", "00-a.ipynb: cell 4 holds a mark of a merge conflict"),
+        (None, '{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}', "00-a.ipynb: it has no cells"),
+        (None, "{\n<<<<<<< HEAD", "00-a.ipynb is no notebook: line 2 is a mark"),
+    ],
+)  # fmt: skip
+def test_a_notebook_that_cannot_become_a_chapter_is_named(course, old, new, words):
+    md, ipynb = texts(course)
+    sync.sync(course)
+    edit(ipynb, old or ipynb.read_text("utf-8"), new)
+    before = contents(course)
+    assert words in refused(course, source="notebooks")
+    assert contents(course) == before
+
+
+def test_what_is_saved_while_a_notebook_runs_is_not_lost(course, capsys):
+    md, ipynb = texts(course)
+    sync.sync(course)
+    later = ipynb.read_text("utf-8").replace('"last', '"the last')
+    (course.root / "later").write_text(later, "utf-8")
+    edit(
+        md, "print(n * n)", f"import shutil\n_ = shutil.copy({str(course.root / 'later')!r}, {str(ipynb)!r})"
+    )
+    assert sync.sync(course, execute=True) == 1
+    assert "00-a: outputs not stored\n  it was changed while it ran" in capsys.readouterr().err
+    assert ipynb.read_text("utf-8") == later
+
+
+def test_a_path_in_a_traceback_is_a_bad_output(tmp_path):
+    lines = ["\x1b[31mValueError\x1b[39m", "File \x1b[32m/home/ann/x.py:3\x1b[39m in f"]
+    failed = nbformat.v4.new_output("error", ename="ValueError", evalue="no", traceback=lines)
+    cell = nbformat.v4.new_code_cell("f()", metadata={"tags": ["raises-exception"]}, outputs=[failed])
+    found = nbformat.v4.new_notebook(cells=[cell])
+    assert sync.output_problems(found, tmp_path) == [
+        "cell 1 shows a path of this machine: '/home/ann/x.py:3'"
+    ]
+    failed.traceback, failed.evalue = [], "no /tmp/x"
+    assert sync.output_problems(found, tmp_path) == ["cell 1 shows a path of this machine: '/tmp/x'"]
+    failed.evalue = "no"
+    assert sync.output_problems(found, tmp_path) == []
+
+
 @pytest.mark.parametrize(
     "line, words",
     [

@@ -7,6 +7,8 @@ import os
 import re
 import subprocess
 import sys
+import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -152,15 +154,54 @@ def test_values_of_a_profile_arrive_as_they_are_written(tmp_path):
     assert profiled(root, "\ufeff00-a: {a: 卷积}\n") == {"a": "卷积"}
 
 
-@pytest.mark.parametrize(
-    "value", ["!!binary aGk=", "!!set {a, b}", "{1: 2}", "&a [*a]", "!!timestamp 2024-05-01"]
-)
+@pytest.mark.parametrize("value", ["!!binary aGk=", "!!set {a, b}", "{1: 2}", "!!timestamp 2024-05-01"])
 def test_a_value_that_no_notebook_can_be_given_is_named(tmp_path, value):
     root = project(tmp_path, **{"00-a": notebook(code("a = 1", tags=["parameters"]))})
     with pytest.raises(
         UserError, match="own.yaml gives 00-a the size .* which cannot be passed to a notebook"
     ):
         profiled(root, f"00-a: {{size: {value}}}\n")
+
+
+def test_values_that_others_repeat_arrive_as_if_written_out(tmp_path):
+    root = project(tmp_path, **{"00-a": notebook("1")})
+    assert profiled(root, "00-a: {a: &two [1, 2], b: *two, c: [*two, *two]}\n") == dict(
+        a=[1, 2], b=[1, 2], c=[[1, 2], [1, 2]]
+    )
+
+
+TENFOLD = "".join(f"  v{n}: &v{n} [{', '.join([f'*v{n - 1}'] * 10)}]\n" for n in range(1, 20))
+MERGED = "".join(f"  m{n}: &m{n} {{<<: [{', '.join([f'*m{n - 1}'] * 10)}]}}\n" for n in range(1, 20))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"00-a:\n  v0: &v0 1\n{TENFOLD}",
+        f"00-a:\n  m0: &m0 {{x: 1}}\n{MERGED}",
+        f"00-a: {{a: &a {'x' * 2000}, b: [{', '.join(['*a'] * 200)}]}}\n",
+        "00-a: {a: &a [*a]}\n",
+        "00-a: &a {a: {b: *a}}\n",
+        f"00-a: {'[' * 500}\n",
+        f"00-a: {{a: {'[' * 500}{']' * 500}}}\n",
+    ],
+    ids=["aliases", "merges", "texts", "itself", "itself as a mapping", "brackets", "depth"],
+)
+def test_a_profile_without_end_is_refused_at_once(tmp_path, text):
+    root = project(tmp_path, **{"00-a": notebook("1")})
+    tracemalloc.start()
+    with pytest.raises(UserError, match=r"own.yaml (holds more than|is nested|is no YAML)") as error:
+        profiled(root, text)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 50e6 and len(str(error.value)) < 1000
+
+
+def test_a_value_in_a_refusal_is_short(tmp_path):
+    root = project(tmp_path, **{"00-a": notebook("1")})
+    with pytest.raises(UserError) as error:
+        profiled(root, f"00-a: {{a: {{1: [{', '.join(['7'] * 2000)}]}}}}\n")
+    assert "cannot be passed to a notebook" in str(error.value) and len(str(error.value)) < 500
 
 
 def test_a_profile_that_is_no_text_is_named(tmp_path):
@@ -208,6 +249,37 @@ def test_sync_starts_a_kernel_again(tmp_path, monkeypatch, capsys):
     assert sync.record(root / "notebooks" / "00-a.ipynb") == []
     assert read_notebook(root / "notebooks" / "00-a.ipynb").cells[0].outputs[0].text == "1\n"
     assert "00-a: the kernel did not start" in capsys.readouterr().err
+
+
+REMOTE = '<script src="https://cdn.example/require.js"></script>'
+CONFIGURED = '<script type="text/x-mathjax-config">\nMathJax.Hub({a: "</p>"})\n</script>'
+MODULE = '<script type="module">import mermaid from "https://cdn.example/m.mjs"</script>'
+OWN = '<script>own("src")</script><script src="own.js"></script><script type="text/x-own">x</script>'
+
+
+def test_a_page_fetches_no_script_from_elsewhere():
+    page = f"<html><head>{REMOTE}{OWN}{CONFIGURED}</head><body>{MODULE}{REMOTE}<p>1 < 2</p></body></html>"
+    kept = f"<html><head>{OWN}{worker._MATHS}</head><body><p>1 < 2</p></body></html>"
+    assert worker._offline(page) == kept
+    # One that never ends takes the rest of the page with it, as in a browser.
+    assert worker._offline(f"<head></head>a{MODULE[:30]}b") == f"<head>{worker._MATHS}</head>a"
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "<script ",
+        "<script>",
+        '<script type="module">',
+        '<script src="https://x"',
+        '<script src="https://x">',
+        "<script <",
+    ],
+)
+def test_a_page_of_scripts_without_end_takes_no_time(piece):
+    started = time.process_time()
+    worker._offline("<head></head>" + piece * 40_000)
+    assert time.process_time() - started < 2
 
 
 ENTER = """

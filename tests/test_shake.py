@@ -301,3 +301,28 @@ def test_lint_counts_records_of_an_earlier_version_and_refuses_none(quick, capsy
     # A chapter whose records are still to be made is no error, two claims with one sentence are.
     quick.claims_table.unlink()
     assert track.check(quick) == 1 and "no record of" not in capsys.readouterr().out
+
+
+HEAD = ",".join(track.COLUMNS)
+ROW = "00-toy,it learns,k,2,2,0.1,0.2,CPU x2,2026-11-27"
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (f"{HEAD}\n<<<<<<< HEAD\n{ROW}\n=======\n{ROW}\n>>>>>>> x\n", "line 2 is no record; where it is a mark"),
+        (f"{HEAD}\n{ROW}\n{ROW[:20]}", "line 3 is no record"),
+        (f"{HEAD}\n{ROW.replace(',2,2,', ',2,x,')}\n", "line 2 is no record"),
+        (f"{ROW}\n", "its first line is not notebook,claim,"),
+        ("", "the file is empty"),
+        (f"{HEAD}\n{ROW.replace('it', '卷积')}\n".encode("gbk"), "it is not UTF-8 in line 2"),
+    ],
+)  # fmt: skip
+def test_a_table_of_which_a_line_would_be_lost_is_refused(tmp_path, content, words):
+    path = tmp_path / "claims.csv"
+    path.write_text(f"{HEAD}\n{ROW}\n", "utf-8")
+    assert track.Table(path).of("00-toy")["it learns"]["runs"] == "2"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError) as error:
+        track.Table(path)
+    assert str(error.value).startswith(f"{path} is no table of claims: {words}")

@@ -291,6 +291,10 @@ def test_colab_button_opens_the_notebook_at_its_address(site, vgg):
     assert not [left for left in site.parent.iterdir() if left != site], "the staging folder stays behind"
 
 
+def test_a_book_of_the_version_before_holds_nothing_else(site, build):
+    assert {path.name for path in site.iterdir()} <= build.BEFORE_MARKS | {".cnnbook"}
+
+
 def test_address_has_one_place_and_without_it_there_are_no_buttons(monkeypatch):
     monkeypatch.delenv("CNNBOOK_REPOSITORY", raising=False)
     settings = runpy.run_path(str(ROOT / "book/conf.py"))
@@ -329,10 +333,232 @@ def test_a_file_that_is_no_notebook_is_named(build, tmp_path, capsys):
     assert f"book: {notebooks / '03-vgg.ipynb'} is no notebook: it is no JSON" in capsys.readouterr().err
 
 
+def staged(build, folder, made):
+    """The stage of one chapter, and its notebook as Sphinx reads it."""
+    stage = build.Stage(write(folder / "notebooks", {"03-vgg": made}), folder / "source")
+    return stage, stage.notebook(stage.chapters["03-vgg"])
+
+
+def test_no_setting_of_a_notebook_reaches_the_book(build, tmp_path):
+    """`mystnb` would have its cells run, `myst` its text read by other rules."""
+    made = notebook(
+        markdown("# One"),
+        code(
+            "open('ran', 'w')", picture(), render={"markdown_format": "myst"}, tags=["hide-input"],
+            mystnb={"image": {"alt": "A square."}, "markdown_format": "myst", "code_prompt_show": "x"},
+        ),
+    )  # fmt: skip
+    made.metadata |= {
+        "mystnb": {"execution_mode": "force"},
+        "myst": {"substitutions": {"a": "b"}, "html_meta": {"a": "b"}},
+        "widgets": {},
+        "kernelspec": {"name": "other", "language": "R", "display_name": "R"},
+    }
+    _, found = staged(build, tmp_path, made)
+    assert dict(found.metadata) == {
+        "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+        "language_info": {"name": "python", "pygments_lexer": "ipython3"},
+    }
+    assert dict(found.cells[1].metadata) == {
+        "tags": ["hide-input"],
+        "mystnb": {"image": {"alt": "A square."}},
+    }
+
+
+def test_links_that_leave_the_course_are_refused(build, tmp_path):
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(b"secret")
+    os.utime(secret, (0, 0))
+    up = os.path.relpath(secret, ROOT / "notebooks")
+    links = [f"![a]({secret})", f"![a]({up})", f"[a]({secret})", f"[a]({up}#b)", f"![a](../book/../{up[3:]})"]
+    stage, found = staged(build, tmp_path, notebook(markdown("# One"), *map(markdown, links)))
+    leaves = [f"03-vgg.ipynb, cell {n}: {link[link.index('(') + 1 : -1]} leads out of the course"
+              for n, link in enumerate(links, 1)]  # fmt: skip
+    assert stage.problems == leaves
+    assert [cell.source for cell in found.cells[1:]] == ["a"] * 5
+    assert (secret.read_bytes(), secret.stat().st_mtime) == (b"secret", 0)
+    kept = [path for path in tmp_path.rglob("*") if path.is_file() and path.read_bytes() == b"secret"]
+    assert kept == [secret]
+    for name in (str(tmp_path / "mine.txt"), "../mine.txt", "a/../../mine.txt"):
+        with pytest.raises(ValueError, match="mine.txt lies outside of the folder that Sphinx reads"):
+            stage.put(name, b"")
+    assert not list(tmp_path.glob("**/mine.txt"))
+
+
+def test_a_link_to_a_link_that_leaves_the_course_is_refused(build, tmp_path, monkeypatch):
+    root = tmp_path / "root"
+    root.mkdir()
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    (root / "mine.png").symlink_to(tmp_path / "secret.png")
+    (root / "own.png").write_bytes(b"own")
+    copied = {}
+    prose = build.Stage.__init__.__globals__["Prose"]({}, copied.__setitem__)
+    monkeypatch.setitem(prose.link.__func__.__globals__, "ROOT", root)
+    assert prose("![a](../mine.png) ![b](../own.png)", "x", Path("notebooks")) == "a ![b](../own.png)"
+    assert prose.problems == ["x: ../mine.png leads out of the course"] and copied == {"own.png": b"own"}
+
+
+@pytest.mark.parametrize(
+    "text, left",
+    [
+        ("```{include} ../../secret.txt\n```", "```include ../../secret.txt\n```"),
+        ("> ~~~~ {literalinclude} /etc/hostname\n> ~~~~", "> ~~~~ literalinclude /etc/hostname\n> ~~~~"),
+        (":::{eval-rst}\n.. automodule:: this\n:::", ":::eval-rst\n.. automodule:: this\n:::"),
+        ("````{note}\n```{raw} html\n:file: /etc/hostname\n```\n````",
+         "````{note}\n```raw html\n:file: /etc/hostname\n```\n````"),
+        ("A {download}`../../secret.txt` file", "A download`../../secret.txt` file"),
+    ],
+)  # fmt: skip
+def test_directives_and_roles_that_read_files_or_run_code_are_refused(build, tmp_path, text, left):
+    stage, found = staged(build, tmp_path, notebook(markdown("# One"), markdown(text)))
+    (problem,) = stage.problems
+    assert re.fullmatch(
+        r"03-vgg.ipynb, cell 1: \{[a-z-]+\} is nothing that a chapter may use; possible are .*", problem
+    )
+    assert found.cells[1].source == left
+
+
+def test_text_that_only_looks_like_a_directive_stays(build, tmp_path):
+    text = (
+        "```{warning}\nAn `{include}` of $\\text{raw}$, {math}`x`.\n```\n\n```python\nf'{a}'\n```\n\n"
+        "`` ValueError: {download}`x` `` and {1, 2}"
+    )
+    stage, found = staged(build, tmp_path, notebook(markdown("# One"), markdown(text)))
+    assert stage.problems == [] and found.cells[1].source == text
+
+
+def test_sphinx_itself_brings_no_file_from_elsewhere(build, tmp_path):
+    """Forms of links that the stage does not know, and its settings as a second line."""
+    from sphinx.application import Sphinx
+    from sphinx.errors import SphinxError
+
+    conf = runpy.run_path(str(ROOT / "book/conf.py"))
+    assert "guard" in conf["extensions"]
+    importlib.import_module("guard")
+    (tmp_path / "secret.txt").write_text("the secret", "utf-8")
+    (tmp_path / "secret.png").write_bytes(b"")
+    source = tmp_path / "source"
+    source.mkdir()
+
+    def read(text):
+        (source / "index.md").write_text(f"# One\n\n{text}\n", "utf-8")
+        app = Sphinx(source, None, tmp_path / "html", tmp_path / "trees", "dummy", status=None, warning=None,
+                     confoverrides={"extensions": ["myst_parser", "guard"]}, freshenv=True)  # fmt: skip
+        app.build()
+        return app.env.get_doctree("index").astext()
+
+    inserted = "```{include} ../secret.txt\n```\n\n```{literalinclude} ../secret.txt\n```\n\n"
+    assert "the secret" not in read(inserted + "```{raw} html\n:file: ../secret.txt\n```")
+    for text in ("![a](<../secret.png>)", "![a][b]\n\n[b]: ../secret.png", "{download}`../secret.txt`"):
+        with pytest.raises(SphinxError, match=r"index shows a file outside of the book: .*secret\.(png|txt)"):
+            read(text)
+
+
+@pytest.mark.parametrize("words", ['"Quoted" at first', "it's: {a} #b", "[x] & *y*", "卷积\nand a line"])
+def test_words_of_a_cover_may_be_any(build, tmp_path, words):
+    from myst_parser.parsers.options import options_to_items
+
+    made = notebook(markdown("# One"), code("plot()", picture(), tags=["cover"], alt=words))
+    stage = build.Stage(write(tmp_path / "notebooks", {"03-vgg": made}), tmp_path / "source")
+    lines = stage.card(stage.chapters["03-vgg"])
+    options = "\n".join(line[1:] for line in lines[1:] if line.startswith(":") and not line.startswith(":::"))
+    assert dict(options_to_items(options)[0])["img-alt"] == " ".join(words.split())
+
+
+MARKED = {"command": "book", "what": "", "names": ["index.html"]}
+
+
+def site_of(folder, command="book"):
+    """A folder as an earlier build left it, with the mark of its command."""
+    folder.mkdir()
+    (folder / "index.html").write_text("old", "utf-8")
+    if command:
+        (folder / ".cnnbook").write_text(json.dumps(MARKED | {"command": command}), "utf-8")
+    return folder
+
+
+def test_neighbours_of_a_book_stay_whatever_they_are_called(build, tmp_path, monkeypatch):
+    for name in (".venv-jax", ".venv-bench", "venv-failed"):
+        site_of(tmp_path / name, command=None)
+    stale = site_of(tmp_path / ".venv-abc", command="book (unfinished)")
+    final = site_of(tmp_path / ".venv-final")
+    at_work = site_of(tmp_path / ".venv-def", command="book (unfinished)")
+    for path in tmp_path.iterdir():
+        os.utime(path, (0, 0))
+    os.utime(at_work)
+
+    def sphinx(work):
+        (work / "html").mkdir()
+        return 1
+
+    monkeypatch.setattr(build, "sphinx", sphinx)
+    for _ in range(2):
+        assert build.main(["--notebooks", str(write(tmp_path / "in", {"00-start": start()})),
+                           "--out", str(tmp_path / "venv")]) == 1  # fmt: skip
+        left = {path.name for path in tmp_path.iterdir()} - {"in"}
+        # What there is of the book went beside the folder that has its name, and there again.
+        assert left == {".venv-jax", ".venv-bench", "venv-failed", final.name, at_work.name, "venv-failed-2"}
+    assert not stale.exists() and (tmp_path / "venv-failed" / "index.html").exists()
+
+
+@pytest.mark.parametrize(
+    "made, words",
+    [
+        ({"searchindex.js": "of another site", "index.html": ""}, "holds what `cnnbook book` did not write (index.html"),
+        ({".cnnbook": MARKED | {"command": "run"}}, "holds what `cnnbook run` wrote"),
+        ({".cnnbook": MARKED, "index.html": "", "CNAME": "", ".git": ""}, "holds what is none of the book (.git, CNAME)"),
+        ({"searchindex.js": "", "book/glossary.html": "", "notebooks/x.html": "", "CNAME": ""},
+         "holds what is none of the book (CNAME)"),
+    ],
+)  # fmt: skip
+def test_a_folder_that_is_no_book_of_ours_is_refused(build, tmp_path, capsys, made, words):
+    out = tmp_path / "out"
+    for name, content in made.items():
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text(content if isinstance(content, str) else json.dumps(content), "utf-8")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    notebooks = write(tmp_path / "in", {"00-start": start()})
+    assert build.main(["--notebooks", str(notebooks), "--out", str(out)]) == 1
+    assert words in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
+
+
+@pytest.mark.parametrize("of_the_version_before", [False, True])
+def test_a_book_takes_the_place_of_a_book(build, tmp_path, monkeypatch, of_the_version_before):
+    out = site_of(tmp_path / "book", command=None if of_the_version_before else "book")
+    if of_the_version_before:
+        for name in ("searchindex.js", "book/glossary.html", "notebooks/x.html"):
+            (out / name).parent.mkdir(exist_ok=True)
+            (out / name).write_text("", "utf-8")
+
+    def sphinx(work):
+        (work / "html" / "_sources" / "notebooks").mkdir(parents=True)
+        (work / "html" / "index.html").write_text("new", "utf-8")
+        return 0
+
+    monkeypatch.setattr(build, "sphinx", sphinx)
+    notebooks = write(tmp_path / "in", {"00-start": start()})
+    for _ in range(2):
+        assert build.main(["--notebooks", str(notebooks), "--out", str(out)]) == 0
+        assert (out / "index.html").read_text("utf-8") == "new" and not (out / "searchindex.js").exists()
+        mark = json.loads((out / ".cnnbook").read_text("utf-8"))
+        assert (mark["command"], mark["names"]) == ("book", ["404.html", "_sources", "index.html"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["book", "in"]
+
+
+def test_the_old_book_comes_back_where_the_new_one_cannot_be_moved(build, tmp_path):
+    out, site = site_of(tmp_path / "book"), tmp_path / "work" / "html"
+    site.parent.mkdir()
+    with pytest.raises(OSError):
+        build.replace(site, out)  # it is not there
+    assert (out / "index.html").read_text("utf-8") == "old"
+
+
 def test_a_failed_build_leaves_the_old_book(build, tmp_path, monkeypatch, capsys):
-    out = tmp_path / "book"
-    out.mkdir()
+    out = site_of(tmp_path / "book")
     (out / "searchindex.js").write_text("old")
+    (out / ".cnnbook").write_text(json.dumps(MARKED | {"names": ["index.html", "searchindex.js"]}), "utf-8")
     monkeypatch.setattr(build, "sphinx", lambda work: 1)
     assert build.build(write(tmp_path / "in", {"00-start": start()}), out) == 1
     assert (out / "searchindex.js").read_text() == "old"
@@ -348,7 +574,7 @@ def test_wrong_folders_are_refused(build, tmp_path, case, capsys):
         out.mkdir()
         (out / "thesis.txt").write_text("mine")
     assert build.main(["--notebooks", str(notebooks), "--out", str(out)]) == 1
-    assert ("nowhere" if case == "no folder" else "not a book") in capsys.readouterr().err
+    assert ("nowhere" if case == "no folder" else "did not write (thesis.txt)") in capsys.readouterr().err
     assert case == "no folder" or (out / "thesis.txt").exists()
 
 

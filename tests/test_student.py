@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers.notebooks import code, markdown, notebook, printed
+from helpers.notebooks import code, markdown, nbformat, notebook, printed, write
 from helpers.runs import project
 
 from cnnbook import answers
@@ -62,7 +62,85 @@ def test_a_students_copy_holds_no_answer(tmp_path, capsys):
     assert not [t for t in [*told, "25557032", "25,557,032", "25_557_032"] if t in text]
     assert len(copy.cells) == 8 and not any("solution" in tags(cell) for cell in copy.cells)
     assert all(cell.outputs == [] for cell in copy.cells if cell.cell_type == "code")
-    assert copy.metadata.keys() <= {"kernelspec", "language_info"}
+    assert copy.metadata.keys() <= {"kernelspec", "language_info", "cnnbook"}
+    assert list(copy.metadata.cnnbook) == ["copy"]
+
+
+def answered(path, text):
+    """A student's answer, in a copy that JupyterLab has saved."""
+    copy = read_notebook(path)
+    copy.cells[2].source = text
+    nbformat.write(copy, path)
+    return path.read_bytes()
+
+
+def test_a_copy_that_somebody_has_changed_stays(tmp_path, capsys):
+    root = project(tmp_path, **{"00-toy": chapter(), "01-other": chapter()})
+    folder = root / "build" / "student"
+    path, beside, third = (folder / f"00-toy{end}.ipynb" for end in ("", ".new", ".new-2"))
+    assert sync.student(Project(root), folder) == [path, folder / "01-other.ipynb"]
+    mine = answered(path, "**1.** I say seven.")
+
+    # The same chapter again, then one that has changed, then one that has changed once more.
+    for first_line in ("# A toy", "# Another toy", "# A third toy"):
+        made = chapter()
+        made.cells[0].source = made.cells[0].source.replace("# A toy", first_line)
+        write(root / "notebooks", {"00-toy": made})
+        capsys.readouterr()
+        assert cli.main(["student", "--root", str(root), "--only", "00"]) == 0
+        assert capsys.readouterr().out == (
+            f"{beside}\n  {path.name} there was changed since it was written, and stays as it is\n"
+        )
+        assert path.read_bytes() == mine
+        assert read_notebook(beside).cells[0].source.startswith(f"{first_line}\n")
+    theirs = answered(beside, "**1.** Now I say eight.")
+    assert sync.student(Project(root), folder, "00") == [third]
+    assert (path.read_bytes(), beside.read_bytes()) == (mine, theirs)
+
+
+def test_a_copy_that_was_only_run_is_renewed_with_its_chapter(tmp_path):
+    root = project(tmp_path, **{"00-toy": chapter()})
+    (path,) = sync.student(Project(root), tmp_path / "copies")
+    run = read_notebook(path)
+    run.cells[1].outputs = [printed("28\n")]
+    nbformat.write(run, path)
+    # Nothing new is to be written: the outputs stay.
+    assert sync.student(Project(root), tmp_path / "copies") == [path]
+    assert read_notebook(path).cells[1].outputs == [printed("28\n")]
+    made = chapter()
+    made.cells[0].source = "# Another toy"
+    write(root / "notebooks", {"00-toy": made})
+    assert sync.student(Project(root), tmp_path / "copies") == [path]
+    assert read_notebook(path).cells[0].source == "# Another toy"
+
+
+def test_files_that_are_no_copies_stay(tmp_path):
+    root = project(tmp_path, **{"00-toy": chapter(), "01-toy": chapter(), "02-toy": chapter()})
+    folder = tmp_path / "copies"
+    # The full notebook of another checkout, half a notebook, and a copy of the version before, which bore no stamp.
+    write(folder, {"00-toy": chapter()})
+    (folder / "01-toy.ipynb").write_text('{"cells": [', "utf-8")
+    (bare,) = sync.student(Project(root), folder, "02")
+    unstamped = read_notebook(bare)
+    del unstamped.metadata["cnnbook"]
+    nbformat.write(unstamped, bare)
+    before = [(folder / f"0{n}-toy.ipynb").read_bytes() for n in range(2)]
+    written = sync.student(Project(root), folder)
+    assert [path.name for path in written] == ["00-toy.new.ipynb", "01-toy.new.ipynb", "02-toy.ipynb"]
+    assert [(folder / f"0{n}-toy.ipynb").read_bytes() for n in range(2)] == before
+    assert "copy" in read_notebook(bare).metadata.cnnbook
+
+
+@pytest.mark.parametrize("place", ["", "notebooks", "chapters", "notebooks/profiles", "link"])
+def test_copies_do_not_go_into_the_course(tmp_path, capsys, place):
+    root = project(tmp_path, **{"00-toy": chapter()})
+    (root / "chapters").mkdir()
+    (tmp_path / "link").symlink_to(root / "notebooks", target_is_directory=True)
+    out = tmp_path / "link" if place == "link" else root / place
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    assert cli.main(["student", "--root", str(root), "--out", str(out)]) == 2
+    assert f"--out {out} holds the course itself: give a folder of its own" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize(

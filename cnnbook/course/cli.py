@@ -105,7 +105,7 @@ def _add_sync_options(sync):
     sync.add_argument("--execute", action="store_true", help="run the notebooks and store their outputs")
     sync.add_argument("--from", dest="source", choices=("chapters", "notebooks"), default="chapters",
                       help="which of the two holds the edits (default: chapters)")  # fmt: skip
-    sync.add_argument("--force", action="store_true", help="overwrite cells edited in the notebooks")
+    sync.add_argument("--force", action="store_true", help="overwrite cells edited on the other side")
     sync.add_argument("--timeout", type=_seconds, metavar="S", help="seconds that one cell may take")
 
 
@@ -269,6 +269,9 @@ def _student(arguments):
     told = False
     for path in student(project, arguments.out or project.root / "build" / "student", arguments.only):
         print(path)
+        place, new, _ = path.stem.partition(".new")
+        if new:
+            print(f"  {place}.ipynb there was changed since it was written, and stays as it is")
         cells = read_notebook(path).cells
         open_ = sum(asked.shows_answers(cell.source) for cell in cells if cell.cell_type == "code")
         if open_:

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from cnnbook.course import shown
+from cnnbook.course.chapter import read_chapter
 from cnnbook.course.notebook import read_notebook
 from cnnbook.course.project import Project, UserError, tags
-from cnnbook.course.sync import read_chapter
 
 # Words of prose for each visible line of code, as in good textbooks on the subject, or a quarter of it.
 WORDS_A_LINE = 15

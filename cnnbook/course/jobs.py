@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cnnbook.course.board import RUNNING, WAITING, Board
 from cnnbook.course.plan import FAILED, PASSED, STOPPED, Task
-from cnnbook.course.processes import OWN_GROUP, end_tree
+from cnnbook.course.processes import FAMILY, OWN_GROUP, end_tree, new_family
 from cnnbook.course.project import UserError, kernel_environment, one_thread, unwritable
 from cnnbook.course.records import Records
 from cnnbook.course.said import missed
@@ -86,7 +86,8 @@ class Worker:
         self.started = time.monotonic()
         task.status = RUNNING
         board.set(task.name, RUNNING, "starting")
-        env = kernel_environment()
+        self.family = new_family()
+        env = kernel_environment() | {FAMILY: self.family}
         with open(records.folder / self.log, "wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", task.worker],
@@ -147,7 +148,7 @@ class Worker:
 
     def end(self) -> None:
         """End the process, its kernel and what that has started."""
-        end_tree(self.process, grandchildren=self.kernels)
+        end_tree(self.process, grandchildren=self.kernels, family=self.family)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(10)
         with contextlib.suppress(OSError):

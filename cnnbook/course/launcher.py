@@ -12,7 +12,7 @@ import sys
 import threading
 from pathlib import Path
 
-from cnnbook.course.processes import OWN_GROUP, end_tree, end_with_parent
+from cnnbook.course.processes import FAMILY, OWN_GROUP, end_tree, end_with_parent, new_family
 from cnnbook.training.devices import saying_plainly
 
 # The folder that holds this cnnbook.
@@ -79,11 +79,11 @@ class _Child:
     """One process of the job; what it prints goes to the queue `lines`."""
 
     def __init__(self, command, environment, rank, lines):
-        self.rank = rank
+        self.rank, self.family = rank, new_family()
         start = f"import sys; sys.path[0] = {HERE!r}; from cnnbook.course.launcher import run_script; run_script()"
         self.process = subprocess.Popen(
             [sys.executable, "-c", start, *command], text=True, encoding="utf-8", errors="replace",
-            env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank), FAMILY: self.family},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **OWN_GROUP,
         )  # fmt: skip
         self.reader = threading.Thread(target=self._read, args=(lines,), daemon=True)
@@ -97,7 +97,7 @@ class _Child:
         """End it and what it has started, once, and read what it still had to say."""
         if self.process.stdin.closed:
             return
-        end_tree(self.process)
+        end_tree(self.process, family=self.family)
         self.process.wait()
         self.reader.join(timeout=5)
         with contextlib.suppress(OSError):

@@ -28,6 +28,17 @@ def read_notebook(path: Path):
     raise UserError(f"{path} is no notebook: {why}")
 
 
+def text_of(path: Path, kind: str) -> str:
+    """A file's text. Raises UserError, which names the file and says why it is no `kind`."""
+    try:
+        return _text(path)
+    except OSError as error:
+        why = f"it cannot be read: {error.strerror or error}"
+    except _Unusable as error:
+        why = str(error)
+    raise UserError(f"{path} is no {kind}: {why}")
+
+
 def _text(path):
     if path.is_dir():
         raise _Unusable("it is a folder; give it another name")

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import traceback
+import uuid
 from collections.abc import Callable
 
 # Arguments of Popen: Ctrl-C in the terminal reaches the parent alone, which then ends its children.
@@ -24,6 +25,9 @@ OWN_GROUP = {
 }
 
 
+# In the environment of all that one parent starts, and so of all that this starts in turn: a process whose own parent has
+# died is still known by it.
+FAMILY = "CNNBOOK_FAMILY"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
@@ -79,17 +83,23 @@ def end_with_parent() -> None:
 def _wait_for_the_end_of_the_parent():
     while os.read(0, 1):
         pass
-    for process in _descendants(os.getpid()):
+    for process in [*_descendants(os.getpid()), *_family(os.environ.get(FAMILY))]:
         _kill(process)
     if os.name == "posix":
         os.killpg(0, signal.SIGKILL)
     os._exit(1)
 
 
-def end_tree(child: subprocess.Popen, grandchildren=()) -> None:
+def new_family() -> str:
+    """A value for the variable FAMILY."""
+    return uuid.uuid4().hex
+
+
+def end_tree(child: subprocess.Popen, grandchildren=(), family: str | None = None) -> None:
     """End a child that was started with OWN_GROUP, its group and all that descends from it.
 
     grandchildren: (process id, time of creation) of those that may have outlived the child, see `children`.
+    family: the value of FAMILY in its environment.
     """
     doomed = _descendants(child.pid) if child.poll() is None else []
     for pid, created in grandchildren:
@@ -100,6 +110,28 @@ def end_tree(child: subprocess.Popen, grandchildren=()) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, signal.SIGKILL)
     child.kill()
+    end_family(family)
+
+
+def end_family(family: str | None) -> None:
+    """End all processes but this one that bear this value of FAMILY: what a kernel has left that was killed, for one."""
+    for process in _family(family):
+        _kill(process)
+
+
+def _family(family):
+    """The processes but this one in whose environment FAMILY has this value; nothing without psutil."""
+    try:
+        import psutil
+    except ImportError:
+        return []
+    found = []
+    for process in psutil.process_iter() if family else ():
+        # Other people's are not to be read.
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.pid != os.getpid() and process.environ().get(FAMILY) == family:
+                found.append(process)
+    return found
 
 
 def children() -> list[tuple[int, float]]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 import json
 import re
+import reprlib
 
 from cnnbook.course.project import Project, UserError
 
 # What YAML 1.1 takes for a date or for a number of base 60, and 1.2 for text; and the floats that 1.1 takes for text.
 DATE = re.compile(r"\d{4}-\d\d?-\d\d?(?!\d)|[-+]?\d[\d_]*(:\d+)+(\.\d*)?$")
+# What a profile may hold in all.
+VALUES, CHARACTERS = 5_000, 100_000
 FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
 
 
@@ -37,7 +40,7 @@ def read_profile(project: Project, name: str) -> dict[str, dict]:
         for parameter, value in parameters.items():
             if not _can_be_passed(value):
                 raise UserError(
-                    f"{path} gives {stem} the {parameter} {value!r}, which cannot be passed to a notebook: "
+                    f"{path} gives {stem} the {parameter} {reprlib.repr(value)}, which cannot be passed to a notebook: "
                     "possible are numbers, texts, true, false, null, lists of these, and mappings whose keys are texts"
                 )
     return profile
@@ -48,11 +51,39 @@ def _parsed(path):
 
     try:
         # Bytes, since YAML itself finds out how they are encoded.
-        return yaml.load(path.read_bytes(), _loader()) or {}
+        loader = _loader()(path.read_bytes())
+        node = loader.get_single_node()
+        if node is None:
+            return {}
+        _check_size(node, path)
+        return loader.construct_document(node) or {}
+    except RecursionError:
+        raise UserError(f"{path} is nested too deep for a profile") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path} is no YAML: {error}") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _check_size(root, path):
+    """Raises UserError where a file, its aliases written out as they will be, holds more than a profile does.
+
+    Aliases of aliases make a number of any size out of a few lines, and an alias of what it stands in one without end.
+    """
+    open_, values, characters = [root], 0, 0
+    while open_:
+        node = open_.pop()
+        values += 1
+        if isinstance(node.value, str):
+            characters += len(node.value)
+        else:
+            for part in node.value:
+                open_ += part if isinstance(part, tuple) else (part,)
+        if values + len(open_) > VALUES or characters > CHARACTERS:
+            raise UserError(
+                f"{path} holds more than a profile may, {VALUES:,} values and {CHARACTERS:,} characters, its aliases "
+                "(*name) written out: give numbers, texts and short lists"
+            )
 
 
 @functools.cache

@@ -78,8 +78,9 @@ class Project:
         return choose(sorted(self.notebooks.glob("*.ipynb")), only, "notebook")
 
     def chapter_paths(self, only: str | None = None) -> list[Path]:
-        """The chapters' text files in order: 00 to 99, then the appendices, a0 to a9."""
-        return choose(sorted(self.chapters.glob("[0-9a][0-9]-*.md")), only, "chapter")
+        """The chapters' text files in order: 00 to 99, then the appendices, a0 to a9; not 00-start.from-notebook.md."""
+        paths = [path for path in self.chapters.glob("[0-9a][0-9]-*.md") if "." not in path.stem]
+        return choose(sorted(paths), only, "chapter")
 
 
 def _settings(folder: Path) -> dict | None:
@@ -125,12 +126,22 @@ def quick_nbformat() -> None:
     sys.modules.setdefault("rfc3987_syntax", None)
 
 
-def check_out(folder: Path) -> None:
-    """Raises UserError where results cannot be written into this folder, given with --out or not."""
+def check_out(folder: Path, project: Project | None = None) -> None:
+    """Raises UserError where results cannot be written into this folder, given with --out or not.
+
+    project: the course whose own folders, as which other names they may have, are no place for results.
+    """
+    if project is not None and _holds_the_course(folder.resolve(), project):
+        raise UserError(f"--out {folder} holds the course itself: give a folder of its own")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file: give a folder with --out")
     if error := files.obstacle(folder):
         raise UserError(f"{unwritable(error, folder)}; make room there, or give another folder with --out")
+
+
+def _holds_the_course(folder, project):
+    own = [place.resolve() for place in (project.notebooks, project.chapters)]
+    return folder == project.root.resolve() or any(place in (folder, *folder.parents) for place in own)
 
 
 def unwritable(error: OSError, folder: Path) -> str:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 from pathlib import Path
 
 from cnnbook import files
+from cnnbook.course import mark
 from cnnbook.course.plan import FAILED, PASSED, STOPPED, Task
 from cnnbook.course.project import UserError
 from cnnbook.course.said import claims_in, own_cells
@@ -27,25 +29,32 @@ PLACES = (
     ("failed", ".html"),
     ("logs", ".log"),
 )
+LOCK = "run.lock"
+EDITED = "edited"
 
 
 class Records:
-    """The folder of a run's results."""
+    """The folder of a run's results.
 
+    shared: other commands may write into it, too, as into the course's own folder build.
+    """
+
+    command = "run"  # whose folder this is, see `mark`
     busy = "running notebooks"  # what a second process is told that the first one does
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, *, shared: bool = False):
+        self.folder, self.shared = folder, shared
         self.scratch = folder / "partial"
         self.summary = folder / "summary.html"
 
     @contextlib.contextmanager
     def locked(self):
-        """Two runs into one folder would mix their results: the second one is refused."""
+        """Two runs into one folder would mix their results: the second one is refused, and so is a folder not ours."""
         import filelock
 
+        self.check()
         process = self.folder / "run.pid"
-        lock = files.lock(self.folder / "run.lock", timeout=0)
+        lock = files.lock(self.folder / LOCK, timeout=0)
         try:
             lock.acquire()
         except filelock.Timeout:
@@ -58,10 +67,23 @@ class Records:
             ) from None
         try:
             files.write(process, str(os.getpid()))
+            if mark.kind(self.folder) is None:
+                mark.leave(self.folder, self.command)
             yield
         finally:
             process.unlink(missing_ok=True)
             lock.release()
+
+    def check(self) -> None:
+        """Raises UserError where the folder holds what is not ours."""
+        # Versions before left no mark, but always this file.
+        known = {EDITED, *(folder for folder, _ in PLACES), self.scratch.name, self.summary.name}
+        mark.check(
+            self.folder,
+            self.command,
+            recognised=(self.folder / LOCK).exists(),
+            known=known if self.shared else None,
+        )
 
     def prepare(self, stems: set[str]) -> None:
         """Make the folders; remove what an interrupted run left, and the results of notebooks that are gone."""
@@ -69,7 +91,7 @@ class Records:
         for folder in ("partial", *(folder for folder, _ in PLACES)):
             (self.folder / folder).mkdir(parents=True, exist_ok=True)
         for path in (self.folder / "results").glob("*.json"):
-            if path.stem not in stems:
+            if path.stem not in stems and self.read(path.stem):
                 self.forget(path.stem)
 
     def clean(self) -> None:
@@ -77,12 +99,12 @@ class Records:
         shutil.rmtree(self.scratch, ignore_errors=True)
 
     def read(self, name: str) -> dict:
-        """A notebook's record; an empty one where there is none that can be read."""
+        """A notebook's record; an empty one where there is none that can be read, or what is there is none of ours."""
         try:
             record = json.loads((self.folder / "results" / f"{name}.json").read_text("utf-8"))
         except (OSError, ValueError):
             return {}
-        return record if isinstance(record, dict) else {}
+        return record if _is_record(record) else {}
 
     def still_holds(self, task: Task) -> bool:
         """Whether this very task passed in an earlier run, and its executed notebook is as it was then."""
@@ -97,7 +119,18 @@ class Records:
             return False
 
     def forget(self, name: str) -> None:
-        """Remove a notebook's results, the record first: what is left when this is interrupted does not count."""
+        """Remove a notebook's results, the record first: what is left when this is interrupted does not count.
+
+        An executed copy that somebody has edited since is moved to the folder `edited`.
+        """
+        made = self.read(name).get("sha256")
+        executed = self.folder / "notebooks" / f"{name}.ipynb"
+        if made and executed.exists() and _sha256(executed) != made:
+            folder = self.folder / EDITED
+            folder.mkdir(exist_ok=True)
+            kept = files.free(folder / executed.name)
+            os.replace(executed, kept)
+            print(f"{executed} was edited after the run: it is now {kept}", flush=True)
         for folder, suffix in PLACES:
             (self.folder / folder / f"{name}{suffix}").unlink(missing_ok=True)
 
@@ -132,7 +165,7 @@ class Records:
         for path in paths:
             if record := self.read(path.stem):
                 status = f"{record['status']} in an earlier run"
-                seen = {key: record[key] for key in ("seconds", "cell", "error")}
+                seen = {key: record.get(key) for key in ("seconds", "cell", "error")}
                 seen |= {"used": record.get("used", {}), "claims": record.get("claims", [])}
                 tasks.append(Task(path, {}, status=status, **seen))
         return tasks
@@ -156,6 +189,35 @@ def claims_of(executed: Path) -> list[dict]:
         return claims_in(own_cells(executed))
     except UserError:
         return []
+
+
+def _is_record(record):
+    """Whether this is what `keep` writes: a folder that somebody else has filled may hold anything, HTML for one."""
+    if not isinstance(record, dict) or record.get("status") not in (PASSED, FAILED):
+        return False
+    imported, used, said = (record.get(key, {}) for key in ("imported", "used", "claims"))
+    return (
+        isinstance(record.get("key"), str)
+        and _is_number(record.get("seconds"))
+        and all(isinstance(record.get(key), str | None) for key in ("cell", "error"))
+        and (not imported or (isinstance(imported, list) and all(isinstance(name, str) for name in imported)))
+        and isinstance(used, dict)
+        and all(map(_is_number, used.values()))
+        and (not said or (isinstance(said, list) and all(map(_is_claim, said))))
+    )
+
+
+def _is_claim(said):
+    return (
+        isinstance(said, dict)
+        and all(isinstance(said.get(key), str) for key in ("sentence", "asked"))
+        and isinstance(said.get("held"), bool)
+        and (said.get("value", "") is None or _is_number(said.get("value")))
+    )
+
+
+def _is_number(value):
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _sha256(path):

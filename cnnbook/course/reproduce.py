@@ -60,7 +60,7 @@ class Trial(Task):
 class Finished(Records):
     """The folder of finished runs: runs/KEY.json each, named by what it stands on, and logs."""
 
-    busy = "running experiments"
+    command, busy = "reproduce", "running experiments"
 
     def prepare(self) -> None:
         """Make the folders; remove what an interrupted run left."""
@@ -102,10 +102,11 @@ def reproduce(
     """
     if find_spec("psutil") is None:
         raise UserError(f"running experiments needs psutil: {how_to_install('lab')}")
-    chosen = choose_experiments(room, names)
     for place in {folder, folder if apart else room.kept}:
         check_out(place)
     finished = Finished(folder.resolve())
+    finished.check()
+    chosen = choose_experiments(room, names)
     with finished.locked():
         finished.prepare()
         wholes = [Whole(experiment, finished, seeds, apart, fresh) for experiment in chosen]

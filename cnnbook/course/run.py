@@ -104,10 +104,8 @@ def run(
         raise UserError(f"running notebooks needs {', '.join(missing)}: {how_to_install('lab')}")
     tasks = plan(project, profile, only)
     out = Path(out or project.root / "build").resolve()
-    if out in (project.notebooks, project.root, project.chapters):
-        raise UserError(f"--out {out} holds the course itself: give a folder that may be overwritten")
-    check_out(out)
-    records = Records(out)
+    check_out(out, project)
+    records = Records(out, shared=out == (project.root / "build").resolve())
     with records.locked():
         return _run(
             project, tasks, records, profile, only, jobs, timeout or TIMEOUTS.get(profile), book, fresh

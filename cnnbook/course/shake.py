@@ -48,6 +48,8 @@ class Trial(Task):
 class Journal(Records):
     """The folder of the runs: their lines, and logs and copies of those that ended in an error."""
 
+    command = "shake"
+
     def __init__(self, folder: Path, package: Imports):
         super().__init__(folder)
         self.package = package
@@ -211,9 +213,7 @@ def _journal(project, out):
     if needed:
         raise UserError(f"running notebooks needs {', '.join(needed)}: {how_to_install('lab')}")
     out = Path(out or project.root / "build" / "shake").resolve()
-    if out in (project.notebooks, project.root, project.chapters):
-        raise UserError(f"--out {out} holds the course itself: give a folder of its own")
-    check_out(out)
+    check_out(out, project)
     return Journal(out, Imports())
 
 

@@ -69,7 +69,7 @@ def _row(task, records):
     if page.exists():
         name = _link(page.relative_to(records.folder).as_posix(), task.name)
     return (
-        f'<tr class="{"bad" if _failed(task) else "good"}"><th scope="row">{name}</th><td>{status}</td>'
+        f'<tr class="{"bad" if _failed(task) else "good"}"><th scope="row">{name}</th><td>{escape(status)}</td>'
         f'<td class="n">{seconds}</td><td class="n">{in_words(task.used, task.claims)}</td>'
         f"<td>{error}</td><td>{' '.join(links)}</td></tr>"
     )

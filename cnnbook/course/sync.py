@@ -1,14 +1,16 @@
 """`cnnbook sync`: notebooks/NN-name.ipynb from chapters/NN-name.md, and its stored outputs.
 
 Chapters are written and reviewed as text; the notebooks hold the same cells with the outputs. The direction is always
-explicit: jupytext's own `--sync` lets the newer file win, which in a fresh clone is an accident. Edits on the other side
-are never overwritten without --force.
+explicit: jupytext's own `--sync` lets the newer file win, which in a fresh clone is an accident. Edits on the other side,
+whichever that is, are never overwritten without --force; what was edited is known by the stamp of the last sync, which the
+notebook bears.
 """
 
 from __future__ import annotations
 
 import difflib
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -18,7 +20,9 @@ from pathlib import Path
 from cnnbook import files
 from cnnbook.course import shown
 from cnnbook.course.board import RUNNING, Board
-from cnnbook.course.notebook import read_notebook
+from cnnbook.course.chapter import CALLED, MYST, NAME, check_can_be_one, has_cells, parsed, read_chapter
+from cnnbook.course.notebook import read_notebook, text_of
+from cnnbook.course.processes import FAMILY, end_family, new_family
 from cnnbook.course.project import (
     KERNEL_ARGUMENTS,
     KERNELSPEC,
@@ -35,7 +39,6 @@ from cnnbook.course.project import (
 )
 from cnnbook.course.said import claims_in, in_a_line, missed
 
-MYST = "md:myst"
 PAIRED = ("tags", "mystnb")  # the cell metadata that both files hold
 # What a tag hides of its cell. The book reads the tags themselves; for JupyterLab and Colab the notebook, and it alone,
 # also holds the metadata that these read (see `hiding`): derived from the tags, so that it takes no part in a pair.
@@ -46,6 +49,8 @@ HIDES = {
     "solution": {"source", "outputs"},
 }
 HIDING = ("jupyter", "cellView")
+COPY = "copy"  # in a students' copy: the digest of its cells as they were written
+COLOUR = re.compile(r"\x1b\[[\d;]*m")
 LANGUAGE_INFO = {
     "name": "python",
     "file_extension": ".py",
@@ -82,13 +87,6 @@ def hiding(cell) -> dict:
     return found | ({"cellView": "form"} if "source" in parts else {})
 
 
-def read_chapter(path: Path):
-    """A chapter's text as a notebook."""
-    import jupytext
-
-    return jupytext.read(path, fmt=MYST)
-
-
 def differences(chapter, notebook, limit=5) -> list[str]:
     """Where the two files of a pair differ, in words."""
     pair = cells(chapter), cells(notebook)
@@ -116,15 +114,17 @@ def sync(project: Project, only=None, *, execute=False, source="chapters", force
     """Bring the pairs together; with `execute`, run the notebooks and store their outputs. Exit status."""
     _need("jupytext", "nbclient", "nbformat")
     if source == "notebooks":
-        for path in project.notebook_paths(only):
-            chapter = project.chapters / f"{path.stem}.md"
-            print(f"  {path.stem}  {_to_chapter(path, chapter)}")
-        return 0
+        return _to_chapters(project, only, force)
     paths = project.chapter_paths(only)
     if not paths:
         raise UserError(f"there is no chapter NN-name.md in {project.chapters}")
-    pairs = {path.stem: _merged(project, path, force) for path in paths}
+    # All are read and found to be right before the first is written.
+    texts = {path: _with_colab_cell(path, colab_source(project.repository)) for path in paths}
+    pairs = {path.stem: _merged(project, path, text, force) for path, text in texts.items()}
     words = _refresh_shown_sources(project, pairs)
+    for path, text in texts.items():
+        if text != path.read_text("utf-8"):
+            files.write(path, text)
     for stem, (_, notebook) in pairs.items():
         print(f"  {stem}  {_write(project.notebooks / f'{stem}.ipynb', notebook)}")
         for word in words[stem]:
@@ -132,27 +132,87 @@ def sync(project: Project, only=None, *, execute=False, source="chapters", force
     return _execute([project.notebooks / f"{p.stem}.ipynb" for p in paths], timeout) if execute else 0
 
 
-def _to_chapter(path, chapter):
+def _to_chapters(project, only, force):
+    """Write the chapters whose notebooks have other cells; exit status."""
+    strays = [path for path in project.notebook_paths(only) if not NAME.fullmatch(path.stem)]
+    if only and strays:
+        raise UserError(f"{strays[0].name} cannot become a chapter: {CALLED}; rename it")
+    pairs = {}
+    for path in project.notebook_paths(only):
+        if path not in strays:
+            notebook = read_notebook(path)
+            check_can_be_one(notebook, path)
+            target = project.chapters / f"{path.stem}.md"
+            chapter = read_chapter(target) if target.exists() else None
+            _refuse_to_lose(project, path.stem, chapter, notebook, force, source="notebooks")
+            pairs[path] = target, notebook, chapter is not None and cells(chapter) == cells(notebook)
+    for path, (target, notebook, equal) in pairs.items():
+        if not equal:
+            files.write(target, _as_chapter(project, notebook, target))
+            _stamp(path, notebook)
+        print(f"  {path.stem}  {'equal' if equal else 'chapter written from the notebook'}")
+    for path in strays:
+        print(f"  {path.stem}  left alone: {CALLED}")
+    return 0
+
+
+def _as_chapter(project, notebook, target):
+    """A notebook's cells as the text of a chapter."""
     import jupytext
-
-    notebook = read_notebook(path)
-    if chapter.exists() and cells(read_chapter(chapter)) == cells(notebook):
-        return "equal"
-    before = os.getcwd()
-    try:  # jupytext looks for its settings (which metadata to write) beside the file that it writes
-        os.chdir(path.parents[1])
-        text = jupytext.writes(notebook, fmt=MYST, config=_jupytext_settings(chapter))
-    finally:
-        os.chdir(before)
-    files.write(chapter, text)
-    _stamp(path, notebook)
-    return "chapter written from the notebook"
-
-
-def _jupytext_settings(chapter):
     from jupytext.config import load_jupytext_config
 
-    return load_jupytext_config(str(chapter))
+    before = os.getcwd()
+    try:  # jupytext looks for its settings (which metadata to write) beside the file that it writes
+        os.chdir(project.root)
+        return jupytext.writes(notebook, fmt=MYST, config=load_jupytext_config(str(target)))
+    finally:
+        os.chdir(before)
+
+
+def _refuse_to_lose(project, stem, chapter, notebook, force, source):
+    """Raises UserError where what was edited on the other side since the last sync would be written over.
+
+    Where both were edited, the notebook's cells are then also in a file beside the chapter.
+    """
+    if force or chapter is None or notebook is None or cells(chapter) == cells(notebook):
+        return
+    stamp = notebook.metadata.get("cnnbook", {}).get("cells")
+    md, ipynb = f"{stem}.md", f"{stem}.ipynb"
+    edited = {
+        "chapters": stamp != digest(cells(chapter)),
+        "notebooks": stamp != digest(cells(notebook)) and has_cells(notebook),
+    }
+    how = "".join(f"\n    {line}" for line in differences(chapter, notebook))
+    if all(edited.values()):
+        beside = _written_beside(project, stem, notebook)
+        raise UserError(
+            f"{md} and {ipynb} were both edited since the last sync:{how}\n"
+            f"The notebook's cells are now also in {beside}. Bring what is wanted of them into {md}, then "
+            f"`cnnbook sync --only {stem} --force` writes the notebook from it"
+        )
+    if source == "chapters" and edited["notebooks"]:
+        raise UserError(
+            f"{ipynb} was edited since the last sync, and so its edits would be lost:{how}\n"
+            f"Keep the notebook's cells with `cnnbook sync --from notebooks --only {stem}`, "
+            "or the chapter's with --force"
+        )
+    if source == "notebooks" and edited["chapters"]:
+        raise UserError(
+            f"{md} was edited since the last sync, and so its edits would be lost:{how}\n"
+            f"Keep the chapter's cells with `cnnbook sync --only {stem}`, or the notebook's with --force"
+        )
+
+
+def _written_beside(project, stem, notebook):
+    """The file with the notebook's cells beside the chapter; what is there from before stays."""
+    first = project.chapters / f"{stem}.from-notebook.md"
+    text = _as_chapter(project, notebook, first)
+    for path in sorted(project.chapters.glob(f"{stem}.from-notebook*.md")):
+        if path.read_bytes() == text.encode():
+            return path
+    path = files.free(first)
+    files.write(path, text)
+    return path
 
 
 def _stamp(path, notebook):
@@ -164,21 +224,13 @@ def _stamp(path, notebook):
     files.write(path, _text(notebook))
 
 
-def _merged(project, path, force):
-    """The notebook as it is stored (None where there is none), and with the chapter's cells."""
-    _write_colab_cell(path, colab_source(project.repository))
-    chapter = read_chapter(path)
+def _merged(project, path, text, force):
+    """The notebook as it is stored (None where there is none), and with the cells of the chapter's text."""
+    chapter = parsed(text, path)
     target = project.notebooks / f"{path.stem}.ipynb"
     old = read_notebook(target) if target.exists() else None
-    if old is not None and cells(old) != cells(chapter):
-        stamp = old.metadata.get("cnnbook", {}).get("cells")
-        if stamp is not None and stamp != digest(cells(old)) and not force:
-            raise UserError(
-                f"{target.name} was edited since the last sync, and so its edits would be lost:\n    "
-                + "\n    ".join(differences(chapter, old))
-                + f"\nKeep the notebook's cells with `cnnbook sync --from notebooks --only {path.stem}`, "
-                "or the chapter's with --force"
-            )
+    # As it is stored, for the cell for Colab is nobody's edit.
+    _refuse_to_lose(project, path.stem, read_chapter(path), old, force, source="chapters")
     return old, merge(chapter, old, path.stem)
 
 
@@ -256,8 +308,8 @@ def _number_cells(notebook, refreshed):
                     output.execution_count = place
 
 
-def _write_colab_cell(path, source):
-    text = path.read_text("utf-8")
+def _with_colab_cell(path, source):
+    """A chapter's text with this source in its cell tagged `colab`."""
     fence = re.compile(
         r"(^```\{code-cell\}[^\n]*\n(?:(?::[^\n]*\n)+|---\n.*?^---\n)?\n*)(.*?)(^```[ \t]*$)", re.M | re.S
     )
@@ -265,9 +317,7 @@ def _write_colab_cell(path, source):
     def replace(match):
         return match[1] + source + "\n" + match[3] if re.search(r"\bcolab\b", match[1]) else match[0]
 
-    new = fence.sub(replace, text)
-    if new != text:
-        files.write(path, new)
+    return fence.sub(replace, text_of(path, "chapter"))
 
 
 def merge(chapter, old, stem):
@@ -345,8 +395,8 @@ def _execute(paths, timeout):
 def record(path: Path, timeout=None, note=lambda text: None) -> list[str]:
     """Run a notebook and store its outputs; the list says why they were refused, empty if stored."""
     import nbclient
-    from nbclient.exceptions import CellExecutionError, DeadKernelError
 
+    before = path.read_bytes()
     notebook = read_notebook(path)
     code = [i for i, c in enumerate(notebook.cells) if c.cell_type == "code" and c.source.strip()]
     running = {"cell": 0}
@@ -367,13 +417,35 @@ def record(path: Path, timeout=None, note=lambda text: None) -> list[str]:
         extra_arguments=KERNEL_ARGUMENTS,
         resources={"metadata": {"path": str(path.parent)}},
     )
+    problems = _executed(client, path.stem, running, timeout) or output_problems(notebook, path.parents[1])
+    if problems:
+        return problems
+    if not path.exists() or path.read_bytes() != before:
+        return ["it was changed while it ran: run it again"]
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata["language_info"] = LANGUAGE_INFO
+    notebook.metadata["cnnbook"] = {"cells": digest(cells(notebook)), "code": code_digest(notebook)}
+    files.write(path, _text(notebook))
+    return []
+
+
+def _executed(client, stem, running, timeout):
+    """Execute the client's notebook; what went wrong, empty if nothing did. running: the number of the cell at work."""
+    from nbclient.exceptions import CellExecutionError, DeadKernelError
+
     # Stored outputs are those of the default backend. A missed claim is told at the end, with all others.
-    env = {**kernel_environment(), "KERAS_BACKEND": "tensorflow", "CNNBOOK_CLAIMS": "report"}
+    family = new_family()
+    env = {
+        **kernel_environment(),
+        "KERAS_BACKEND": "tensorflow",
+        "CNNBOOK_CLAIMS": "report",
+        FAMILY: family,
+    }
     saved = dict(os.environ)
     try:
         os.environ.clear()
         os.environ.update(env)  # the kernel spec is looked up in this process, by this environment
-        if failure := _start_kernel(client, env, path.stem):
+        if failure := _start_kernel(client, env, stem):
             return [failure]
         client.execute()
     except CellExecutionError as error:
@@ -385,13 +457,7 @@ def record(path: Path, timeout=None, note=lambda text: None) -> list[str]:
     finally:
         os.environ.clear()
         os.environ.update(saved)
-    problems = output_problems(notebook, path.parents[1])
-    if problems:
-        return problems
-    notebook.metadata.pop("widgets", None)
-    notebook.metadata["language_info"] = LANGUAGE_INFO
-    notebook.metadata["cnnbook"] = {"cells": digest(cells(notebook)), "code": code_digest(notebook)}
-    files.write(path, _text(notebook))
+        end_family(family)
     return []
 
 
@@ -424,7 +490,9 @@ def output_problems(notebook, root: Path) -> list[str]:
                 problems.append(f"cell {number}: {output.ename}: {output.evalue}")
             if output.get("name") == "stderr":
                 problems.append(f"cell {number} writes to stderr: {_short(output.text.strip())}")
-            texts = [output.get("text", "")]
+            # A traceback has its paths between colours.
+            said = [output.get("evalue", ""), *output.get("traceback", [])]
+            texts = [output.get("text", ""), *(COLOUR.sub("", text) for text in said)]
             texts += [
                 v for k, v in output.get("data", {}).items() if not k.startswith("image/") or "svg" in k
             ]
@@ -436,24 +504,51 @@ def output_problems(notebook, root: Path) -> list[str]:
 
 
 def student(project: Project, out: Path, only=None) -> list[Path]:
-    """Write the students' copies: no cell tagged `solution`, no outputs. `asked.gives_away` says whether that is enough."""
+    """Write the students' copies: no cell tagged `solution`, no outputs. `asked.gives_away` says whether that is enough.
+
+    Returns where each copy is: NAME.ipynb, or NAME.new.ipynb where somebody has changed the cells of the one that was there.
+    """
+    check_out(out, project)
+    # All are read before the first is written.
+    copies = {path.stem: _copy(read_notebook(path)) for path in project.notebook_paths(only)}
+    return [_put(copy, out, stem) for stem, copy in copies.items()]
+
+
+def _copy(notebook):
+    """A notebook without solutions and outputs, with a stamp by which it is known for as long as its cells are these."""
     import nbformat
 
-    check_out(out)
-    written = []
-    # All are read before the first is written.
-    for path, notebook in [(path, read_notebook(path)) for path in project.notebook_paths(only)]:
-        notebook.cells = [c for c in notebook.cells if "solution" not in tags(c)]
-        for cell in notebook.cells:
-            if cell.cell_type == "code":
-                cell.outputs, cell.execution_count = [], None
-        # The stamps are of the full notebook with its outputs; this copy has neither, nor the state of widgets.
-        for name in ("cnnbook", "widgets"):
-            notebook.metadata.pop(name, None)
-        nbformat.validate(notebook)
-        files.write(out / path.name, _text(notebook))
-        written.append(out / path.name)
-    return written
+    notebook.cells = [c for c in notebook.cells if "solution" not in tags(c)]
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    # The other stamps are of the full notebook with its outputs; this copy has neither, nor the state of widgets.
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata["cnnbook"] = {COPY: digest(cells(notebook))}
+    return nbformat.from_dict(notebook)
+
+
+def _put(copy, folder, stem):
+    """Write a copy where it is in nobody's way; returns where it is."""
+    for number in itertools.count():
+        path = folder / f"{stem}{('', '.new')[number] if number < 2 else f'.new-{number}'}.ipynb"
+        if not os.path.lexists(path):
+            break
+        try:
+            old = read_notebook(path)
+        except UserError:
+            continue
+        stamp = old.metadata.get("cnnbook", {}).get(COPY)
+        if cells(old) == cells(copy):
+            # It may have been run: its outputs stay. Copies once bore no stamp.
+            copy, old.metadata["cnnbook"] = old, copy.metadata["cnnbook"]
+            break
+        if stamp == digest(cells(old)):
+            break
+    text = _text(copy)
+    if not path.exists() or path.read_text("utf-8") != text:
+        files.write(path, text)
+    return path
 
 
 def _need(*modules):

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnnbook import claims, files
-from cnnbook.course.project import Project
+from cnnbook.course.notebook import text_of
+from cnnbook.course.project import Project, UserError
 from cnnbook.course.said import ADDED, claims_in, judged, own_cells, repeated, tags_of
 from cnnbook.course.standing import Standing, record_key
 from cnnbook.sources.imports import Imports
@@ -18,6 +19,7 @@ from cnnbook.sources.imports import Imports
 COLUMNS = (
     "notebook", "claim", "key", "runs", "held", "smallest_margin", "median_margin", "conditions", "date",
 )  # fmt: skip
+KIND = "table of claims"
 # A claim that was missed once stands after so many runs.
 ENOUGH = 24
 # What there is for a claim: no record, one of an earlier version of what it stands on, one of what it is now.
@@ -161,14 +163,18 @@ def in_words(cells: list[dict], rows: dict[str, dict], package: Imports) -> dict
 
 
 class Table:
-    """The file results/claims.csv, read at once and written whole."""
+    """The file results/claims.csv, read at once and written whole. UserError where a line of it would be lost so."""
 
     def __init__(self, path: Path):
         self.path = path
         self.rows = {}
         if path.exists():
-            with open(path, newline="", encoding="utf-8") as file:
-                self.rows = {(row["notebook"], row["claim"]): row for row in csv.DictReader(file)}
+            reader = csv.DictReader(io.StringIO(text_of(path, KIND)))
+            if tuple(reader.fieldnames or ()) != COLUMNS:
+                raise UserError(f"{path} is no {KIND}: its first line is not {','.join(COLUMNS)}")
+            for row in reader:
+                _check(row, path, reader.line_num)
+                self.rows[row["notebook"], row["claim"]] = row
 
     def of(self, notebook: str) -> dict[str, dict]:
         """A notebook's rows by the claims' sentences."""
@@ -194,6 +200,15 @@ class Table:
         writer.writerows(self.rows[key] for key in sorted(self.rows))
         if not self.path.exists() or self.path.read_text("utf-8") != text.getvalue():
             files.write(self.path, text.getvalue())
+
+
+def _check(row, path, line):
+    whole = None not in row and None not in row.values()
+    if not (whole and row["runs"].isdecimal() and row["held"].isdecimal()):
+        raise UserError(
+            f"{path} is no {KIND}: line {line} is no record; where it is a mark of a merge conflict, keep one side and "
+            "delete the marks"
+        )
 
 
 def _says_more(old, new):

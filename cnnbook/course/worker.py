@@ -203,11 +203,22 @@ _MATHS = """<script>window.MathJax = {tex: {inlineMath: [["$", "$"], ["\\\\(", "
 <script async src="../book/_static/vendor/mathjax/tex-svg.js"></script>"""  # of the book rendered beside
 
 
+# Without what may stand in a script that a browser would not see as one; and so in a time that grows with the page.
+_SCRIPT = re.compile(r"<script\b[^<>]*>", re.I)
+_END = re.compile(r"</script\s*>", re.I)
+_FOREIGN = re.compile(r'\ssrc="https?://|\stype="(?:text/x-mathjax-config|module)"', re.I)
+
+
 def _offline(page):
     """nbconvert's page without the scripts that it fetches from elsewhere; maths is set by the book's own copy."""
-    page = re.sub(r'<script[^>]*\bsrc="https?://[^"]*"[^>]*>\s*</script>', "", page)
-    page = re.sub(r'<script type="(text/x-mathjax-config|module)">.*?</script>', "", page, flags=re.S)
-    return page.replace("</head>", f"{_MATHS}</head>", 1)
+    kept, done = [], 0
+    for tag in _SCRIPT.finditer(page):
+        if tag.start() < done or not _FOREIGN.search(tag[0]):
+            continue
+        kept.append(page[done : tag.start()])
+        end = _END.search(page, tag.end())
+        done = end.end() if end else len(page)
+    return "".join([*kept, page[done:]]).replace("</head>", f"{_MATHS}</head>", 1)
 
 
 if __name__ == "__main__":
