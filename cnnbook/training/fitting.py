@@ -13,7 +13,7 @@ from ..keras_internals import producer
 from . import devices, programs, restart, statistics
 from . import fast as fast_
 from . import on_card as on_card_
-from .batches import Batches, targets_of
+from .batches import Batches, arrays_of, targets_of
 from .measures import accuracy
 from .optimiser import MomentumSGD, Schedule, factors_of
 from .progress import Progress
@@ -76,6 +76,7 @@ def fit(
     nothing. JAX takes batch norm's statistics over the whole batch, a MirroredStrategy over each device's part, unless the
     layers say synchronized=True; under a MirroredStrategy dropout also draws for each device anew.
     """
+    x, y, validation, pixel_weights = arrays_of(x, y, validation, pixel_weights)
     _check(model, x, y)
     share, dense = devices.share(model), np.ndim(y) == 3
     _check_shares(share, protocol, x, validation)

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from .. import segmentation
+from ..arguments import array, whole_number
 from . import devices, gradients, programs
 from .progress import waiting
 
@@ -14,10 +15,11 @@ __all__ = ["accuracy", "gradient_norms", "outputs", "predicted", "top_k"]
 
 def accuracy(model, x, y, batch_size=500):
     """The share of images x (n, h, w, c), or of their pixels, whose most probable class is y, (n,) or (n, h, w)."""
-    if np.ndim(y) == 3:
+    y = array(y, "y")
+    if y.ndim == 3:
         return segmentation.pixel_accuracy(*predicted(model, x, y))
     predictions = outputs(model, x, batch_size)
-    return float(np.mean(np.argmax(predictions, -1) == np.asarray(y)))
+    return float(np.mean(np.argmax(predictions, -1) == y))
 
 
 def top_k(scores, y, k=5):
@@ -47,7 +49,7 @@ def predicted(model, x, masks, batch_size=50):
     """(true, predicted) classes of every pixel of images x (n, h, w, c), masks (n, h, w), both of the size of the net's
     output, the first one's where it has several: what the scores of cnnbook.segmentation compare."""
     found = outputs(model, x, batch_size)
-    return segmentation.centre(np.asarray(masks), *found.shape[1:3]), segmentation.labels(found)
+    return segmentation.centre(array(masks, "masks"), *found.shape[1:3]), segmentation.labels(found)
 
 
 def outputs(model, x, batch_size=500, *, label=None):
@@ -56,6 +58,9 @@ def outputs(model, x, batch_size=500, *, label=None):
     batch_size: how many are computed at once, at most. label: how lines begin where it takes long, by default the model's
     name. On JAX nets that compute alike share what was compiled for one.
     """
+    if len(getattr(model, "inputs", ())) == 1:  # of several each has its own
+        x = array(x, "x")
+    batch_size = whole_number(batch_size, "batch_size")
     if devices.shared(model):
         return keras.tree.flatten(devices.predict(model, x, batch_size))[0]
     label = label or model.name
@@ -104,7 +109,7 @@ def gradient_norms(model, x, y):
 
     x (n, h, w, c), y (n,): one batch, batch norm in training mode, as in a training step; the weights are left as they are.
     """
-    _, by_variable = gradients.of_weights(model, gradients.loss_on(x, y))
+    _, by_variable = gradients.of_weights(model, gradients.loss_on(array(x, "x"), array(y, "y")))
     kernels = {
         layer.kernel.path: layer.name for layer in model.layers if getattr(layer, "kernel", None) is not None
     }

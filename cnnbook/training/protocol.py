@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Self
 
+import numpy as np
+
 __all__ = ["PRECISIONS", "SCHEDULES", "Protocol", "settings_of", "takes_protocol"]
 
 SCHEDULES = ("cosine", "step", "constant")
@@ -102,7 +104,8 @@ def one_of(name, value, allowed):
 def settings_of(protocol, x, *, loss=None, pixel_weights=None):
     """What a `History` records, and what kept runs are found by: the number and shape of the images x (n, h, w, c), the
     protocol, and of loss and pixel weights what differs from the default, the loss by its name."""
-    settings = {"images": len(x), "shape": list(x.shape[1:]), **protocol.settings()}
+    count, *shape = np.shape(x)
+    settings = {"images": count, "shape": shape, **protocol.settings()}
     if loss is not None:
         settings["loss"] = getattr(loss, "__name__", None) or getattr(loss, "name", None) or str(loss)
     if pixel_weights is not None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import keras
@@ -9,6 +10,7 @@ import numpy as np
 from keras import layers as L
 
 from .. import files, graph, training, weights
+from ..arguments import array, integer, whole_number
 from ..parts import layers as ours
 
 __all__ = ["Trials", "embeddings", "extend", "fit_head", "names"]
@@ -26,9 +28,10 @@ def extend(backbone, classes, *, input_shape=None, preprocess=None, dropout=0.2,
     dropout and one dense layer. The backbone's layers are shared. ValueError for fewer than two classes, or a backbone that
     ends in anything else.
     """
-    labels = None if isinstance(classes, int) else tuple(str(c) for c in classes)
-    number = classes if labels is None else len(labels)
-    if not isinstance(number, int) or number < 2:
+    many = isinstance(classes, Iterable) and not isinstance(classes, str) and np.ndim(classes) < 2
+    labels = tuple(str(c) for c in classes) if many else None
+    number = len(labels) if many else integer(classes)
+    if number is None or number < 2:
         raise ValueError(f"classes is at least 2, or at least two names, got {classes!r}")
     x = inputs = keras.Input(input_shape or backbone.input_shape[1:], name="image")
     if preprocess is not None:
@@ -64,6 +67,7 @@ def embeddings(model, x, *, layer=None, cache=None, batch_size=32):
     file that keeps the features; they are read from it only where net, weights, layer and images are the same, else
     computed and written. ValueError for a layer that the net does not have.
     """
+    x, batch_size = array(x, "x"), whole_number(batch_size, "batch_size")
     flat = graph.flatten(model)
     known = {row.name: row for row in graph.trace(flat)}
     if layer is None:
@@ -104,6 +108,7 @@ def fit_head(model, vectors, y, *, epochs=60, batch_size=32, learning_rate=0.05,
     The head's layers are those of the net, so afterwards the net itself is trained; it is returned. The learning rate
     falls as a cosine; momentum is 0.9. ValueError for a net without such a head.
     """
+    vectors, y = array(vectors, "vectors"), array(y, "y")
     x = inputs = keras.Input(vectors.shape[1:])
     for name in (NORM, DROPOUT, DENSE):
         layer = model.get_layer(name)
@@ -157,6 +162,7 @@ class Trials:
 
         start: the weights to start from, by default those at the time of compiling. shift, mirror: as in training.fit.
         """
+        x, y = array(x, "x"), array(y, "y")
         self.model.set_weights(self.start if start is None else start)
         for variable in self.optimizer.variables:
             variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
