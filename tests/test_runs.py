@@ -1,11 +1,17 @@
 """Runs and their files: data of every form, files that two share, that are damaged or another run's, words before work."""
 
+import io
+import json
+import threading
+import tracemalloc
+
 import keras
 import numpy as np
 import pytest
 from keras import layers as L
 
 from cnnbook import segmentation, training, transfer
+from cnnbook.training import results
 
 pd = pytest.importorskip("pandas")
 
@@ -148,3 +154,243 @@ def test_masks_as_lists_are_scored():
     x, _ = images(4)
     masks = segmentation.labels(training.outputs(dense, x))
     assert training.accuracy(dense, list(x), list(masks)) == 1.0
+
+
+# --------------------------------------------------------------------------- files of finished runs
+
+
+def history(seed, label="a"):
+    return training.History(label, {"loss": [1.0, 0.5]}, {"seed": seed})
+
+
+def test_two_series_that_share_a_file_lose_no_run(tmp_path, monkeypatch):
+    path = tmp_path / "runs.json"
+    one, two = training.Results(path), training.Results(path)
+
+    def add(series, seeds):
+        for seed in seeds:
+            series.add(history(seed))
+
+    threads = [
+        threading.Thread(target=add, args=(series, range(first, first + 5)))
+        for series, first in ((one, 0), (two, 5))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [h.settings["seed"] for h in training.Results(path).group("a")] == list(range(10))
+    one.add(history(10))
+    assert len(one.histories) == 11 and two.group("a") == one.group("a")[:10]
+    monkeypatch.setattr(results, "fit", lambda *a, **k: pytest.fail("trained again"))
+    x, y = images()
+    settings = training.Protocol(epochs=2, seed=3).settings()
+    kept = one.add(training.History("b", {"loss": [1.0]}, {"images": 24, "shape": [6, 6, 1], **settings}))
+    assert two.run("b", net, list(x), y, epochs=2, seed=np.int64(3)) == kept  # the other one's, by now
+
+
+DAMAGED = [
+    b"",
+    b'{"runs": [',
+    b"[]",
+    b"{}",
+    b'{"runs": {}}',
+    b'{"runs": [{"label": 1, "other": 2}]}',
+    b"\xff\xfe",
+    b"[" * 99999,
+]
+
+
+@pytest.mark.parametrize("content", DAMAGED, ids=range(len(DAMAGED)))
+def test_a_damaged_file_of_runs_is_named_and_left_as_it_is(content, tmp_path):
+    path = tmp_path / "runs.json"
+    path.write_bytes(content)
+    with pytest.raises(
+        ValueError, match=r"runs.json is not a file of finished runs \(.+\): give another file"
+    ):
+        training.Results(path)
+    series = training.Results(tmp_path / "other.json")
+    (tmp_path / "other.json").write_bytes(content)  # while a run was trained
+    with pytest.raises(ValueError, match="other.json is not a file of finished runs"):
+        series.add(history(1))
+    assert path.read_bytes() == (tmp_path / "other.json").read_bytes() == content
+    assert series.histories == [history(1)]
+
+
+def test_where_a_file_of_runs_cannot_be_written_is_said_before_the_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "fit", lambda *a, **k: pytest.fail("trained"))
+    (tmp_path / "file").write_text("")
+    for path, message in (
+        (tmp_path / "file" / "runs.json", "runs.json cannot be written"),
+        (tmp_path, "is a folder"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            training.Results(path).run("a", net, *images())
+
+
+# --------------------------------------------------------------------------- the state of a run
+
+
+@pytest.fixture(scope="module")
+def kept(plain, tmp_path_factory):
+    """The file of a run that is over, and what that run measured."""
+    path = tmp_path_factory.mktemp("kept") / "run.npz"
+    history = run(*images(), checkpoint=path)
+    return path, history
+
+
+def again(kept, tmp_path, change=None, **settings):
+    """The run of `kept` once more, with a copy of its file, which `change` may have changed."""
+    path = tmp_path / "run.npz"
+    path.write_bytes(kept[0].read_bytes())
+    if change:
+        change(path)
+    x, y = settings.pop("x", images()[0]), settings.pop("y", images()[1])
+    return run(x, y, checkpoint=path, **settings)
+
+
+def about_of(path):
+    with np.load(path) as file:
+        return json.loads(str(file["about"])), {name: file[name] for name in file.files if name != "about"}
+
+
+def rewritten(change):
+    """A function that writes a file anew, what stands in it about the run changed by `change(about)`."""
+
+    def rewrite(path):
+        about, arrays = about_of(path)
+        about = change(about) or about
+        np.savez(path, about=about if isinstance(about, str) else json.dumps(about), **arrays)
+
+    return rewrite
+
+
+def one_pixel():
+    x, _ = images()
+    x[3, 2, 2] += 1
+    return x
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(x=one_pixel()), "x holds other numbers"),
+        (dict(y=1 - images()[1]), "y holds other numbers"),
+        (dict(validation=images(8)), "validation here, none there"),
+        (dict(clean_training_accuracy=True), "clean_training_accuracy here, none there"),
+        (dict(batch_size=12), "batch_size 8 there, 12 here"),
+    ],
+)
+def test_another_run_s_file_is_refused_and_left_as_it_is(kept, tmp_path, change, message):
+    with pytest.raises(ValueError, match=f"run.npz holds another run .{message}.: delete it or give another"):
+        again(kept, tmp_path, **change)
+    assert (tmp_path / "run.npz").read_bytes() == kept[0].read_bytes()
+
+
+def test_the_same_data_in_another_form_are_the_same_run(kept, tmp_path):
+    x, y = images()
+    assert again(kept, tmp_path, x=list(x), y=shuffled(y)).curves == kept[1].curves
+
+
+def test_a_file_of_the_version_before_goes_on(kept, tmp_path):
+    """It says nothing of the data."""
+
+    def older(about):
+        for name in ("data", "stopped"):
+            del about[name]
+        assert set(about) == {"run", "epochs", "curves", "seconds"}
+
+    assert again(kept, tmp_path, rewritten(older)).curves == kept[1].curves
+
+
+def deep(about):
+    return "[" * 100_000
+
+
+BAD = {
+    "empty": lambda path: path.write_bytes(b""),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-300]),
+    "one array": lambda path: path.write_bytes(npy(np.zeros(3))),
+    "others": lambda path: np.savez(path, a=np.zeros(3)),
+    "deep": rewritten(deep),
+    "list": rewritten(lambda about: "[1, 2]"),
+    "text": rewritten(lambda about: about.update(epochs="two")),
+    "curves": rewritten(lambda about: about.update(curves={"loss": [1.0, "x"]})),
+}
+
+
+def npy(array):
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("how", BAD)
+def test_a_damaged_state_is_named(kept, tmp_path, how):
+    with pytest.raises(
+        ValueError, match=r"run.npz is not the state of a training run \(.+\): delete it or give"
+    ):
+        again(kept, tmp_path, BAD[how])
+
+
+@pytest.mark.parametrize("name, array", [("v0", np.zeros(2**24)), ("about", np.zeros((), "<U16777216"))])
+def test_what_a_file_unfolds_to_is_read_from_its_headers(kept, tmp_path, name, array):
+    """128 MB of zeros, and 64, in a file of a hundredth."""
+
+    def swollen(path):
+        about, arrays = about_of(path)
+        np.savez_compressed(path, **{"about": json.dumps(about), **arrays, name: array})
+        tracemalloc.start()
+
+    with pytest.raises(ValueError, match="run.npz (is not the state of a training run|holds another run)"):
+        again(kept, tmp_path, swollen)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20e6
+
+
+def test_more_epochs_than_the_kept_run_s_lose_nothing(kept, tmp_path):
+    with pytest.raises(
+        ValueError, match=r"run.npz holds this run with epochs=2, .* as a cosine: .* epochs=3 .*another file"
+    ):
+        again(kept, tmp_path, epochs=3)
+    assert (tmp_path / "run.npz").read_bytes() == kept[0].read_bytes()
+
+
+def test_at_a_constant_rate_a_kept_run_goes_on_to_more_epochs(tmp_path):
+    path, options = tmp_path / "run.npz", dict(schedule="constant", warmup=0.5)
+    run(*images(), checkpoint=path, epochs=1, **options)
+    longer = net()
+    found = run(*images(), longer, checkpoint=path, epochs=3, **options)
+    whole = net()
+    assert found.curves == run(*images(), whole, epochs=3, **options).curves
+    for one, other in zip(longer.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(ValueError, match="run.npz holds this run, 3 epochs of it done, more than epochs=2"):
+        run(*images(), checkpoint=path, epochs=2, **options)
+
+
+def test_a_run_that_a_callback_ended_is_over(tmp_path, capsys):
+    path, ended = tmp_path / "run.npz", []
+    for _ in range(2):
+        # no loss is below -1, and that of the third epoch is above the second's, whose weights are put back
+        stop = keras.callbacks.EarlyStopping("loss", patience=1, baseline=-1, restore_best_weights=True)
+        model = net()
+        history = run(*images(), model, checkpoint=path, epochs=5, callbacks=[stop], verbose=True)
+        ended.append((history.curves, model.get_weights()))
+    (first, weights), (second, same) = ended
+    assert first == second and len(first["loss"]) == 3
+    for one, other in zip(weights, same, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert "net: a callback ended this run after 3 epochs" in capsys.readouterr().out
+
+
+def test_where_a_state_cannot_be_written_is_said_before_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.Model, "fit", lambda *a, **k: pytest.fail("trained"))
+    (tmp_path / "file").write_text("")
+    for path, message in (
+        (tmp_path / "file" / "run.npz", "run.npz cannot be written"),
+        (tmp_path, "is a folder"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run(*images(), checkpoint=path)

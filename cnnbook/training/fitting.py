@@ -56,7 +56,9 @@ def fit(
     numbers to float32 rounding (`training.fast`); False is stock Keras. label: what the history is called, by default the
     model's name. verbose: print lines of progress. callbacks: Keras callbacks, such as viz.Film; the history does not
     record them. checkpoint: a file (.npz) that keeps the state of the run after every epoch; where it exists, the run
-    resumes from it and ends with the weights it would have had.
+    resumes from it and ends with the weights it would have had. It belongs to this run: to its settings, to all that is
+    trained on and to what is measured. At a constant rate it can be prolonged by more epochs. A run that a callback ended
+    is over.
 
     on_card: whether the images lie on JAX' device, where many steps run in one go, with the same numbers to float rounding
     (`training.on_card`); None: on a GPU or TPU that has room for them, unless a callback acts on single batches. On JAX a
@@ -67,7 +69,8 @@ def fit(
     and variance are measured anew, over at most 32 batches, and the last epoch's held-out numbers with them
     (`training.statistics`).
 
-    Raises ValueError where images, labels and model do not fit, or the file is of another run.
+    Raises ValueError where images, labels and model do not fit, or the file is damaged, of another run, or cannot be
+    written. x, y and all that belongs to them may be lists, or Series of pandas, whose index plays no part.
 
     Runs as it is on several devices, with the numbers of one to float rounding: on the JAX backend under
     `keras.distribution.DataParallel`, in one process or several (`cnnbook.distributed`), on the TensorFlow backend with a
@@ -83,7 +86,10 @@ def fit(
     optimizer = _compile(model, protocol, len(x), loss=loss, dense=dense, share=share)
     settings = settings_of(protocol, x, loss=loss, pixel_weights=pixel_weights)
     history = History(label or model.name, settings=settings)
-    state = restart.State(checkpoint, model, optimizer, history.settings) if checkpoint else None
+    state = None
+    if checkpoint:
+        given = x, y, pixel_weights, validation, clean_training_accuracy
+        state = restart.State(checkpoint, model, optimizer, history.settings, *given)
     done = state.resume() if state else 0
     targets, prefix = targets_of(model), _prefix(model)
     # Keras counts an epoch of the data before the first one.
@@ -92,6 +98,10 @@ def fit(
                       part=share.part)  # fmt: skip
     validation, size = _held_out(share, targets, validation), share.batch(50 if dense else 500)
     progress = Progress(history.label, name=lambda key: _plain(key, prefix), on=verbose and share.rank == 0)
+    if state and state.stopped:
+        progress.say(
+            f"a callback ended this run after {state.epochs} epochs; its weights are those of {state.path}"
+        )
     clean = _CleanAccuracy(x, y) if clean_training_accuracy else None
     callbacks = [c for c in (clean, state, *callbacks, progress) if c is not None]
     feed = on_card_.fed if on_card_.wanted(on_card, model, batches, validation, callbacks) else programs.fed
@@ -100,11 +110,12 @@ def fit(
     with progress.watching(), computing, feed(model, batches, validation, loss=loss, size=size) as fed:
         run = model.fit(fed[0], epochs=protocol.epochs, initial_epoch=done, validation_data=fed[1],
                         callbacks=callbacks, verbose=0, shuffle=False, validation_batch_size=size)  # fmt: skip
+    if state:
+        state.finish(model.stop_training)
     curves = state.curves if state else run.history
+    epochs = len(curves["loss"])
     _leave_plain(model, protocol, loss=loss, dense=dense, share=share)
-    numbers = _measure_again(
-        model, batches, protocol.epochs, validation, clean, progress, loss=loss, size=size
-    )
+    numbers = _measure_again(model, batches, epochs, validation, clean, progress, loss=loss, size=size)
     curves = curves | {key: [*curves[key][:-1], value] for key, value in numbers.items()}
     history.seconds = state.seconds if state else time.monotonic() - begin
     history.curves = {_plain(key, prefix): values for key, values in curves.items()}
