@@ -382,7 +382,7 @@ def test_a_run_that_a_callback_ended_is_over(tmp_path, capsys):
     assert first == second and len(first["loss"]) == 3
     for one, other in zip(weights, same, strict=True):
         np.testing.assert_array_equal(one, other)
-    assert "net: a callback ended this run after 3 epochs" in capsys.readouterr().out
+    assert "net: a callback has ended this run after epoch 3" in capsys.readouterr().out
 
 
 def test_where_a_state_cannot_be_written_is_said_before_training(tmp_path, monkeypatch):

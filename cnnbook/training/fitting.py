@@ -86,10 +86,8 @@ def fit(
     optimizer = _compile(model, protocol, len(x), loss=loss, dense=dense, share=share)
     settings = settings_of(protocol, x, loss=loss, pixel_weights=pixel_weights)
     history = History(label or model.name, settings=settings)
-    state = None
-    if checkpoint:
-        given = x, y, pixel_weights, validation, clean_training_accuracy
-        state = restart.State(checkpoint, model, optimizer, history.settings, *given)
+    given = x, y, pixel_weights, validation, clean_training_accuracy
+    state = restart.State(checkpoint, model, optimizer, settings, *given) if checkpoint else None
     done = state.resume() if state else 0
     targets, prefix = targets_of(model), _prefix(model)
     # Keras counts an epoch of the data before the first one.
@@ -99,9 +97,7 @@ def fit(
     validation, size = _held_out(share, targets, validation), share.batch(50 if dense else 500)
     progress = Progress(history.label, name=lambda key: _plain(key, prefix), on=verbose and share.rank == 0)
     if state and state.stopped:
-        progress.say(
-            f"a callback ended this run after {state.epochs} epochs; its weights are those of {state.path}"
-        )
+        progress.say(f"a callback has ended this run after epoch {state.epochs}: see {state.path}")
     clean = _CleanAccuracy(x, y) if clean_training_accuracy else None
     callbacks = [c for c in (clean, state, *callbacks, progress) if c is not None]
     feed = on_card_.fed if on_card_.wanted(on_card, model, batches, validation, callbacks) else programs.fed
@@ -110,24 +106,20 @@ def fit(
     with progress.watching(), computing, feed(model, batches, validation, loss=loss, size=size) as fed:
         run = model.fit(fed[0], epochs=protocol.epochs, initial_epoch=done, validation_data=fed[1],
                         callbacks=callbacks, verbose=0, shuffle=False, validation_batch_size=size)  # fmt: skip
-    if state:
-        state.finish(model.stop_training)
-    curves = state.curves if state else run.history
-    epochs = len(curves["loss"])
+    curves = state.finish(model.stop_training) if state else run.history
     _leave_plain(model, protocol, loss=loss, dense=dense, share=share)
-    numbers = _measure_again(model, batches, epochs, validation, clean, progress, loss=loss, size=size)
-    curves = curves | {key: [*curves[key][:-1], value] for key, value in numbers.items()}
+    curves = _measure_again(model, batches, curves, validation, clean, progress, loss=loss, size=size)
     history.seconds = state.seconds if state else time.monotonic() - begin
     history.curves = {_plain(key, prefix): values for key, values in curves.items()}
     return history
 
 
-def _measure_again(model, batches, epochs, validation, clean, progress, *, loss, size):
+def _measure_again(model, batches, curves, validation, clean, progress, *, loss, size):
     """Behind a run that was too short for them sets batch norm's statistics, from the images of the epoch that would come
-    next; returns the numbers that depend on them, by the names that Keras gives them."""
-    numbers = {}
+    next; returns the curves, of whose last numbers those that depend on the statistics are measured anew."""
+    numbers, epochs = {}, len(curves["loss"])
     if statistics.left_of_the_start(model, len(batches) * epochs) <= statistics.SHARE:
-        return numbers
+        return curves
     batches.epoch, batches.part = epochs, slice  # whole batches in every process
     batches.on_epoch_begin()
     some = range(min(len(batches), statistics.MOST_BATCHES))
@@ -140,7 +132,7 @@ def _measure_again(model, batches, epochs, validation, clean, progress, *, loss,
         if clean is not None:
             clean.on_epoch_end(epochs, numbers)
     progress.say("batch norm's statistics measured anew after this short run", numbers)
-    return numbers
+    return curves | {key: [*curves[key][:-1], value] for key, value in numbers.items()}
 
 
 def _compile(model, protocol, images, *, loss, dense, share):

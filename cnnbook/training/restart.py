@@ -64,10 +64,11 @@ class State(keras.callbacks.Callback):
         return self.run["epochs"] if self.stopped else self.epochs
 
     def finish(self, stopped):
-        """Behind training: keeps what callbacks made of the net at its end, and whether they ended it."""
+        """Behind training: keeps what callbacks left of the net, and whether they ended it; returns the curves."""
         self.stopped |= stopped
         if self.writes and self.trained:
             self._write()
+        return self.curves
 
     def _read(self):
         if not self.path.exists():
