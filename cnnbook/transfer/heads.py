@@ -65,7 +65,8 @@ def embeddings(model, x, *, layer=None, cache=None, batch_size=32):
 
     layer: its name; by default what the classifier reads (of a net by `extend`), else the net's output. cache: an .npz
     file that keeps the features; they are read from it only where net, weights, layer and images are the same, else
-    computed and written. ValueError for a layer that the net does not have.
+    computed and written, also where the file is damaged. ValueError for a layer that the net does not have, and for a cache
+    that holds something else or cannot be written.
     """
     x, batch_size = array(x, "x"), whole_number(batch_size, "batch_size")
     flat = graph.flatten(model)
@@ -75,10 +76,9 @@ def embeddings(model, x, *, layer=None, cache=None, batch_size=32):
     if layer not in known:
         raise ValueError(f"{model.name} has no layer {layer!r}")
     key = _fingerprint(flat, layer, x) if cache is not None else None
-    if cache is not None and Path(cache).exists():
-        with np.load(cache) as stored:
-            if str(stored["key"]) == key:
-                return stored["vectors"]
+    kept = _kept(Path(cache), key) if cache is not None else None
+    if kept is not None:
+        return kept
     output = known[layer].tensor
     if len(output.shape) == 4:
         output = L.GlobalAveragePooling2D()(output)
@@ -90,6 +90,42 @@ def embeddings(model, x, *, layer=None, cache=None, batch_size=32):
         with files.replaced(cache) as file:
             np.savez(file, key=key, vectors=vectors)
     return vectors
+
+
+def _kept(cache, key):
+    """The features that a cache holds under that key; None where it has to be written. ValueError where it cannot be, and
+    for a file of other content, which would be lost."""
+    files.ready(cache)
+    if not cache.exists():
+        return None
+    try:
+        headers = files.headers(cache)
+    except Exception as error:
+        if (start := _start(cache)) and not start.startswith(b"PK"):
+            raise ValueError(
+                f"{cache} is no cache of features, but begins with {start!r}: give another file"
+            ) from None
+        return _damaged(cache, error)
+    if set(headers) != {"key", "vectors"}:
+        raise ValueError(
+            f"{cache} is no cache of features, but holds {', '.join(headers)[:100]}: give another file"
+        )
+    if headers["key"] != ((), np.dtype(f"U{len(key)}")):
+        return None
+    try:
+        with np.load(cache, allow_pickle=False) as stored:
+            return stored["vectors"] if str(stored["key"]) == key else None
+    except Exception as error:
+        return _damaged(cache, error)
+
+
+def _start(path):
+    with open(path, "rb") as file:
+        return file.read(8)
+
+
+def _damaged(cache, error):
+    print(f"{cache} is damaged ({type(error).__name__}: {error}); its features are computed anew", flush=True)
 
 
 def _fingerprint(model, layer, x):
