@@ -394,3 +394,51 @@ def test_where_a_state_cannot_be_written_is_said_before_training(tmp_path, monke
     ):
         with pytest.raises(ValueError, match=message):
             run(*images(), checkpoint=path)
+
+
+# --------------------------------------------------------------------------- callbacks that set the rate
+
+
+def falling(epoch, rate):
+    return rate / 2
+
+
+@pytest.mark.parametrize(
+    "callback, message",
+    [
+        (
+            lambda: keras.callbacks.ReduceLROnPlateau("loss"),
+            "ReduceLROnPlateau sets the learning rate, .* schedule=",
+        ),
+        (
+            lambda: keras.callbacks.LearningRateScheduler(falling),
+            "LearningRateScheduler sets .* model.compile",
+        ),
+        (lambda: keras.callbacks.BackupAndRestore("backup"), "BackupAndRestore .* give checkpoint="),
+        (lambda: "film", "callbacks are those of Keras, got 'film'"),
+    ],
+)
+def test_callbacks_that_cannot_work_are_refused_before_training(callback, message, monkeypatch):
+    monkeypatch.setattr(keras.Model, "fit", lambda *a, **k: pytest.fail("trained"))
+    for callbacks in ([callback()], [[callback()]], callback()):
+        with pytest.raises(ValueError, match=message):
+            run(*images(), schedule="constant", callbacks=callbacks)
+
+
+class Halves(keras.callbacks.Callback):
+    """A callback of one's own."""
+
+    epochs = 0
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.epochs += 1
+        if epoch == 1:
+            self.model.optimizer.learning_rate = 0.01
+
+
+def test_one_s_own_callback_may_come_alone_but_not_set_the_rate():
+    callback = Halves()
+    run(*images(), epochs=1, callbacks=callback)
+    assert callback.epochs == 1
+    with pytest.raises(TypeError, match="the learning rate follows the schedule of the run .* schedule="):
+        run(*images(), callbacks=[callback])

@@ -15,7 +15,7 @@ from . import fast as fast_
 from . import on_card as on_card_
 from .batches import Batches, arrays_of, targets_of
 from .measures import accuracy
-from .optimiser import MomentumSGD, Schedule, factors_of
+from .optimiser import MomentumSGD, Schedule, callbacks_of, factors_of
 from .progress import Progress
 from .protocol import settings_of, takes_protocol
 from .runs import History
@@ -81,8 +81,8 @@ def fit(
     """
     x, y, validation, pixel_weights = arrays_of(x, y, validation, pixel_weights)
     _check(model, x, y)
-    share, dense = devices.share(model), np.ndim(y) == 3
-    _check_shares(share, protocol, x, validation)
+    others = callbacks_of(callbacks)
+    share, dense = _share(model, protocol, x, validation), np.ndim(y) == 3
     optimizer = _compile(model, protocol, len(x), loss=loss, dense=dense, share=share)
     settings = settings_of(protocol, x, loss=loss, pixel_weights=pixel_weights)
     history = History(label or model.name, settings=settings)
@@ -99,7 +99,7 @@ def fit(
     if state and state.stopped:
         progress.say(f"a callback has ended this run after epoch {state.epochs}: see {state.path}")
     clean = _CleanAccuracy(x, y) if clean_training_accuracy else None
-    callbacks = [c for c in (clean, state, *callbacks, progress) if c is not None]
+    callbacks = [c for c in (clean, state, *others, progress) if c is not None]
     feed = on_card_.fed if on_card_.wanted(on_card, model, batches, validation, callbacks) else programs.fed
     begin = time.monotonic()
     computing = fast_.computing(model, on=fast, precision=protocol.precision)
@@ -241,11 +241,14 @@ def _held_out(share, targets, validation):
     return (x, *targets(y))
 
 
-def _check_shares(share, protocol, x, validation):
+def _share(model, protocol, x, validation):
+    """The `Share` in which the net trains; ValueError where its devices cannot share evenly."""
+    share = devices.share(model)
     counts = {"batch size": protocol.batch_size, "the number of images": len(x)}
     if validation is not None:
         counts["the number of held-out images"] = len(validation[0])
     share.check(counts)
+    return share
 
 
 def _check(model, x, y):
