@@ -27,6 +27,17 @@ def integer(value):
         return None
 
 
+def plain(value):
+    """A value with Python's numbers in place of NumPy's, in tuples and lists too; an array as a tuple."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray) and value.ndim:
+        return tuple(map(plain, value))
+    if type(value) in (tuple, list):
+        return type(value)(map(plain, value))
+    return value
+
+
 def array(value, name):
     """`value` as a NumPy array of numbers, the same object where it is one.
 

@@ -13,6 +13,7 @@ from functools import partial
 
 from keras import layers as L
 
+from ..arguments import integer
 from ..parts import blocks
 from ..parts.layers import PadChannels
 from ..weights import KerasApplication
@@ -87,7 +88,7 @@ def PreActResNetCIFAR(x, depth, *, bottleneck=None, shortcut=None, widths=(16, 3
     """
     if shortcut not in ("A", "B", None):
         raise ValueError(f'shortcut is "A" or "B", or None for the paper\'s choice, got {shortcut!r}')
-    is_number = isinstance(depth, int)
+    is_number = integer(depth) is not None
     bottleneck = is_number and depth >= 164 if bottleneck is None else bottleneck
     step = 9 if bottleneck else 6
     if not is_number or depth < step + 2 or (depth - 2) % step:

@@ -11,6 +11,7 @@ Change first: deep_supervision=True, then `prune(net, level)` for levels 1 to 4.
 import keras
 from keras import layers as L
 
+from ..arguments import integer
 from ..parts import decoders
 from .network import per_pixel
 
@@ -99,7 +100,7 @@ def UNetPlusPlus(
 def prune(model, level):
     """The net of depth `level` inside a deeply supervised U-Net++: what its output does not need is gone, weights shared."""
     names = [tensor.name for tensor in _outputs(model)]
-    if not isinstance(level, int) or not 1 <= level <= len(names):
+    if not 1 <= (integer(level) or 0) <= len(names):
         raise ValueError(
             f"{model.name}: level is 1 to {len(names)} (outputs: deep_supervision=True), got {level!r}"
         )

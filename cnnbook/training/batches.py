@@ -6,14 +6,14 @@ import keras
 import numpy as np
 
 from .. import segmentation
-from ..arguments import array
+from ..arguments import array, whole_number
 
 __all__ = ["Batches", "augment", "augment_together", "seed", "targets_of"]
 
 
 def seed(number):
     """Seeds Python, NumPy and the backend: the same numbers again on the same machine with the same threads."""
-    keras.utils.set_random_seed(number)
+    keras.utils.set_random_seed(whole_number(number, "seed", least=0, most=2**32 - 1))
 
 
 class Batches(keras.utils.PyDataset):

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from .. import segmentation
-from ..arguments import array, whole_number
+from ..arguments import array, integer, whole_number
 from . import devices, gradients, programs
 from .progress import waiting
 
@@ -35,7 +35,7 @@ def top_k(scores, y, k=5):
         raise ValueError(
             f"scores are (images, classes) and y (images,), at least one; got {scores.shape}, {y.shape}"
         )
-    if not 1 <= k <= scores.shape[1]:
+    if not 1 <= (integer(k) or 0) <= scores.shape[1]:
         raise ValueError(f"k is from 1 to the {scores.shape[1]} classes, got {k!r}")
     if y.min() < 0 or y.max() >= scores.shape[1]:
         raise ValueError(f"labels are from 0 to {scores.shape[1] - 1}, got {y.min()} to {y.max()}")

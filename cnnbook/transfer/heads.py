@@ -145,6 +145,7 @@ def fit_head(model, vectors, y, *, epochs=60, batch_size=32, learning_rate=0.05,
     falls as a cosine; momentum is 0.9. ValueError for a net without such a head.
     """
     vectors, y = array(vectors, "vectors"), array(y, "y")
+    epochs, batch_size = whole_number(epochs, "epochs"), whole_number(batch_size, "batch_size")
     x = inputs = keras.Input(vectors.shape[1:])
     for name in (NORM, DROPOUT, DENSE):
         layer = model.get_layer(name)
@@ -180,10 +181,11 @@ class Trials:
         weight_decay=1e-4,
         rates=None,
     ):
-        self.model, self.steps, self.batch_size = model, steps, batch_size
+        self.model = model
+        self.steps, self.batch_size = whole_number(steps, "steps"), whole_number(batch_size, "batch_size")
         factors = training.factors_of(model, rates or {})
         self.optimizer = training.MomentumSGD(
-            training.Schedule(learning_rate, steps),
+            training.Schedule(learning_rate, self.steps),
             factors=factors,
             momentum=momentum,
             weight_decay=weight_decay,
