@@ -5,7 +5,7 @@ import math
 import keras
 import numpy as np
 
-from .. import segmentation
+from .. import graph, segmentation
 from ..arguments import array, whole_number
 
 __all__ = ["Batches", "augment", "augment_together", "seed", "targets_of"]
@@ -76,10 +76,11 @@ class Batches(keras.utils.PyDataset):
         return x, *self.targets(*maps)
 
 
-def arrays_of(x, y, validation=None, pixel_weights=None):
+def arrays_of(model, x, y, validation=None, pixel_weights=None):
     """What `fit` is given to train on and to measure, as arrays: x, y, (x, y) held out or None, pixel_weights or None.
 
-    ValueError for what makes no array of numbers, by its name, and for weights that are not one for each of y's pixels.
+    ValueError for what makes no array of numbers, by its name, for weights that are not one for each of y's pixels, and
+    for images of a size that a net with a class for every pixel does not take.
     """
     x, y = array(x, "x"), array(y, "y")
     if validation is not None:
@@ -103,7 +104,24 @@ def arrays_of(x, y, validation=None, pixel_weights=None):
                 "pixel_weights are for a net with a class for every pixel, one for each pixel of the masks: y has the shape "
                 f"{y.shape}, got {pixel_weights.shape}"
             )
+    for images in (x, *(validation or ())[:1]):
+        check_size(model, images)
     return x, y, validation, pixel_weights
+
+
+def check_size(model, images):
+    """ValueError where a net of any size, with a class for every pixel, does not take images (n, h, w, c) of this one."""
+    if len(model.outputs[0].shape) != 4 or len(model.input_shape) != 4 or images.ndim != 4:
+        return
+    if None in model.input_shape[1:3] and _readable(model):
+        segmentation.output_size(model, *images.shape[1:3])
+
+
+def _readable(model):
+    try:
+        return bool(graph.flatten(model))
+    except ValueError:
+        return False
 
 
 def augment(images, rng, *, shift=4, mirror=True):

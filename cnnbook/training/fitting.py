@@ -79,7 +79,7 @@ def fit(
     nothing. JAX takes batch norm's statistics over the whole batch, a MirroredStrategy over each device's part, unless the
     layers say synchronized=True; under a MirroredStrategy dropout also draws for each device anew.
     """
-    x, y, validation, pixel_weights = arrays_of(x, y, validation, pixel_weights)
+    x, y, validation, pixel_weights = arrays_of(model, x, y, validation, pixel_weights)
     _check(model, x, y)
     others = callbacks_of(callbacks)
     share, dense = _share(model, protocol, x, validation), np.ndim(y) == 3

@@ -8,6 +8,7 @@ import numpy as np
 from .. import segmentation
 from ..arguments import array, integer, whole_number
 from . import devices, gradients, programs
+from .batches import check_size
 from .progress import waiting
 
 __all__ = ["accuracy", "gradient_norms", "outputs", "predicted", "top_k"]
@@ -58,8 +59,11 @@ def outputs(model, x, batch_size=500, *, label=None):
     batch_size: how many are computed at once, at most. label: how lines begin where it takes long, by default the model's
     name. On JAX nets that compute alike share what was compiled for one.
     """
-    if len(getattr(model, "inputs", ())) == 1:  # of several each has its own
+    inputs = getattr(model, "inputs", None) or ()
+    if len(inputs) < 2:  # of several each has its own
         x = array(x, "x")
+    if len(inputs) == 1:
+        check_size(model, x)
     batch_size = whole_number(batch_size, "batch_size")
     if devices.shared(model):
         return keras.tree.flatten(devices.predict(model, x, batch_size))[0]
