@@ -83,7 +83,7 @@ def test_batches_of_masks_and_weights_as_lists():
     [
         (dict(x=[np.zeros((6, 6, 1)), np.zeros((5, 6, 1))]), r"x is one array, or a list of equal ones: .*\(5, 6, 1\)"),
         (dict(y=["cat"] * 24), "y holds numbers, got .*'cat'"),
-        (dict(validation=images(8)[0]), r"validation is \(images, labels\), got a ndarray of shape \(8, 6, 6, 1\)"),
+        (dict(validation=images(8)[0]), r"validation is \(images, labels\), got a ndarray of \(8, 6, 6, 1\)"),
         (dict(validation=[images(8)[0]]), r"validation is \(images, labels\), got a list of 1"),
         (dict(pixel_weights=np.ones((24, 6, 6))), "pixel_weights .* class for every pixel"),
     ],

@@ -11,10 +11,9 @@ from functools import partial
 
 from keras import layers as L
 
-from ..arguments import integer
 from ..parts import blocks
 from ..weights import KerasApplication
-from .network import network, variant
+from .network import integer, network, variant
 
 bn_relu = partial(blocks.bn_relu, epsilon=1.001e-5, momentum=0.9)  # epsilon as in keras.applications
 

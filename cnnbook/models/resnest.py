@@ -10,8 +10,7 @@ from functools import partial
 
 from keras import layers as L
 
-from ..arguments import integer
-from .network import network, variant
+from .network import integer, network, variant
 from .resnet import connect, conv_bn, stages
 from .senet import deep_stem
 from .sknet import attend

@@ -11,11 +11,10 @@ from functools import partial
 
 from keras import layers as L
 
-from ..arguments import integer
 from ..parts import blocks
 from ..parts.layers import PadChannels
 from ..weights import KerasApplication
-from .network import network, variant
+from .network import integer, network, variant
 
 # epsilon as in keras.applications, so that their weights give the same numbers (Caffe: 1e-5); momentum as in torch
 conv_bn = partial(blocks.conv_bn, epsilon=1.001e-5, momentum=0.9, kernel_initializer="he_normal")

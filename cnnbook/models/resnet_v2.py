@@ -13,11 +13,10 @@ from functools import partial
 
 from keras import layers as L
 
-from ..arguments import integer
 from ..parts import blocks
 from ..parts.layers import PadChannels
 from ..weights import KerasApplication
-from .network import network, variant
+from .network import integer, network, variant
 from .resnet import conv_bn, pool
 
 bn_relu = partial(blocks.bn_relu, epsilon=1.001e-5, momentum=0.9)  # as resnet.conv_bn

@@ -9,7 +9,6 @@ Change first: groups, from 1 to 8: more groups, more channels for the same cost.
 
 import math
 from functools import partial
-from numbers import Real
 
 from keras import layers as L
 
@@ -44,7 +43,7 @@ def ShuffleNet(x, *, groups=3, scale=1.0):
     """ShuffleNet; `groups` is 1, 2, 3, 4 or 8 (the columns of Table 1), `scale` multiplies the numbers of channels."""
     if groups not in WIDTHS:
         raise ValueError(f"groups is {', '.join(map(str, WIDTHS))} (Table 1), got {groups!r}")
-    width = scale * WIDTHS[groups] if isinstance(scale, Real) else 0
+    width = scale * WIDTHS[groups] if isinstance(scale, (int, float)) else 0
     if width <= 0 or width % (4 * groups):
         raise ValueError(
             f"scale multiplies {WIDTHS[groups]} channels; a quarter of them must make {groups} equal groups: "

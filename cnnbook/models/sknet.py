@@ -12,10 +12,9 @@ from functools import partial
 
 from keras import layers as L
 
-from ..arguments import integer
 from ..parts import blocks
 from ..parts.layers import SoftmaxSplits, SumSplits
-from .network import network, variant
+from .network import integer, network, variant
 from .resnet import connect, conv_bn, stages, stem
 from .resnext import inner_width
 

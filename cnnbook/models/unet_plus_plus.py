@@ -11,9 +11,8 @@ Change first: deep_supervision=True, then `prune(net, level)` for levels 1 to 4.
 import keras
 from keras import layers as L
 
-from ..arguments import integer
 from ..parts import decoders
-from .network import per_pixel
+from .network import integer, per_pixel
 
 WIDTHS = (32, 64, 128, 256, 512)
 

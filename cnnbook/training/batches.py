@@ -85,17 +85,10 @@ def arrays_of(model, x, y, validation=None, pixel_weights=None):
     x, y = array(x, "x"), array(y, "y")
     if validation is not None:
         if not isinstance(validation, tuple | list) or len(validation) != 2:
-            shape = getattr(validation, "shape", None)
-            given = (
-                f"of shape {shape}"
-                if shape
-                else f"of {len(validation)}"
-                if hasattr(validation, "__len__")
-                else ""
+            size = (
+                getattr(validation, "shape", None) or getattr(validation, "__len__", lambda: "unknown size")()
             )
-            raise ValueError(
-                f"validation is (images, labels), got a {type(validation).__name__} {given}".rstrip()
-            )
+            raise ValueError(f"validation is (images, labels), got a {type(validation).__name__} of {size}")
         validation = array(validation[0], "validation's x"), array(validation[1], "validation's y")
     if pixel_weights is not None:
         pixel_weights = array(pixel_weights, "pixel_weights")
