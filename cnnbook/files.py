@@ -1,13 +1,19 @@
-"""Files written whole, and a lock on what only one process may change at a time."""
+"""Files written whole, looked at before they are read, and a lock on what only one process may change at a time."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import secrets
 import tempfile
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
+
+# What a file system without locks says.
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 @contextlib.contextmanager
@@ -20,17 +26,16 @@ def replaced(path: str | os.PathLike):
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        # "x" follows no link, and the system itself takes the umask off the rights.
+        with open(beside, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes a file for its owner alone.
-        os.chmod(beside, 0o666 & ~_umask())
         os.replace(beside, path)
     except BaseException as error:
-        Path(beside).unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename is None:
             error.filename = str(path)
         raise
@@ -78,6 +83,54 @@ def obstacle(folder: str | os.PathLike) -> OSError | None:
     return None
 
 
+def ready(path: str | os.PathLike) -> None:
+    """Raises ValueError, before anything long begins, where a file at `path` could not be written at its end."""
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: give the path of a file")
+    if error := obstacle(path.parent):
+        raise ValueError(f"{path} cannot be written: {error}")
+
+
+def headers(path: str | os.PathLike) -> dict:
+    """{name: (shape, dtype)} of the arrays in an .npz file: what reading them would take, before anything of it is taken.
+
+    Where the file is none: an exception of any type.
+    """
+    from numpy.lib import format
+
+    found = {}
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            with archive.open(member) as file:
+                # Of the later versions of the format a header alone may unfold to gigabytes; savez has no need of them.
+                if format.read_magic(file) != (1, 0):
+                    raise ValueError(f"{member.filename} is not an array as numpy.savez writes it")
+                shape, _, dtype = format.read_array_header_1_0(file)
+            found[member.filename.removesuffix(".npy")] = shape, dtype
+    return found
+
+
+@contextlib.contextmanager
+def alone(path: str | os.PathLike):
+    """While the block runs, nobody else is in such a block for the same file; on file systems that have locks."""
+    path = Path(path)
+    held = lock(path.with_name(f".{path.name}.lock"))
+    try:
+        held.acquire()
+    except NotImplementedError:
+        held = None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        held = None
+    try:
+        yield
+    finally:
+        if held:
+            held.release()
+
+
 def lock(path: str | os.PathLike, timeout: float = -1):
     """A lock on the file `path`, as a context manager: one process at a time holds it, and it goes when that one ends.
 
@@ -88,10 +141,3 @@ def lock(path: str | os.PathLike, timeout: float = -1):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(path, timeout=timeout)
-
-
-def _umask() -> int:
-    """The user's umask; it can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

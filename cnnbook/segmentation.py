@@ -10,7 +10,8 @@ import numpy as np
 from keras import ops
 
 from . import graph
-from .arguments import whole_numbers
+from .arguments import whole_number, whole_numbers
+from .keras_internals import calls_in, filled_in
 
 __all__ = [
     "boundary_f",
@@ -23,6 +24,7 @@ __all__ = [
     "labels",
     "mean_iou",
     "outline",
+    "output_size",
     "pixel_accuracy",
     "predict_tiled",
     "weighted_cross_entropy",
@@ -241,7 +243,7 @@ def predict_tiled(model, image, *, tile=None, overlap=None, batch_size=4):
     tile's output that are discarded because they depend on the tile's border; 0 for nets with valid convolutions, an eighth
     of the tile for others. Beyond its edge the image is mirrored. Tiles start at multiples of the net's stride, so that
     pools fall on the same pixels in all: a net with valid convolutions gives what it would for the whole image at once.
-    ValueError for another shape, a net with several outputs, and tiles that are too small.
+    ValueError for another shape, a net with several outputs, and tiles that are too small or that the net does not take.
     """
     image = np.asarray(image)
     if image.ndim != 3 or min(image.shape[:2]) < 2:
@@ -250,12 +252,12 @@ def predict_tiled(model, image, *, tile=None, overlap=None, batch_size=4):
         raise ValueError(
             f"{model.name} has {len(model.outputs)} outputs: take one, as unet_plus_plus.prune does"
         )
-    tile = (
-        model.input_shape[1:3] if tile is None else tile if isinstance(tile, (tuple, list)) else (tile, tile)
-    )
-    if None in tile:
+    if tile is None and None in model.input_shape[1:3]:
         raise ValueError(f"{model.name} reads images of any size: give tile=, the side of a tile in pixels")
-    out = model.compute_output_shape((1, *tile, image.shape[-1]))[1:3]
+    tile = _tile(model.input_shape[1:3] if tile is None else tile)
+    batch_size = whole_number(batch_size, "batch_size")
+    overlap = None if overlap is None else whole_number(overlap, "overlap", least=0)
+    out = output_size(model, *tile)
     stride = int(max(max(row.stride) for row in graph.trace(model) if row.stride))
     down, across = (_Axis(*sides, overlap, stride) for sides in zip(image.shape[:2], tile, out, strict=True))
     padded = np.pad(image, (down.padding, across.padding, (0, 0)), mode="reflect")
@@ -269,6 +271,67 @@ def predict_tiled(model, image, *, tile=None, overlap=None, batch_size=4):
         for (r, c), output in zip(batch, outputs, strict=True):
             result[r : r + output.shape[0], c : c + output.shape[1]] = output
     return result[down.image, across.image]
+
+
+def _tile(tile):
+    """(height, width) of a tile."""
+    pair = tuple(tile) if np.ndim(tile) == 1 and len(tile) == 2 else (tile, tile)
+    return tuple(whole_number(side, "tile") for side in pair)
+
+
+def output_size(model, height, width):
+    """(height, width) of a net's output, the first one's where it has several, for images of that size.
+
+    ValueError where the net does not take such images, with the nearest sides that it takes: valid convolutions between
+    pools leave maps that fit together at some sizes only, which a net of any size (None) finds out when it computes.
+    """
+    flat = graph.flatten(model)
+    try:
+        return _output_size(flat, height, width)
+    except ValueError as error:
+        reason = str(error).partition("\n")[0]
+    sides = [side for side in dict.fromkeys((height, width)) if not _takes(flat, side)]
+    near = sorted({side for wrong in sides for side in _nearest(flat, wrong)})
+    if near:
+        *others, last = map(str, near)
+        listed = (
+            f"sides that it takes are {', '.join(others)} and {last}"
+            if others
+            else f"side that it takes is {last}"
+        )
+        reason += f"; the nearest {listed}"
+    raise ValueError(f"{model.name} takes no images of {height} x {width} pixels: {reason}")
+
+
+def _output_size(flat, height, width):
+    """What every operation gives for such images, without computing; ValueError where maps do not fit together."""
+    values = {id(tensor): keras.KerasTensor((1, height, width, tensor.shape[-1])) for tensor in flat.inputs}
+    for call in calls_in(flat):
+        if call.is_input:
+            continue
+        args, kwargs = filled_in(call, values)
+        found = keras.tree.flatten(call.operation.compute_output_spec(*args, **kwargs))
+        if isinstance(call.operation, keras.layers.Concatenate):
+            # Keras leaves it to the backend to find out.
+            sizes = [f"{v.shape[1]} x {v.shape[2]}" for v in keras.tree.flatten(args) if len(v.shape) == 4]
+            if len(set(sizes)) > 1:
+                raise ValueError(f"{call.operation.name} would join maps of {' and '.join(sizes)}")
+        values |= {id(tensor): value for tensor, value in zip(call.outputs, found, strict=True)}
+    return tuple(values[id(flat.outputs[0])].shape[1:3])
+
+
+def _takes(flat, side):
+    try:
+        return min(_output_size(flat, side, side)) > 0
+    except ValueError:
+        return False
+
+
+def _nearest(flat, side, reach=64):
+    """The nearest sides below and above that a net takes, as far as there are any within reach."""
+    ways = range(side - 1, max(side - reach, 0), -1), range(side + 1, side + reach)
+    found = (next((other for other in way if _takes(flat, other)), None) for way in ways)
+    return [side for side in found if side is not None]
 
 
 class _Axis:

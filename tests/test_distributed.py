@@ -181,7 +181,7 @@ def test_an_interrupted_run_ends_where_it_would_have(one, tmp_path):
     with pytest.raises(
         ValueError, match="run.npz holds another run .batch_size 16 there, 24 here.: delete it"
     ):
-        run(net(), checkpoint=file, batch_size=24)
+        run(net(), checkpoint=file, batch_size=24, **measured())
     file.write_bytes(b"no numbers")
     with pytest.raises(ValueError, match="run.npz is not the state of a training run"):
         run(net(), checkpoint=file)

@@ -249,6 +249,46 @@ def test_tiles_refuse(change, message):
         segmentation.predict_tiled(deep, np.zeros((32, 32, 1), "float32"))
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_valid_net_of_any_size_names_the_sides_that_it_takes(nested):
+    """Multiples of 4 from 44 on: the two pools divide by 4, and 40 pixels are lost."""
+    net = models.UNet(widths=(2, 2, 2), input_shape=(None, None, 1), name="unet")
+    if nested:
+        net = keras.Sequential([keras.Input((None, None, 1)), net], name="unet")
+    x = np.zeros((1, 90, 92, 1), "float32")
+    message = "^unet takes no images of 90 x 92 pixels: .* the nearest sides that it takes are 88 and 92"
+    for call in (
+        lambda: segmentation.predict_tiled(net, np.zeros((100, 100, 1)), tile=(90, 92)),
+        lambda: training.outputs(net, x),
+        lambda: training.fit(net, x, np.zeros((1, 90, 92), int), epochs=1, verbose=False),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+    fits = np.zeros((1, 92, 92, 1), "float32")
+    held = x, np.zeros((1, 90, 92), int)
+    with pytest.raises(ValueError, match=message):
+        training.fit(net, fits, np.zeros((1, 92, 92), int), validation=held, epochs=1, verbose=False)
+    with pytest.raises(
+        ValueError, match="no images of 30 x 30 pixels: .*; the nearest side that it takes is 44"
+    ):
+        training.outputs(net, np.zeros((1, 30, 30, 1)))
+    assert segmentation.output_size(net, 92, 44) == (52, 4)
+
+
+@pytest.mark.parametrize(
+    "change", [dict(tile=0), dict(tile=(16, 16, 16)), dict(tile=16.5), dict(batch_size=0), dict(overlap=1.5)]
+)
+def test_sizes_of_tiles_are_whole_numbers(change):
+    net = models.UNet(padding="same", widths=(2, 3), input_shape=(None, None, 1))
+    image = np.random.default_rng(0).normal(size=(32, 32, 1)).astype("float32")
+    name = next(iter(change))
+    with pytest.raises(ValueError, match=f"{name} is a whole number of at least [01]"):
+        segmentation.predict_tiled(net, image, **{"tile": 16} | change)
+    if name == "tile":
+        tiled = segmentation.predict_tiled(net, image, tile=np.array([16, 24]), overlap=np.int64(2))
+        np.testing.assert_array_equal(tiled, segmentation.predict_tiled(net, image, tile=(16, 24), overlap=2))
+
+
 # --------------------------------------------------------------------------- training with masks
 
 

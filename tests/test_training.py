@@ -296,10 +296,10 @@ def test_a_protocol_is_a_value():
 @pytest.mark.parametrize(
     "field, message",
     [
-        (dict(epochs=1.5), "epochs is an integer of at least 1, got 1.5"),
-        (dict(batch_size=0), "batch_size is an integer of at least 1, got 0"),
-        (dict(shift=-1), "shift is an integer of at least 0, got -1"),
-        (dict(seed=None), "seed is an integer of at least 0, got None"),
+        (dict(epochs=1.5), "epochs is a whole number of at least 1, got 1.5"),
+        (dict(batch_size=0), "batch_size is a whole number of at least 1, got 0"),
+        (dict(shift=-1), "shift is a whole number of at least 0, got -1"),
+        (dict(seed=None), "seed is a whole number of at least 0, got None"),
         (dict(learning_rate=-0.1), "learning_rate is a number of at least 0, got -0.1"),
         (dict(learning_rate="high"), "learning_rate is a number of at least 0, got 'high'"),
         (dict(weight_decay=float("nan")), "weight_decay is a number of at least 0, got nan"),
@@ -429,7 +429,7 @@ def test_curves_are_the_mean_and_the_spread():
         (dict(x=np.zeros((4, 28, 28, 1))), r"reads images \(14, 14, 1\)"),
         (dict(y=np.zeros(3)), "4 images and labels of shape"),
         (dict(y=np.array([0, 1, 2, 1])), "labels are 0 to 1"),
-        (dict(epochs=0), "epochs is an integer of at least 1, got 0"),
+        (dict(epochs=0), "epochs is a whole number of at least 1, got 0"),
         (dict(schedule="linear"), '"cosine", "step" or "constant"'),
     ],
 )

@@ -1,10 +1,12 @@
 """cnnbook.transfer: what is frozen stays, rates are what they say, a saved classifier answers the same elsewhere."""
 
+import errno
 import functools
 import importlib.util
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import keras
@@ -399,3 +401,126 @@ def test_wrong_arguments(folder):
         transfer.classifier(data.load("fashion_mnist", train=20, test=10, verbose=False), backbone=backbone())
     with pytest.raises(ValueError, match=r"a \.keras file"):
         transfer.Classifier(transfer.extend(backbone(), ["a", "b"])).save("net.h5")
+
+
+# --------------------------------------------------------------------------- what is looked at before the work
+
+
+def few(n=16, test=4):
+    x, y = stripes(n + test)
+    return data.Images("few", ("lying", "standing"), "here", x[:n], y[:n], x[:0], y[:0], x[n:], y[n:])
+
+
+@pytest.fixture
+def module(monkeypatch):
+    """The file of `classifier`, in which nothing learns."""
+    found = sys.modules[transfer.classifier.__module__]  # `transfer.classifier` is the function
+    monkeypatch.setattr(found, "embeddings", lambda net, x, **options: np.zeros((len(x), 4)))
+    monkeypatch.setattr(found, "fit_head", lambda net, vectors, y, **options: net)
+    return found
+
+
+def small():
+    inputs = keras.Input((16, 16, 3))
+    return keras.Model(inputs, keras.layers.Conv2D(4, 3, 4, name="conv1")(inputs), name="small")
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(save="model.h5"), r"a classifier is saved as a \.keras file, got 'model.h5'"),
+        (dict(save="model"), r"a classifier is saved as a \.keras file, got 'model'"),
+        (dict(save="folder.keras"), "folder.keras is a folder"),
+        (dict(save="file/model.keras"), "model.keras cannot be written"),
+        (dict(cache="file/vectors.npz"), "vectors.npz cannot be written"),
+        (dict(cache="folder.keras"), "folder.keras is a folder"),
+        (dict(epochs=0), "epochs is a whole number of at least 1, got 0"),
+        (dict(seed=-1), "seed is a whole number of at least 0, got -1"),
+    ],
+)
+def test_what_a_classifier_cannot_do_is_said_before_it_trains(change, message, tmp_path, monkeypatch, module):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.keras").mkdir()
+    (tmp_path / "file").write_text("mine")
+    for name in ("embeddings", "fit_head"):
+        monkeypatch.setattr(module, name, lambda *a, **k: pytest.fail("trained"))
+    with pytest.raises(ValueError, match=message):
+        transfer.classifier(few(), backbone=small(), verbose=False, **change)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.keras"]
+
+
+def test_a_classifier_without_held_out_images_is_saved_and_says_so(tmp_path, module, capsys):
+    path = tmp_path / "few.keras"
+    made, result = transfer.classifier(few(4, test=0), backbone=small(), strategy="head", save=path)
+    assert len(result.y) == 0 and np.isnan(result.top1) and not len(result.wrong) and not len(result.hardest)
+    assert result.confusion.tolist() == [[0, 0], [0, 0]] and result.probabilities.shape == (0, 2)
+    assert (
+        repr(result) == "no held-out images: nothing is measured" and repr(result) in capsys.readouterr().out
+    )
+    again = transfer.load(path)
+    np.testing.assert_allclose(again.probabilities(few().x_test), made.probabilities(few().x_test), atol=1e-6)
+
+
+def test_a_classifier_is_saved_before_it_is_measured(tmp_path, module, monkeypatch):
+    path = tmp_path / "few.keras"
+    monkeypatch.setattr(transfer.Classifier, "evaluate", lambda *a, **k: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        transfer.classifier(few(4, test=0), backbone=small(), strategy="head", save=path, verbose=False)
+    assert transfer.load(path).classes == ("lying", "standing")
+
+
+def test_a_disk_that_fills_up_costs_the_file_not_the_net(tmp_path, module, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "few.keras")
+
+    monkeypatch.setattr(transfer.Classifier, "save", full)
+    with pytest.warns(UserWarning, match=r"few.keras was not written \(.*No space left.*\).*\.save\("):
+        made, _ = transfer.classifier(
+            few(4), backbone=small(), strategy="head", save=tmp_path / "few.keras", verbose=False
+        )
+    assert made.probabilities(few().x_test).shape == (4, 2)
+
+
+def test_the_mirrored_copies_are_gone_when_the_stages_are_trained(module, monkeypatch):
+    seen = []
+    real = module.embeddings
+    monkeypatch.setattr(
+        module, "embeddings", lambda net, x, **k: seen.append(weakref.ref(x)) or real(net, x, **k)
+    )
+    monkeypatch.setattr(
+        training, "fit", lambda *a, **k: seen.append([ref() is None for ref in seen]), raising=False
+    )
+    transfer.classifier(few(4), backbone=small(), strategy="late", verbose=False)
+    assert seen[1] == [True]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: content[:-40],
+        lambda content: content[:60] + b"x" * 9 + content[69:],
+    ],
+)
+def test_a_damaged_cache_is_made_anew_and_said(damage, tmp_path, capsys):
+    inputs = keras.Input((4, 4, 1))
+    net, x = keras.Model(inputs, keras.layers.Flatten()(inputs)), np.arange(32.0).reshape(2, 4, 4, 1)
+    cache = tmp_path / "vectors.npz"
+    vectors = transfer.embeddings(net, x, cache=cache)
+    cache.write_bytes(damage(cache.read_bytes()))
+    np.testing.assert_array_equal(transfer.embeddings(net, x, cache=cache), vectors)
+    assert "vectors.npz is damaged (" in (said := capsys.readouterr().out) and "computed anew" in said
+    np.testing.assert_array_equal(transfer.embeddings(net, x, cache=cache), vectors)
+    assert not capsys.readouterr().out
+
+
+def test_what_is_no_cache_is_not_written_over(tmp_path):
+    inputs = keras.Input((4, 4, 1))
+    net, x = keras.Model(inputs, keras.layers.Flatten()(inputs)), np.zeros((2, 4, 4, 1))
+    (tmp_path / "mine.txt").write_text("mine")
+    np.savez(tmp_path / "run.npz", about="{}", v0=np.zeros(3))
+    for name in ("mine.txt", "run.npz"):
+        before = (tmp_path / name).read_bytes()
+        with pytest.raises(ValueError, match=f"{name} is no cache of features.*: give another file"):
+            transfer.embeddings(net, x, cache=tmp_path / name)
+        assert (tmp_path / name).read_bytes() == before

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ..arguments import whole_number
 from .rows import trace
 
 
@@ -46,8 +47,7 @@ def peak_memory(model, batch_size=1, bytes_each=4, rows=None):
     rows: those of `trace(model)`, where it has been traced already. ValueError for a model with a size left free, and
     for a batch below 1.
     """
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"batch_size is a whole number of at least 1, got {batch_size!r}")
+    batch_size = whole_number(batch_size, "batch_size")
     rows = trace(model) if rows is None else rows
     free = next((row.name for row in rows if row.activations is None), None)
     if free:

@@ -13,7 +13,7 @@ from keras import layers as L
 
 from ..parts import blocks
 from ..weights import KerasApplication
-from .network import network, variant
+from .network import integer, network, variant
 
 bn_relu = partial(blocks.bn_relu, epsilon=1.001e-5, momentum=0.9)  # epsilon as in keras.applications
 
@@ -91,12 +91,12 @@ def DenseNetCIFAR(x, depth, growth, *, bottleneck=True, compression=None, dropou
     but the first; 0.2 in the paper where images are not augmented.
     """
     step = 6 if bottleneck else 3
-    if not isinstance(depth, int) or depth < step + 4 or (depth - 4) % step:
+    if (integer(depth) or 0) < step + 4 or (depth - 4) % step:
         raise ValueError(
             "depth is 6n + 4 (10, 16 ... 40, 100, 190, 250), with bottleneck=False 3n + 4 (7, 10 ... 40, 100); "
             f"got {depth!r} with bottleneck={bottleneck!r}"
         )
-    if not isinstance(growth, int) or growth < 1:
+    if (integer(growth) or 0) < 1:
         raise ValueError(f"growth is the number of channels that a layer adds, at least 1; got {growth!r}")
     compression = (0.5 if bottleneck else 1) if compression is None else compression
     x = conv(x, 2 * growth if bottleneck else 16, 3, name="conv1")

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import keras
 from keras import layers as L
 
+from ..arguments import integer, plain, whole_number
 from ..keras_internals import deep_graphs
 from ..parts import blocks, decoders
 from . import registry
@@ -167,6 +168,7 @@ class Frame:
 
     def model(self, title, imagenet, arguments):
         """The model that a builder makes of its arguments, those that were left out included."""
+        arguments = {name: plain(value) for name, value in arguments.items()}
         for name, default in self.shared.items():
             if depends(default) and arguments[name] is None:
                 arguments[name] = setting(default, arguments)
@@ -300,7 +302,7 @@ def image(input_shape, *, smallest=1, step=1, flexible=True):
     if not isinstance(shape, tuple) or len(shape) != 3:
         raise ValueError(f"input_shape is (height, width, channels), got {input_shape!r}")
     *sides, channels = shape
-    if not isinstance(channels, int) or channels < 1:
+    if (integer(channels) or 0) < 1:
         raise ValueError(f"input_shape needs a fixed number of channels, at least 1, got {input_shape!r}")
     for side in sides:
         if side is None and not flexible:
@@ -308,7 +310,7 @@ def image(input_shape, *, smallest=1, step=1, flexible=True):
                 f"input_shape {input_shape!r}: the dense layers of this network need a fixed size; "
                 "give one, or include_top=False"
             )
-        if side is not None and (not isinstance(side, int) or side < smallest):
+        if side is not None and (integer(side) or 0) < smallest:
             raise ValueError(f"input_shape {input_shape!r}: each side must be at least {smallest} pixels")
         if side is not None and (side - smallest) % step:
             low = side - (side - smallest) % step
@@ -321,10 +323,8 @@ def image(input_shape, *, smallest=1, step=1, flexible=True):
 
 def number_of_classes(arguments):
     """Raises ValueError for a number of classes that is none, and for a softmax over one class."""
-    classes, activation = arguments["classes"], arguments["classifier_activation"]
-    if not isinstance(classes, int) or classes < 1:
-        raise ValueError(f"classes is a whole number of at least 1, got {classes!r}")
-    if classes == 1 and activation in ("softmax", keras.activations.softmax):
+    classes = whole_number(arguments["classes"], "classes")
+    if classes == 1 and arguments["classifier_activation"] in ("softmax", keras.activations.softmax):
         raise ValueError(
             'softmax over one class is always 1: classes=1 takes classifier_activation="sigmoid", or classes=2'
         )

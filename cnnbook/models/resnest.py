@@ -10,7 +10,7 @@ from functools import partial
 
 from keras import layers as L
 
-from .network import network, variant
+from .network import integer, network, variant
 from .resnet import connect, conv_bn, stages
 from .senet import deep_stem
 from .sknet import attend
@@ -48,7 +48,7 @@ def ResNeSt(x, repeats, *, radix=2, fast=False, stem=32, widths=(64, 128, 256, 5
     radix: maps to choose from, at least 2 (each reads an equal part of the channels). fast: the pool for the stride in
     front of the split attention. stem: channels of the first two convolutions, the third has twice as many.
     """
-    if not isinstance(radix, int) or radix < 2 or any(w % radix for w in widths):
+    if (integer(radix) or 0) < 2 or any(w % radix for w in widths):
         raise ValueError(f"radix is at least 2 and divides the widths {tuple(widths)}, got {radix!r}")
     return stages(deep_stem(x, stem), partial(split_bottleneck, radix=radix, fast=fast), repeats, widths, "B")
 

@@ -14,7 +14,7 @@ from keras import layers as L
 from ..parts import blocks
 from ..parts.layers import PadChannels
 from ..weights import KerasApplication
-from .network import network, variant
+from .network import integer, network, variant
 
 # epsilon as in keras.applications, so that their weights give the same numbers (Caffe: 1e-5); momentum as in torch
 conv_bn = partial(blocks.conv_bn, epsilon=1.001e-5, momentum=0.9, kernel_initializer="he_normal")
@@ -107,7 +107,7 @@ def ResNetCIFAR(x, depth, *, shortcut="A", widths=(16, 32, 64)):
 
     shortcut as in `ResNet`; the paper uses A in all cases.
     """
-    if not isinstance(depth, int) or depth < 8 or (depth - 2) % 6:
+    if (integer(depth) or 0) < 8 or (depth - 2) % 6:
         raise ValueError(f"depth is 6n + 2: 8, 14, 20, 26, 32, 44, 56, 110, 1202 ...; got {depth!r}")
     x = conv_bn(x, widths[0], 3, name="conv1")
     return stages(x, basic, [(depth - 2) // 6] * 3, widths, shortcut)

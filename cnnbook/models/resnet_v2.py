@@ -16,7 +16,7 @@ from keras import layers as L
 from ..parts import blocks
 from ..parts.layers import PadChannels
 from ..weights import KerasApplication
-from .network import network, variant
+from .network import integer, network, variant
 from .resnet import conv_bn, pool
 
 bn_relu = partial(blocks.bn_relu, epsilon=1.001e-5, momentum=0.9)  # as resnet.conv_bn
@@ -87,7 +87,7 @@ def PreActResNetCIFAR(x, depth, *, bottleneck=None, shortcut=None, widths=(16, 3
     """
     if shortcut not in ("A", "B", None):
         raise ValueError(f'shortcut is "A" or "B", or None for the paper\'s choice, got {shortcut!r}')
-    is_number = isinstance(depth, int)
+    is_number = integer(depth) is not None
     bottleneck = is_number and depth >= 164 if bottleneck is None else bottleneck
     step = 9 if bottleneck else 6
     if not is_number or depth < step + 2 or (depth - 2) % step:

@@ -11,7 +11,7 @@ from functools import partial
 
 from keras import layers as L
 
-from .network import network, variant
+from .network import integer, network, variant
 from .resnet import connect, conv_bn, stages, stem
 
 
@@ -53,7 +53,7 @@ ResNeXt101 = variant("ResNeXt101", ResNeXt, (3, 4, 23, 3))
 @network((32, 32, 3), smallest=3, classes=10, name="resnext{depth}_{cardinality}x{width}d_cifar")
 def ResNeXtCIFAR(x, depth=29, *, cardinality=8, width=64, widths=(64, 128, 256)):
     """The CIFAR nets of section 5.3: `depth` = 9n + 2 layers; the paper has 29, of 8x64d (the defaults) and 16x64d."""
-    if not isinstance(depth, int) or depth < 11 or (depth - 2) % 9:
+    if (integer(depth) or 0) < 11 or (depth - 2) % 9:
         raise ValueError(f"depth is 9n + 2: 11, 20, 29, 38, 47 ...; got {depth!r}")
     x = conv_bn(x, widths[0], 3, name="conv1")
     paths = partial(block, cardinality=cardinality, width=width)

@@ -14,7 +14,7 @@ from keras import layers as L
 
 from ..parts import blocks
 from ..parts.layers import SoftmaxSplits, SumSplits
-from .network import network, variant
+from .network import integer, network, variant
 from .resnet import connect, conv_bn, stages, stem
 from .resnext import inner_width
 
@@ -65,7 +65,7 @@ def SKNet(x, repeats, *, dilations=(1, 2), ratio=16, cardinality=32, width=4, wi
     dilations: one 3x3 kernel each; odd ones from 3 on cannot take stride 2. ratio: the choice narrows the channels by
     it, to 32 at least. cardinality, width: as in ResNeXt.
     """
-    if not dilations or any(not isinstance(d, int) or d < 1 or (d > 1 and d % 2) for d in dilations):
+    if not dilations or any((integer(d) or 0) < 1 or (d > 1 and d % 2) for d in dilations):
         raise ValueError(f"dilations holds 1 or even numbers, as (1, 2) or (1, 2, 4); got {dilations!r}")
     choice = dict(dilations=dilations, ratio=ratio, cardinality=cardinality, width=width)
     return stages(stem(x, widths[0]), partial(block, **choice), repeats, widths, "B")

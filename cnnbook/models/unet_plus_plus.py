@@ -12,7 +12,7 @@ import keras
 from keras import layers as L
 
 from ..parts import decoders
-from .network import per_pixel
+from .network import integer, per_pixel
 
 WIDTHS = (32, 64, 128, 256, 512)
 
@@ -99,7 +99,7 @@ def UNetPlusPlus(
 def prune(model, level):
     """The net of depth `level` inside a deeply supervised U-Net++: what its output does not need is gone, weights shared."""
     names = [tensor.name for tensor in _outputs(model)]
-    if not isinstance(level, int) or not 1 <= level <= len(names):
+    if not 1 <= (integer(level) or 0) <= len(names):
         raise ValueError(
             f"{model.name}: level is 1 to {len(names)} (outputs: deep_supervision=True), got {level!r}"
         )

@@ -3,6 +3,7 @@
 import contextlib
 import contextvars
 from functools import partial
+from numbers import Real
 
 from keras import layers as L
 
@@ -105,7 +106,7 @@ def divisible(channels, divisor=8):
 
 def width_multiplier(alpha):
     """Raises ValueError unless `alpha` can multiply numbers of channels."""
-    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not alpha > 0:
+    if isinstance(alpha, bool) or not isinstance(alpha, Real) or not alpha > 0:
         raise ValueError(f"alpha multiplies the numbers of channels: a number above 0, got {alpha!r}")
 
 

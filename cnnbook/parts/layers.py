@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from .. import graph
+from ..arguments import integer, plain, whole_number
 from ..graph.rules import conv_words, fixed_words, lower_case_words
 
 __all__ = [
@@ -48,11 +49,8 @@ class LocalResponseNormalization(keras.layers.Layer):
 
     def __init__(self, radius=2, bias=2.0, alpha=1e-4, beta=0.75, **options):
         super().__init__(**options)
-        if radius < 0:
-            raise ValueError(
-                f"radius is the number of neighbouring channels on each side, at least 0, got {radius}"
-            )
-        self.radius, self.bias, self.alpha, self.beta = radius, bias, alpha, beta
+        self.radius = whole_number(radius, "radius", least=0)
+        self.bias, self.alpha, self.beta = map(plain, (bias, alpha, beta))
 
     def call(self, x):
         channels, rank = x.shape[-1], len(x.shape)
@@ -82,7 +80,7 @@ class PadChannels(keras.layers.Layer):
 
     def __init__(self, filters, **options):
         super().__init__(**options)
-        self.filters = filters
+        self.filters = whole_number(filters, "filters")
 
     def build(self, shape):
         if shape[-1] > self.filters:
@@ -113,9 +111,7 @@ class Maxout(keras.layers.Layer):
 
     def __init__(self, pieces=2, **options):
         super().__init__(**options)
-        if pieces < 1:
-            raise ValueError(f"pieces is the number of channels that compete, at least 1, got {pieces}")
-        self.pieces = pieces
+        self.pieces = whole_number(pieces, "pieces")
 
     def build(self, shape):
         if shape[-1] % self.pieces:
@@ -148,9 +144,7 @@ class SumSplits(keras.layers.Layer):
 
     def __init__(self, splits=2, **options):
         super().__init__(**options)
-        if not isinstance(splits, int) or splits < 1:
-            raise ValueError(f"splits is a whole number of at least 1, got {splits!r}")
-        self.splits = splits
+        self.splits = whole_number(splits, "splits")
 
     def build(self, shape):
         if shape[-1] % self.splits:
@@ -199,7 +193,7 @@ class ShuffleChannels(keras.layers.Layer):
 
     def __init__(self, groups, **options):
         super().__init__(**options)
-        self.groups = groups
+        self.groups = plain(groups)
 
     def build(self, shape):
         if self.groups < 1 or shape[-1] % self.groups:
@@ -226,7 +220,7 @@ class TakeChannels(keras.layers.Layer):
 
     def __init__(self, start, stop, **options):
         super().__init__(**options)
-        self.start, self.stop = start, stop
+        self.start, self.stop = plain(start), plain(stop)
 
     def build(self, shape):
         if not 0 <= self.start < self.stop <= shape[-1]:
@@ -258,9 +252,7 @@ class MaxPoolingWithSwitches(keras.layers.Layer):
 
     def __init__(self, size=2, **options):
         super().__init__(**options)
-        if size < 2:
-            raise ValueError(f"size is the side of the pooled window, at least 2, got {size}")
-        self.size = size
+        self.size = whole_number(size, "size", least=2)
 
     def call(self, x):
         s, (_, h, w, c) = self.size, ops.shape(x)
@@ -304,7 +296,7 @@ class MaxUnpooling(keras.layers.Layer):
 
     def __init__(self, size=2, **options):
         super().__init__(**options)
-        self.size = size
+        self.size = whole_number(size, "size", least=2)
 
     def build(self, shapes):
         values, switches = (tuple(shape[1:]) for shape in shapes)
@@ -360,10 +352,8 @@ class LocallyConnected2D(keras.layers.Layer):
         **options,
     ):
         super().__init__(**options)
-        self.filters, self.use_bias = filters, use_bias
+        self.filters, self.use_bias = whole_number(filters, "filters"), use_bias
         self.kernel_size, self.strides = _sides("kernel_size", kernel_size), _sides("strides", strides)
-        if not isinstance(filters, int) or filters < 1:
-            raise ValueError(f"filters is a whole number of at least 1, got {filters!r}")
         self.activation = keras.activations.get(activation)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
@@ -453,8 +443,9 @@ graph.register(
 
 def _sides(name, value):
     """(height, width) from 3 or (3, 5); ValueError if value is not a size."""
+    value = plain(value)
     pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    if len(pair) != 2 or not all(isinstance(n, int) and n > 0 for n in pair):
+    if len(pair) != 2 or not all((integer(n) or 0) > 0 for n in pair):
         raise ValueError(f"{name} is a whole number of at least 1, or (height, width), got {value!r}")
     return pair
 
@@ -469,7 +460,7 @@ class MatchSize(keras.layers.Layer):
 
     def __init__(self, offset=None, **options):
         super().__init__(**options)
-        self.offset = offset
+        self.offset = plain(offset)
 
     def call(self, inputs):
         x, like = inputs

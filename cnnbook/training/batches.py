@@ -5,14 +5,15 @@ import math
 import keras
 import numpy as np
 
-from .. import segmentation
+from .. import graph, segmentation
+from ..arguments import array, whole_number
 
 __all__ = ["Batches", "augment", "augment_together", "seed", "targets_of"]
 
 
 def seed(number):
     """Seeds Python, NumPy and the backend: the same numbers again on the same machine with the same threads."""
-    keras.utils.set_random_seed(number)
+    keras.utils.set_random_seed(whole_number(number, "seed", least=0, most=2**32 - 1))
 
 
 class Batches(keras.utils.PyDataset):
@@ -41,9 +42,10 @@ class Batches(keras.utils.PyDataset):
         epoch=0,
     ):
         super().__init__()
-        self.x, self.y, self.batch_size = x, y, batch_size
+        self.x, self.y, self.batch_size = array(x, "x"), array(y, "y"), batch_size
         self.shift, self.mirror, self.seed, self.epoch = shift, mirror, seed, epoch
-        self.pixel_weights, self.targets, self.part = pixel_weights, targets, part
+        self.pixel_weights = None if pixel_weights is None else array(pixel_weights, "pixel_weights")
+        self.targets, self.part = targets, part
         self.on_epoch_begin()
 
     def on_epoch_begin(self):
@@ -74,6 +76,47 @@ class Batches(keras.utils.PyDataset):
         return x, *self.targets(*maps)
 
 
+def arrays_of(model, x, y, validation=None, pixel_weights=None):
+    """What `fit` is given to train on and to measure, as arrays: x, y, (x, y) held out or None, pixel_weights or None.
+
+    ValueError for what makes no array of numbers, by its name, for weights that are not one for each of y's pixels, and
+    for images of a size that a net with a class for every pixel does not take.
+    """
+    x, y = array(x, "x"), array(y, "y")
+    if validation is not None:
+        if not isinstance(validation, tuple | list) or len(validation) != 2:
+            size = (
+                getattr(validation, "shape", None) or getattr(validation, "__len__", lambda: "unknown size")()
+            )
+            raise ValueError(f"validation is (images, labels), got a {type(validation).__name__} of {size}")
+        validation = array(validation[0], "validation's x"), array(validation[1], "validation's y")
+    if pixel_weights is not None:
+        pixel_weights = array(pixel_weights, "pixel_weights")
+        if y.ndim != 3 or pixel_weights.shape != y.shape:
+            raise ValueError(
+                "pixel_weights are for a net with a class for every pixel, one for each pixel of the masks: y has the shape "
+                f"{y.shape}, got {pixel_weights.shape}"
+            )
+    for images in (x, *(validation or ())[:1]):
+        check_size(model, images)
+    return x, y, validation, pixel_weights
+
+
+def check_size(model, images):
+    """ValueError where a net of any size, with a class for every pixel, does not take images (n, h, w, c) of this one."""
+    if len(model.outputs[0].shape) != 4 or len(model.input_shape) != 4 or images.ndim != 4:
+        return
+    if None in model.input_shape[1:3] and _readable(model):
+        segmentation.output_size(model, *images.shape[1:3])
+
+
+def _readable(model):
+    try:
+        return bool(graph.flatten(model))
+    except ValueError:
+        return False
+
+
 def augment(images, rng, *, shift=4, mirror=True):
     """The standard augmentation of (n, h, w, c) images: every image gets its own shift and its own mirroring."""
     return augment_together([images], rng, shift=shift, mirror=mirror, border="constant")[0]
@@ -84,6 +127,7 @@ def augment_together(maps, rng, *, shift=4, mirror=True, border="reflect"):
 
     border: what a shift brings in, as in numpy.pad: "reflect", or "constant" for zeros. Labels are moved, never mixed.
     """
+    maps = [array(m, "each of the maps") for m in maps]
     return moved(maps, *drawn(rng, len(maps[0]), shift=shift, mirror=mirror), border=border)
 
 

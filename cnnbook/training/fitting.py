@@ -13,10 +13,10 @@ from ..keras_internals import producer
 from . import devices, programs, restart, statistics
 from . import fast as fast_
 from . import on_card as on_card_
-from .batches import Batches, targets_of
+from .batches import Batches, arrays_of, targets_of
 from .losses import accuracy_of, check_images, check_labels, check_loss, end_of, loss_of, mean_iou_of
 from .measures import accuracy
-from .optimiser import MomentumSGD, Schedule, factors_of
+from .optimiser import MomentumSGD, Schedule, callbacks_of, factors_of
 from .progress import Progress
 from .protocol import settings_of, takes_protocol
 from .runs import History
@@ -59,7 +59,9 @@ def fit(
     numbers to float32 rounding (`training.fast`); False is stock Keras. label: what the history is called, by default the
     model's name. verbose: print lines of progress. callbacks: Keras callbacks, such as viz.Film; the history does not
     record them. checkpoint: a file (.npz) that keeps the state of the run after every epoch; where it exists, the run
-    resumes from it and ends with the weights it would have had.
+    resumes from it and ends with the weights it would have had. It belongs to this run: to its settings, to all that is
+    trained on and to what is measured. At a constant rate it can be prolonged by more epochs. A run that a callback ended
+    is over.
 
     on_card: whether the images lie on JAX' device, where many steps run in one go, with the same numbers to float rounding
     (`training.on_card`); None: on a GPU or TPU that has room for them, unless a callback acts on single batches. On JAX a
@@ -70,7 +72,8 @@ def fit(
     and variance are measured anew, over at most 32 batches, and the last epoch's held-out numbers with them
     (`training.statistics`).
 
-    Raises ValueError where images, labels, held-out ones, loss and model do not fit, or the file is of another run.
+    Raises ValueError where images, labels, held-out ones, loss and model do not fit, or the file is damaged, of another run,
+    or cannot be written. x, y and all that belongs to them may be lists, or Series of pandas, whose index plays no part.
 
     Runs as it is on several devices, with the numbers of one to float rounding: on the JAX backend under
     `keras.distribution.DataParallel`, in one process or several (`cnnbook.distributed`), on the TensorFlow backend with a
@@ -79,16 +82,18 @@ def fit(
     nothing. JAX takes batch norm's statistics over the whole batch, a MirroredStrategy over each device's part, unless the
     layers say synchronized=True; under a MirroredStrategy dropout also draws for each device anew.
     """
+    x, y, validation, pixel_weights = arrays_of(model, x, y, validation, pixel_weights)
     _check(model, x, y)
     if validation is not None:
         _check(model, *validation, of="held-out ")
     check_loss(model, loss, y)
-    share, dense = devices.share(model), np.ndim(y) == 3
-    _check_shares(share, protocol, x, validation)
+    others = callbacks_of(callbacks)
+    share, dense = _share(model, protocol, x, validation), np.ndim(y) == 3
     optimizer = _compile(model, protocol, len(x), loss=loss, dense=dense, share=share)
     settings = settings_of(protocol, x, loss=loss, pixel_weights=pixel_weights)
     history = History(label or model.name, settings=settings)
-    state = restart.State(checkpoint, model, optimizer, history.settings) if checkpoint else None
+    given = x, y, pixel_weights, validation, clean_training_accuracy
+    state = restart.State(checkpoint, model, optimizer, settings, *given) if checkpoint else None
     done = state.resume() if state else 0
     targets, prefix = targets_of(model), _prefix(model)
     # Keras counts an epoch of the data before the first one.
@@ -97,31 +102,30 @@ def fit(
                       part=share.part)  # fmt: skip
     validation, size = _held_out(share, targets, validation), share.batch(50 if dense else 500)
     progress = Progress(history.label, name=lambda key: _plain(key, prefix), on=verbose and share.rank == 0)
+    if state and state.stopped:
+        progress.say(f"a callback has ended this run after epoch {state.epochs}: see {state.path}")
     clean = _CleanAccuracy(x, y, end_of(model, loss).kind) if clean_training_accuracy else None
-    callbacks = [c for c in (clean, state, *callbacks, progress) if c is not None]
+    callbacks = [c for c in (clean, state, *others, progress) if c is not None]
     feed = on_card_.fed if on_card_.wanted(on_card, model, batches, validation, callbacks) else programs.fed
     begin = time.monotonic()
     computing = fast_.computing(model, on=fast, precision=protocol.precision)
     with progress.watching(), computing, feed(model, batches, validation, loss=loss, size=size) as fed:
         run = model.fit(fed[0], epochs=protocol.epochs, initial_epoch=done, validation_data=fed[1],
                         callbacks=callbacks, verbose=0, shuffle=False, validation_batch_size=size)  # fmt: skip
-    curves = state.curves if state else run.history
+    curves = state.finish(model.stop_training) if state else run.history
     _leave_plain(model, protocol, loss=loss, dense=dense, share=share)
-    numbers = _measure_again(
-        model, batches, protocol.epochs, validation, clean, progress, loss=loss, size=size
-    )
-    curves = curves | {key: [*curves[key][:-1], value] for key, value in numbers.items()}
+    curves = _measure_again(model, batches, curves, validation, clean, progress, loss=loss, size=size)
     history.seconds = state.seconds if state else time.monotonic() - begin
     history.curves = {_plain(key, prefix): values for key, values in curves.items()}
     return history
 
 
-def _measure_again(model, batches, epochs, validation, clean, progress, *, loss, size):
+def _measure_again(model, batches, curves, validation, clean, progress, *, loss, size):
     """Behind a run that was too short for them sets batch norm's statistics, from the images of the epoch that would come
-    next; returns the numbers that depend on them, by the names that Keras gives them."""
-    numbers = {}
+    next; returns the curves, of whose last numbers those that depend on the statistics are measured anew."""
+    numbers, epochs = {}, len(curves["loss"])
     if statistics.left_of_the_start(model, len(batches) * epochs) <= statistics.SHARE:
-        return numbers
+        return curves
     batches.epoch, batches.part = epochs, slice  # whole batches in every process
     batches.on_epoch_begin()
     some = range(min(len(batches), statistics.MOST_BATCHES))
@@ -134,7 +138,7 @@ def _measure_again(model, batches, epochs, validation, clean, progress, *, loss,
         if clean is not None:
             clean.on_epoch_end(epochs, numbers)
     progress.say("batch norm's statistics measured anew after this short run", numbers)
-    return numbers
+    return curves | {key: [*curves[key][:-1], value] for key, value in numbers.items()}
 
 
 def _compile(model, protocol, images, *, loss, dense, share):
@@ -218,11 +222,14 @@ def _held_out(share, targets, validation):
     return (x, *targets(y))
 
 
-def _check_shares(share, protocol, x, validation):
+def _share(model, protocol, x, validation):
+    """The `Share` in which the net trains; ValueError where its devices cannot share evenly."""
+    share = devices.share(model)
     counts = {"batch size": protocol.batch_size, "the number of images": len(x)}
     if validation is not None:
         counts["the number of held-out images"] = len(validation[0])
     share.check(counts)
+    return share
 
 
 def _check(model, x, y, of=""):

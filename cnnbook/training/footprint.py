@@ -9,6 +9,8 @@ import os
 import subprocess
 import sys
 
+from ..arguments import plain, whole_number
+
 __all__ = ["peaks"]
 
 # What a process takes for any net, such as the compiler, is measured by this one and taken off.
@@ -24,8 +26,10 @@ def peaks(calls, side, batch_size):
     for each net where this cannot be measured, that is without `fork` (Windows) or within
     ten minutes.
     """
+    side, batch_size = whole_number(side, "side"), whole_number(batch_size, "batch_size")
     if not hasattr(os, "fork"):
         return dict.fromkeys(calls)
+    calls = {name: {k: plain(v) for k, v in given.items()} for name, given in calls.items()}
     asked = json.dumps([{_SMALLEST: {}} | calls, side, batch_size])
     command = [sys.executable, "-m", __name__, asked]
     environment = os.environ | {

@@ -6,9 +6,10 @@ import keras
 import numpy as np
 
 from .. import graph, segmentation
-from ..arguments import whole_numbers
+from ..arguments import array, integer, whole_number, whole_numbers
 from ..keras_internals import all_layers, kernel_attributes
 from . import devices, gradients, programs
+from .batches import check_size
 from .losses import check_labels, end_of, loss_on_labels
 from .progress import waiting
 
@@ -47,7 +48,7 @@ def top_k(scores, y, k=5):
         raise ValueError(
             f"scores are (images, classes) and y (images,), at least one; got {scores.shape}, {y.shape}"
         )
-    if not 1 <= k <= scores.shape[1]:
+    if not 1 <= (integer(k) or 0) <= scores.shape[1]:
         raise ValueError(f"k is from 1 to the {scores.shape[1]} classes, got {k!r}")
     if y.min() < 0 or y.max() >= scores.shape[1]:
         raise ValueError(f"labels are from 0 to {scores.shape[1] - 1}, got {y.min()} to {y.max()}")
@@ -61,7 +62,7 @@ def predicted(model, x, masks, batch_size=50, *, kind=None):
     """(true, predicted) classes of every pixel of images x (n, h, w, c), masks (n, h, w), both of the size of the net's
     output, the first one's where it has several: what the scores of cnnbook.segmentation compare. kind: as in `accuracy`."""
     found = outputs(model, x, batch_size)
-    return segmentation.centre(np.asarray(masks), *found.shape[1:3]), _classes(model, found, kind)
+    return segmentation.centre(array(masks, "masks"), *found.shape[1:3]), _classes(model, found, kind)
 
 
 def outputs(model, x, batch_size=500, *, label=None):
@@ -70,6 +71,12 @@ def outputs(model, x, batch_size=500, *, label=None):
     batch_size: how many are computed at once, at most. label: how lines begin where it takes long, by default the model's
     name. On JAX nets that compute alike share what was compiled for one.
     """
+    inputs = getattr(model, "inputs", None) or ()
+    if len(inputs) < 2:  # of several each has its own
+        x = array(x, "x")
+    if len(inputs) == 1:
+        check_size(model, x)
+    batch_size = whole_number(batch_size, "batch_size")
     if devices.shared(model):
         return keras.tree.flatten(devices.predict(model, x, batch_size))[0]
     label = label or model.name
@@ -121,6 +128,7 @@ def gradient_norms(model, x, y, *, loss=None):
     as `loss_of` takes it. A layer of several kernels has an entry for each, "layer/kernel". ValueError where no kernel is
     trained, and for labels and loss that do not fit.
     """
+    x, y = array(x, "x"), array(y, "y")
     trained = {variable.path for variable in model.trainable_variables}
     kernels = {path: name for path, name in _kernels(model).items() if path in trained}
     if not kernels:

@@ -10,7 +10,12 @@ from .. import graph
 from ..keras_internals import variable_index
 from .protocol import SCHEDULES, one_of
 
-__all__ = ["MomentumSGD", "Schedule", "StagedSGD", "factors_of"]
+__all__ = ["MomentumSGD", "Schedule", "StagedSGD", "callbacks_of", "factors_of"]
+
+INSTEAD = (
+    'schedule="cosine", "step" or "constant" and warmup= say how it falls, rates= slows single stages; a run whose rate a '
+    "callback sets is Keras' own: model.compile(...) and model.fit(..., callbacks=[...])"
+)
 
 
 @keras.saving.register_keras_serializable(package="cnnbook")
@@ -72,6 +77,16 @@ class MomentumSGD(keras.optimizers.SGD):
         self.factors = tuple(factors)
         self.schedule = learning_rate
 
+    @property
+    def learning_rate(self):
+        return keras.optimizers.SGD.learning_rate.fget(self)
+
+    @learning_rate.setter
+    def learning_rate(self, value):
+        if isinstance(self.schedule, keras.optimizers.schedules.LearningRateSchedule):
+            raise TypeError(f"the learning rate follows the schedule of the run and cannot be set: {INSTEAD}")
+        keras.optimizers.SGD.learning_rate.fset(self, value)
+
     def update_step(self, gradient, variable, learning_rate):
         index = variable_index(self, variable)
         rate = learning_rate * self.factors[index] if self.factors else learning_rate
@@ -100,6 +115,24 @@ class StagedSGD(keras.optimizers.SGD):
 
     def get_config(self):
         return {**super().get_config(), "factors": list(self.factors)}
+
+
+def callbacks_of(callbacks):
+    """The callbacks given to a run, or one alone, as a list. ValueError for what is none, and for those that cannot work
+    here: that set the learning rate, or start a run again without the order of its images."""
+    found = [] if callbacks is None else keras.tree.flatten(callbacks)
+    for callback in found:
+        if not isinstance(callback, keras.callbacks.Callback):
+            raise ValueError(f"callbacks are those of Keras, got {callback!r}")
+        if isinstance(callback, keras.callbacks.ReduceLROnPlateau | keras.callbacks.LearningRateScheduler):
+            raise ValueError(
+                f"{type(callback).__name__} sets the learning rate, which follows a schedule here: {INSTEAD}"
+            )
+        if isinstance(callback, keras.callbacks.BackupAndRestore):
+            raise ValueError(
+                'BackupAndRestore keeps the net, not the order of the images: give checkpoint="run.npz"'
+            )
+    return found
 
 
 def factors_of(model, rates):

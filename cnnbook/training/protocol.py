@@ -8,8 +8,12 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from numbers import Integral, Real
+from numbers import Real
 from typing import Self
+
+import numpy as np
+
+from ..arguments import plain, whole_number
 
 __all__ = ["PRECISIONS", "SCHEDULES", "Protocol", "settings_of", "takes_protocol"]
 
@@ -51,15 +55,16 @@ class Protocol:
 
     def __post_init__(self):
         for name, least in {"epochs": 1, "batch_size": 1, "shift": 0, "seed": 0}.items():
-            value = getattr(self, name)
-            if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-                raise ValueError(f"{name} is an integer of at least {least}, got {value!r}")
+            object.__setattr__(self, name, whole_number(getattr(self, name), name, least))
         for name in ("learning_rate", "warmup", "momentum", "weight_decay"):
             value = getattr(self, name)
             if not isinstance(value, Real) or not 0 <= value < float("inf"):
                 raise ValueError(f"{name} is a number of at least 0, got {value!r}")
+            # What a file of runs holds: Python's numbers.
+            object.__setattr__(self, name, plain(value))
         if self.momentum >= 1:
             raise ValueError(f"momentum is below 1, got {self.momentum!r}")
+        object.__setattr__(self, "mirror", plain(self.mirror))
         if not isinstance(self.mirror, bool):
             raise ValueError(f"mirror is True or False, got {self.mirror!r}")
         one_of("schedule", self.schedule, SCHEDULES)
@@ -71,7 +76,7 @@ class Protocol:
                 raise ValueError(
                     f"rates maps stages or layers to factors, as {{'conv1': 0.1}}, got {self.rates!r}"
                 )
-            object.__setattr__(self, "rates", dict(self.rates))
+            object.__setattr__(self, "rates", {name: plain(rate) for name, rate in self.rates.items()})
 
     def settings(self) -> dict:
         """The fields as a dict that JSON can hold. rates and precision are in it only where they are set, so that runs
@@ -102,7 +107,8 @@ def one_of(name, value, allowed):
 def settings_of(protocol, x, *, loss=None, pixel_weights=None):
     """What a `History` records, and what kept runs are found by: the number and shape of the images x (n, h, w, c), the
     protocol, and of loss and pixel weights what differs from the default, the loss by its name."""
-    settings = {"images": len(x), "shape": list(x.shape[1:]), **protocol.settings()}
+    count, *shape = np.shape(x)
+    settings = {"images": count, "shape": shape, **protocol.settings()}
     if loss is not None:
         settings["loss"] = _loss_name(loss)
     if pixel_weights is not None:

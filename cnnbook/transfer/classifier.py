@@ -1,11 +1,13 @@
 """A classifier of your own images: trained, evaluated, saved in one file."""
 
 import tempfile
+import warnings
 from pathlib import Path
 
 import numpy as np
 
 from .. import data, files, graph, models, training
+from ..arguments import array, whole_number
 from .freezing import STRATEGIES, advice, freeze
 from .heads import embeddings, extend, fit_head, names
 
@@ -42,22 +44,31 @@ class Classifier:
 
     def evaluate(self, x, y, files=None):
         """An `Evaluation` on uint8 images (n, h, w, 3), labels (n,) and the images' files, if there are any."""
-        return Evaluation(self.classes, x, np.asarray(y), self.probabilities(x), files)
+        y = array(y, "y")
+        found = self.probabilities(x) if len(y) else np.empty((0, len(self.classes)), "float32")
+        return Evaluation(self.classes, x, y, found, files)
 
     def save(self, path):
         """Writes one `.keras` file with weights, preprocessing and labels; returns its path.
 
         The file is replaced whole. ValueError for another suffix.
         """
-        path = Path(path)
-        if path.suffix != ".keras":
-            raise ValueError(f"a classifier is saved as a .keras file, got {path.name!r}")
+        path = _place(path)
         # Keras saves to a path that ends in .keras, not to an open file.
         with tempfile.TemporaryDirectory() as folder:
             saved = Path(folder) / path.name
             self.model.save(saved)
             files.write(path, saved.read_bytes())
         return path
+
+
+def _place(path):
+    """The path at which a classifier is saved. ValueError for another suffix, and where no file can be written."""
+    path = Path(path)
+    if path.suffix != ".keras":
+        raise ValueError(f"a classifier is saved as a .keras file, got {path.name!r}")
+    files.ready(path)
+    return path
 
 
 def load(path):
@@ -72,7 +83,7 @@ class Evaluation:
     image. predicted: labels (n,). top1, top5: share of images whose class is the most probable one, or among the five most
     probable (None for fewer than six classes). confusion: int64 (classes, classes), the true class by row. wrong: indices
     of the mistakes, the surest first; hardest: of all images, the mistakes, then those that are right from the least sure
-    on. Needs scikit-learn.
+    on. Of no images top1 and top5 are nan. Needs scikit-learn.
     """
 
     def __init__(self, classes, x, y, probabilities, files=None):
@@ -81,10 +92,11 @@ class Evaluation:
         self.classes, self.x, self.y, self.probabilities = tuple(classes), x, y, probabilities
         self.files = None if files is None else tuple(files)
         self.predicted = probabilities.argmax(-1)
-        self.top1 = float(np.mean(self.predicted == y))
+        self.top1 = _share(self.predicted == y)
         best = np.argsort(probabilities, -1)[:, ::-1][:, :5]
-        self.top5 = float(np.mean((best == y[:, None]).any(-1))) if len(classes) > 5 else None
-        self.confusion = confusion_matrix(y, self.predicted, labels=range(len(classes)))
+        self.top5 = _share((best == y[:, None]).any(-1)) if len(classes) > 5 else None
+        empty = np.zeros((len(classes), len(classes)), "int64")
+        self.confusion = confusion_matrix(y, self.predicted, labels=range(len(classes))) if len(y) else empty
         wrong = np.flatnonzero(self.predicted != y)
         self.wrong = wrong[np.argsort(-probabilities[wrong, self.predicted[wrong]], kind="stable")]
         right = np.flatnonzero(self.predicted == y)
@@ -92,8 +104,15 @@ class Evaluation:
         self.hardest = np.concatenate([self.wrong, right])
 
     def __repr__(self):
+        if not len(self.y):
+            return "no held-out images: nothing is measured"
         top5 = "" if self.top5 is None else f", top-5 {self.top5:.1%}"
         return f"{len(self.y):,} held-out images: top-1 {self.top1:.1%}{top5}; {len(self.wrong):,} mistakes"
+
+
+def _share(right):
+    """The share of images that are right; nan of none."""
+    return float(np.mean(right)) if len(right) else float("nan")
 
 
 def classifier(
@@ -117,10 +136,16 @@ def classifier(
     epochs: of the net's own stages, after the head has learned; none for "head". mirror: mirrored copies train too; switch
     it off where left and right tell classes apart (digits, letters, arrows). cache: a file for the features, see
     `embeddings`. save: a .keras path. verbose: print what was left out, progress and the result. ValueError for an unknown
-    strategy, images that are not raw RGB, and a class without training images.
+    strategy, images that are not raw RGB, a class without training images, and files that cannot be written; all before
+    anything is trained. The net is saved before it is measured.
     """
     if strategy not in ("auto", *STRATEGIES):
         raise ValueError(f'strategy is "auto", "head", "late" or "all", got {strategy!r}')
+    epochs, seed = whole_number(epochs, "epochs"), whole_number(seed, "seed", least=0)
+    if save is not None:
+        save = _place(save)
+    if cache is not None:
+        files.ready(cache)
     images, shape = _images(source, size, seed, verbose)
     body, mode = backbone, None
     if isinstance(backbone, str):
@@ -134,12 +159,12 @@ def classifier(
     strategy = advice(fewest) if strategy == "auto" else strategy
     _train(model, images, strategy, epochs=epochs, mirror=mirror, cache=cache, seed=seed, verbose=verbose)
     trained = Classifier(model)
+    if save is not None:
+        _save(trained, save)
     paths = images.files["test"] if isinstance(images, data.Folder) else None
     result = trained.evaluate(images.x_test, images.y_test, paths)
     if verbose:
         print(f"{images.name}, at least {fewest} images a class, trained {strategy!r}; {result!r}")
-    if save is not None:
-        trained.save(save)
     return trained, result
 
 
@@ -160,11 +185,8 @@ def _images(source, size, seed, verbose):
 
 def _train(model, images, strategy, *, epochs, mirror, cache, seed, verbose):
     """Trains the head on features, then the last stage or all of them where the strategy says so."""
-    x, y = images.x_train, images.y_train
-    if mirror:
-        x, y = np.concatenate([x, x[:, :, ::-1]]), np.concatenate([y, y])
     freeze(model, "head")
-    fit_head(model, embeddings(model, x, cache=cache), y, seed=seed)
+    fit_head(model, *_features(model, images, mirror, cache), seed=seed)
     if strategy == "head":
         return
     stages = [endpoint.name for endpoint in graph.features(model).values()]
@@ -174,3 +196,22 @@ def _train(model, images, strategy, *, epochs, mirror, cache, seed, verbose):
         shift=images.x_train.shape[1] // 16, mirror=mirror, seed=seed, verbose=verbose,
         label=f"{images.name}, {strategy}",
     )  # fmt: skip
+
+
+def _features(model, images, mirror, cache):
+    """(vectors, labels) of the training images, with mirror also of mirrored copies, which live only as long as this."""
+    x, y = images.x_train, images.y_train
+    if mirror:
+        x, y = np.concatenate([x, x[:, :, ::-1]]), np.concatenate([y, y])
+    return embeddings(model, x, cache=cache), y
+
+
+def _save(trained, path):
+    """Saves what took long to train; where that fails by now, a warning says so and the net is not lost."""
+    try:
+        trained.save(path)
+    except OSError as error:
+        warnings.warn(
+            f"{path} was not written ({error}): the classifier that is returned saves itself by .save(PATH)",
+            stacklevel=3,
+        )

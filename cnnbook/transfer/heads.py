@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import keras
@@ -9,6 +10,7 @@ import numpy as np
 from keras import layers as L
 
 from .. import files, graph, training, weights
+from ..arguments import array, integer, whole_number
 from ..parts import layers as ours
 
 __all__ = ["Trials", "embeddings", "extend", "fit_head", "names"]
@@ -26,9 +28,10 @@ def extend(backbone, classes, *, input_shape=None, preprocess=None, dropout=0.2,
     dropout and one dense layer. The backbone's layers are shared. ValueError for fewer than two classes, or a backbone that
     ends in anything else.
     """
-    labels = None if isinstance(classes, int) else tuple(str(c) for c in classes)
-    number = classes if labels is None else len(labels)
-    if not isinstance(number, int) or number < 2:
+    many = isinstance(classes, Iterable) and not isinstance(classes, str) and np.ndim(classes) < 2
+    labels = tuple(str(c) for c in classes) if many else None
+    number = len(labels) if many else integer(classes)
+    if number is None or number < 2:
         raise ValueError(f"classes is at least 2, or at least two names, got {classes!r}")
     x = inputs = keras.Input(input_shape or backbone.input_shape[1:], name="image")
     if preprocess is not None:
@@ -62,8 +65,10 @@ def embeddings(model, x, *, layer=None, cache=None, batch_size=32):
 
     layer: its name; by default what the classifier reads (of a net by `extend`), else the net's output. cache: an .npz
     file that keeps the features; they are read from it only where net, weights, layer and images are the same, else
-    computed and written. ValueError for a layer that the net does not have.
+    computed and written, also where the file is damaged. ValueError for a layer that the net does not have, and for a cache
+    that holds something else or cannot be written.
     """
+    x, batch_size = array(x, "x"), whole_number(batch_size, "batch_size")
     flat = graph.flatten(model)
     known = {row.name: row for row in graph.trace(flat)}
     if layer is None:
@@ -71,10 +76,9 @@ def embeddings(model, x, *, layer=None, cache=None, batch_size=32):
     if layer not in known:
         raise ValueError(f"{model.name} has no layer {layer!r}")
     key = _fingerprint(flat, layer, x) if cache is not None else None
-    if cache is not None and Path(cache).exists():
-        with np.load(cache) as stored:
-            if str(stored["key"]) == key:
-                return stored["vectors"]
+    kept = _kept(Path(cache), key) if cache is not None else None
+    if kept is not None:
+        return kept
     output = known[layer].tensor
     if len(output.shape) == 4:
         output = L.GlobalAveragePooling2D()(output)
@@ -86,6 +90,42 @@ def embeddings(model, x, *, layer=None, cache=None, batch_size=32):
         with files.replaced(cache) as file:
             np.savez(file, key=key, vectors=vectors)
     return vectors
+
+
+def _kept(cache, key):
+    """The features that a cache holds under that key; None where it has to be written. ValueError where it cannot be, and
+    for a file of other content, which would be lost."""
+    files.ready(cache)
+    if not cache.exists():
+        return None
+    try:
+        headers = files.headers(cache)
+    except Exception as error:
+        if (start := _start(cache)) and not start.startswith(b"PK"):
+            raise ValueError(
+                f"{cache} is no cache of features, but begins with {start!r}: give another file"
+            ) from None
+        return _damaged(cache, error)
+    if set(headers) != {"key", "vectors"}:
+        raise ValueError(
+            f"{cache} is no cache of features, but holds {', '.join(headers)[:100]}: give another file"
+        )
+    if headers["key"] != ((), np.dtype(f"U{len(key)}")):
+        return None
+    try:
+        with np.load(cache, allow_pickle=False) as stored:
+            return stored["vectors"] if str(stored["key"]) == key else None
+    except Exception as error:
+        return _damaged(cache, error)
+
+
+def _start(path):
+    with open(path, "rb") as file:
+        return file.read(8)
+
+
+def _damaged(cache, error):
+    print(f"{cache} is damaged ({type(error).__name__}: {error}); its features are computed anew", flush=True)
 
 
 def _fingerprint(model, layer, x):
@@ -104,6 +144,8 @@ def fit_head(model, vectors, y, *, epochs=60, batch_size=32, learning_rate=0.05,
     The head's layers are those of the net, so afterwards the net itself is trained; it is returned. The learning rate
     falls as a cosine; momentum is 0.9. ValueError for a net without such a head.
     """
+    vectors, y = array(vectors, "vectors"), array(y, "y")
+    epochs, batch_size = whole_number(epochs, "epochs"), whole_number(batch_size, "batch_size")
     x = inputs = keras.Input(vectors.shape[1:])
     for name in (NORM, DROPOUT, DENSE):
         layer = model.get_layer(name)
@@ -139,10 +181,11 @@ class Trials:
         weight_decay=1e-4,
         rates=None,
     ):
-        self.model, self.steps, self.batch_size = model, steps, batch_size
+        self.model = model
+        self.steps, self.batch_size = whole_number(steps, "steps"), whole_number(batch_size, "batch_size")
         factors = training.factors_of(model, rates or {})
         self.optimizer = training.MomentumSGD(
-            training.Schedule(learning_rate, steps),
+            training.Schedule(learning_rate, self.steps),
             factors=factors,
             momentum=momentum,
             weight_decay=weight_decay,
@@ -157,6 +200,7 @@ class Trials:
 
         start: the weights to start from, by default those at the time of compiling. shift, mirror: as in training.fit.
         """
+        x, y = array(x, "x"), array(y, "y")
         self.model.set_weights(self.start if start is None else start)
         for variable in self.optimizer.variables:
             variable.assign(keras.ops.zeros(variable.shape, variable.dtype))

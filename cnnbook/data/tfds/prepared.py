@@ -5,7 +5,6 @@ file lock, which the system lifts when its owner dies); the others wait and then
 """
 
 import contextlib
-import errno
 import importlib
 import io
 import os
@@ -43,7 +42,6 @@ PRIVATE = "incomplete.cnnbook-"
 # Seconds after which a stock TFDS `incomplete.*` folder is taken for abandoned.
 STALE = 24 * 3600
 # What flock says on a file system without locks.
-NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 def tfds_folder(data_dir=None):
@@ -253,7 +251,7 @@ def _alone(home):
     except NotImplementedError:
         lock = None
     except OSError as error:
-        if error.errno not in NO_LOCKS:
+        if error.errno not in files.NO_LOCKS:
             raise
         lock = None
     try:
