@@ -33,8 +33,6 @@ PART_NAMES = {
 }
 OUTSIDE = "outside of the folder: outside=True lets it in"
 NO_CLASS = "not in the sub-folder of a class"
-# Bytes of pixels that lie together while files are read.
-BLOCK = 2**26
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -320,7 +318,8 @@ def _within(real, root):
 
 def _outside(names):
     if names:
-        yield f"{len(names)} files lie outside of the folder: {', '.join(map(_printable, names[:5]))}" + (
+        lie = "1 file lies" if len(names) == 1 else f"{len(names)} files lie"
+        yield f"{lie} outside of the folder: {', '.join(map(_printable, names[:5]))}" + (
             ", ..." if len(names) > 5 else ""
         )
 
@@ -408,7 +407,7 @@ def _table(path, outside):
     """A `_Found` of a CSV file."""
     rows, file_column, label_column = _columns(path)
     found, located, lines = _Found(path.parent), _Located(path.parent), {}
-    root, away = os.path.realpath(path.parent), []
+    root = os.path.realpath(path.parent)
     try:
         for row in rows:
             file, label = ((row[c] or "").strip() for c in (file_column, label_column))
@@ -429,19 +428,19 @@ def _table(path, outside):
                 found.skipped[name] = OUTSIDE
             else:
                 labels[label] = name
-                away += [] if _within(real, root) else [name]
     except csv.Error as error:
         raise ValueError(
             f"{path}, line {rows.line_num}: {error}. Is a quotation mark left open there, or is it no CSV file?"
         ) from None
-    for labels in lines.values():
+    away = []
+    for real, labels in lines.items():
         for label, name in labels.items():
             if len(labels) == 1:
                 found.entries.append((name, label, None))
+                away += [] if _within(real, root) else [name]
             else:
-                found.skipped[name] = (
-                    f"listed with several labels ({', '.join(map(_printable, labels))}): not used"
-                )
+                several = ", ".join(map(_printable, labels))
+                found.skipped[name] = f"listed with several labels ({several}): not used"
     found.notes += _outside(away)
     return found
 
@@ -506,39 +505,51 @@ class _Located:
 
 
 class _Pile:
-    """Images of one shape as they are read, in blocks that are given back while `arrays` empties them: the whole set is
-    never in memory twice."""
+    """At most n images of one shape, in one array that is put in order where it lies: they are never in memory twice."""
 
-    def __init__(self):
-        self.shapes, self.blocks, self.count = set(), [], 0
+    def __init__(self, n):
+        self.n, self.shapes, self.count, self.array = n, set(), 0, None
 
     def add(self, pixels):
         """Keeps the pixels (height, width, 3), unless there are other shapes already, and returns their place."""
         self.shapes.add(pixels.shape)
+        if self.array is None:
+            try:
+                # Memory that is not written to is not taken.
+                self.array = np.empty((self.n, *pixels.shape), "uint8")
+            except MemoryError:
+                size = self.n * pixels.nbytes / 2**30
+                raise ValueError(
+                    f"{self.n:,} images of {pixels.shape[0]} x {pixels.shape[1]} pixels take {size:.1f} GiB of memory, more "
+                    "than there is: give a smaller size=, or fewer files"
+                ) from None
         if len(self.shapes) == 1:
-            per = max(1, BLOCK // pixels.nbytes)
-            if self.count == per * len(self.blocks):
-                self.blocks.append(np.empty((per, *pixels.shape), "uint8"))
-            self.blocks[-1][self.count % per] = pixels
+            self.array[self.count] = pixels
         self.count += 1
         return self.count - 1
 
     def arrays(self, places):
-        """{part: uint8 (n, height, width, 3)} for {part: places}; the pile is empty afterwards."""
-        (shape,) = self.shapes
-        places = {part: np.array(index, "int64") for part, index in places.items()}
-        arrays = {part: np.empty((len(index), *shape), "uint8") for part, index in places.items()}
-        for b, block in enumerate(self.blocks):
-            for part, index in places.items():
-                for i in np.flatnonzero(index // len(block) == b):
-                    arrays[part][i] = block[index[i] % len(block)]
-            self.blocks[b] = block = None
-        return arrays
+        """{part: uint8 (n, height, width, 3)} for {part: places}, views of one array; the pile is of no use afterwards."""
+        order = np.concatenate([np.array(index, "int64") for index in places.values()])
+        order = np.concatenate([order, np.setdiff1d(np.arange(self.count), order)])
+        # Cycle by cycle: the image that belongs into a gap leaves the next one.
+        moved = order == np.arange(self.count)
+        for start in np.flatnonzero(~moved):
+            gap = start
+            first = None if moved[start] else self.array[start].copy()
+            while not moved[gap]:
+                moved[gap], fill = True, order[gap]
+                self.array[gap] = first if fill == start else self.array[fill]
+                gap = fill
+        ends = np.cumsum([0, *map(len, places.values())])
+        return {
+            part: self.array[low:high] for part, low, high in zip(places, ends[:-1], ends[1:], strict=True)
+        }
 
 
 def _read(path, found, shape):
     """[(name, class, part, place in the pile)] of the files that can be used, and the `_Pile`; the others are skipped."""
-    kept, first, pile, skipped, doubtful = [], {}, _Pile(), found.skipped, set()
+    kept, first, pile, skipped, doubtful = [], {}, _Pile(len(found.entries)), found.skipped, set()
     text = f"{_printable(path.name)}, reading {len(found.entries):,} files"
     for name, label, part in tqdm(found.entries, desc=text, file=sys.stdout, mininterval=5, delay=5):
         try:

@@ -86,12 +86,10 @@ def content(file):
     # Reading a pipe would wait for ever.
     if not stat.S_ISREG(status.st_mode):
         raise Unusable("not a regular file")
-    most = MEGABYTES * 2**20
-    with open(file, "rb") as opened:
-        data = opened.read(most + 1) if status.st_size <= most else b""
-    if status.st_size > most or len(data) > most:
+    if status.st_size > MEGABYTES * 2**20:
         raise Unusable(f"a file of more than {MEGABYTES} MB")
-    return data
+    with open(file, "rb") as opened:
+        return opened.read(status.st_size)
 
 
 @functools.cache
