@@ -209,16 +209,16 @@ def test_names_that_are_no_text_are_printed(own):
 )
 def test_the_default_test_is_a_fifth_of_each_class_and_never_all(counts, tested):
     labels = np.repeat(range(len(counts)), counts)
-    split = folders._parts("x", labels, None, None, None, 0, 0)
+    split = folders._parts("x", labels, None, None, 0, 0)
     assert np.bincount(labels[split["test"]], minlength=len(counts)).tolist() == tested
     assert sorted(split["train"] + split["test"]) == list(range(len(labels)))
 
 
 def test_a_rare_class_keeps_an_image_to_train_on():
     labels = np.repeat([0, 1], [30, 6])
-    split = folders._parts("x", labels, None, None, 14, 6, 0)
+    split = folders._parts("x", labels, None, 14, 6, 0)
     assert [np.bincount(labels[split[part]]).tolist() for part in images.PARTS] == [[15, 1], [6], [9, 5]]
-    assert folders._parts("x", labels, None, 0, 36, 0, 0)["train"] == []
+    assert folders._parts("x", labels, 0, 36, 0, 0)["train"] == []
 
 
 @pytest.mark.parametrize("ask", [(None, None, 0), (None, 17, 4), (20, 9, 5), (0, 60, 0)])
@@ -226,7 +226,7 @@ def test_equal_classes_are_split_by_one_balanced_order(ask):
     """To the image: stored outputs show such splits."""
     labels = np.random.default_rng(1).permutation(np.repeat(range(4), 15))
     train, test, validation = ask
-    split = folders._parts("x", labels, None, train, test, validation, 3)
+    split = folders._parts("x", labels, train, test, validation, 3)
     order, rng = images.balanced_order(labels, 3), np.random.default_rng([3, 1])
     ends = np.cumsum([12 if test is None else test, validation])
     expected = dict(zip(("test", "validation", "train"), np.split(order, ends), strict=True))

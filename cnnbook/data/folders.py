@@ -114,8 +114,9 @@ def folder(path, *, size=None, train=None, test=None, validation=0, seed=0, outs
         )
     number = {name: k for k, name in enumerate(classes)}
     labels = np.array([number[label] for _, label, _, _ in kept], "int64")
-    choose = _parts if kept[0][2] is None else _given_parts
-    chosen = choose(path, labels, [part for _, _, part, _ in kept], train, test, validation, seed)
+    parts = [part for _, _, part, _ in kept]
+    ask = dict(train=train, test=test, validation=validation, seed=seed)
+    chosen = _parts(path, labels, **ask) if None in parts else _given_parts(path, labels, parts, **ask)
     arrays = pile.arrays({part: [kept[i][3] for i in index] for part, index in chosen.items()})
     fields = {f"x_{part}": array for part, array in arrays.items()}
     fields |= {f"y_{part}": labels[index] for part, index in chosen.items()}
@@ -160,7 +161,7 @@ def _alike(classes):
 # --------------------------------------------------------------------------- which image is in which part
 
 
-def _parts(path, labels, _, train, test, validation, seed):
+def _parts(path, labels, train, test, validation, seed):
     """{part: indices} of images that lie in no parts yet."""
     n, sizes = len(labels), np.bincount(labels)[labels]
     shuffled, turn = turns(labels, seed)
