@@ -278,6 +278,21 @@ def test_folders_named_like_parts_are_the_parts(downloaded):
     assert data.folder(downloaded, validation=2).sizes == {"train": 8, "validation": 2, "test": 1}
 
 
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("Training_Set", "train"),
+        ("训练集", "train"),
+        ("val-images", "validation"),
+        ("测试", "test"),
+        ("tests", None),
+    ]
+    + [("data", None), ("trains", None), ("invalid", None)],
+)
+def test_names_of_parts(name, part):
+    assert folders._part_of(name) == part
+
+
 def test_folders_named_like_parts_that_are_none_are_refused(tmp_path):
     for part in ("train", "test"):
         for i in range(3):

@@ -27,9 +27,9 @@ PATHS, LABELS = ("file", "filename", "path", "image", "id", "image_id"), ("label
 DELIMITERS = ",;\t"
 # Sub-folders of these names, whatever their case, are parts of a set and no classes.
 PART_NAMES = {
-    "train": {"train", "training"},
-    "validation": {"val", "valid", "validation", "dev"},
-    "test": {"test", "testing", "eval"},
+    "train": {"train", "training", "训练"},
+    "validation": {"val", "valid", "validation", "dev", "验证"},
+    "test": {"test", "testing", "eval", "evaluation", "测试"},
 }
 OUTSIDE = "outside of the folder: outside=True lets it in"
 NO_CLASS = "not in the sub-folder of a class"
@@ -96,6 +96,7 @@ def folder(path, *, size=None, train=None, test=None, validation=0, seed=0, outs
     held in memory.
     """
     path = Path(path).expanduser()
+    path = path if path.name not in ("", "..") else path.resolve()
     if path.is_dir():
         found = _with_parts(path, _Tree(path, outside).walk())
     elif path.suffix.lower() == ".csv" and path.is_file():
@@ -346,7 +347,7 @@ def _same_below(entries):
 def _part_of(name):
     """The part that a sub-folder's name says, or None."""
     plain = re.sub(r"[\W_]+", "", name.casefold())
-    plain = re.sub(r"(set|data|images)$", "", plain)
+    plain = re.sub(r"(set|data|images|集|数据)$", "", plain)
     return next((part for part, names in PART_NAMES.items() if plain in names), None)
 
 

@@ -53,8 +53,8 @@ def pixels(file, size=None):
     their upper eight, of a film the first frame.
 
     size: as in `folder`, which reads by this too. OSError where the file cannot be opened, ValueError with its name where
-    it holds no picture of a format that is read, one of more than 100 million pixels, or one whose range of values is
-    not known: floating-point pixels, and 16 bits of which only the lower twelve are used.
+    it holds no picture of a format that is read, more than 200 MB, 100 million pixels or 65,535 on a side, or one whose
+    range of values is not known: floating-point pixels, and 16 bits of which only the lower twelve are used.
     """
     shape = None if size is None else height_width(size)
     try:
@@ -83,6 +83,8 @@ def content(file):
         status = os.stat(file)
     except ValueError:
         raise Unusable("no file can have this name") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise Unusable("a folder, not the file of a picture")
     # Reading a pipe would wait for ever.
     if not stat.S_ISREG(status.st_mode):
         raise Unusable("not a regular file")
