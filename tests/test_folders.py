@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from cnnbook import data
+from cnnbook import data, tables
 from cnnbook.data import folders, images
 
 Image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
@@ -282,7 +282,7 @@ def test_folders_named_like_parts_are_the_parts(downloaded):
     ("name", "part"),
     [
         ("Training_Set", "train"),
-        ("训练集", "train"),
+        ("训练数据集", "train"),
         ("val-images", "validation"),
         ("测试", "test"),
         ("tests", None),
@@ -413,3 +413,5 @@ def test_names_are_shown_and_do_nothing(tmp_path):
         assert shown in text and not set(text) & {"\x1b", "\x07", "\u202e"}
     assert len(ours.counts().splitlines()) == 3 + 2 + 2
     assert {axis.get_title() for axis in ours.show(1, 2).axes} == {shown, r"$\frac{1}{0$"}
+    page = tables.html(name, [name], [[name], ["<b>"]])
+    assert page.count(shown) == 3 and "&lt;b&gt;" in page and not set(page) & {"\x1b", "\n"}

@@ -347,7 +347,7 @@ def _same_below(entries):
 def _part_of(name):
     """The part that a sub-folder's name says, or None."""
     plain = re.sub(r"[\W_]+", "", name.casefold())
-    plain = re.sub(r"(set|data|images|集|数据)$", "", plain)
+    plain = re.sub(r"(set|data|images|集|数据)+$", "", plain)
     return next((part for part, names in PART_NAMES.items() if plain in names), None)
 
 
@@ -377,7 +377,7 @@ def _with_parts(path, found):
     if len(training) < 2 or len(by_part) < len(names):
         raise ValueError(
             f"{path}: its sub-folders ({', '.join(map(_printable, sorted(names)))}) are named like the parts of a set, not "
-            "like classes. They are read as its parts where they are one train, and one val or test besides, each with "
+            "like classes. They are read as its parts where there is one train, and one val or test besides, each with "
             "the same sub-folder for each class (train/cat/1.jpg, val/cat/2.jpg, ...); else give the folder that holds "
             "the classes"
         )
