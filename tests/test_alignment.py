@@ -109,6 +109,8 @@ def test_what_alignment_refuses():
         (lambda: alignment.similarity(image[..., 0], HEAD[:, :2], HEAD[:, :2], 8), "one image"),
         (lambda: alignment.similarity(image, np.zeros((3, 2)), HEAD[:3, :2], 8), "fix no transform"),
         (lambda: alignment.camera(HEAD[:3], HEAD[:3, :2]), "at least 4 points"),
+        (lambda: alignment.similarity(image, HEAD[:, :2], HEAD[:, :2], 8.0), "size is a whole number"),
+        (lambda: alignment.frontal(image, HEAD[:, :2], HEAD, 0, scale=1), "size is a whole number"),
     ):
         with pytest.raises(ValueError, match=says):
             call()

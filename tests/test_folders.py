@@ -10,6 +10,7 @@ import pytest
 
 from cnnbook import data, tables
 from cnnbook.data import folders, images
+from cnnbook.viz.picture import Picture
 
 Image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
 
@@ -413,5 +414,8 @@ def test_names_are_shown_and_do_nothing(tmp_path):
         assert shown in text and not set(text) & {"\x1b", "\x07", "\u202e"}
     assert len(ours.counts().splitlines()) == 3 + 2 + 2
     assert {axis.get_title() for axis in ours.show(1, 2).axes} == {shown, r"$\frac{1}{0$"}
+    picture = Picture()
+    picture.alt = f"Kernels of {name}"
+    assert repr(picture) == f"Picture: Kernels of {shown}"
     page = tables.html(name, [name], [[name], ["<b>"]])
     assert page.count(shown) == 3 and "&lt;b&gt;" in page and not set(page) & {"\x1b", "\n"}

@@ -8,6 +8,8 @@ images are (h, w, c) with values from 0 to 255. It needs scikit-image, which is 
 
 import numpy as np
 
+from ..arguments import whole_number
+
 try:
     from scipy import ndimage
     from scipy.spatial import Delaunay
@@ -35,7 +37,7 @@ def similarity(image, points, target, size):
     points, target: (k, 2), k at least 2. Least squares over the points (Umeyama 1991). Beyond its edge the image is
     continued by the edge's pixels. ValueError for points that fix no transform.
     """
-    points, target = _pairs(points, target)
+    size, (points, target) = whole_number(size, "size"), _pairs(points, target)
     for name, where in (("points", points), ("target", target)):
         _spread(name, where, 1)
     fitted = _fitted(transform.SimilarityTransform, points, target)
@@ -85,7 +87,7 @@ def frontal(image, points, head, size, *, scale, middle=(0, 0), own_shape=True):
     out). Between them the image is bent triangle by triangle (`bend`); pixels outside of all triangles are 0. What the
     camera did not see is not recovered: the far half of a turned face is stretched (the paper fills it from the near half).
     """
-    head = np.asarray(head, "float64")
+    head, size = np.asarray(head, "float64"), whole_number(size, "size")
     shape = residual(head, points) if own_shape else 0
     points, target = _pairs(points, place(head[:, :2] + shape, size, scale=scale, middle=middle))
     _spread("points", points, 2)
