@@ -144,7 +144,7 @@ def test_trials_start_anew_each_time():
 
 def test_advice_is_the_courses_rule():
     assert [transfer.advice(n) for n in (1, 49, 50, 499, 500)] == ["head", "head", "late", "late", "all"]
-    with pytest.raises(ValueError, match="images_per_class=0"):
+    with pytest.raises(ValueError, match="images_per_class is a whole number of at least 1, got 0"):
         transfer.advice(0)
 
 
