@@ -417,5 +417,8 @@ def test_names_are_shown_and_do_nothing(tmp_path):
     picture = Picture()
     picture.alt = f"Kernels of {name}"
     assert repr(picture) == f"Picture: Kernels of {shown}"
+    with pytest.raises(ValueError) as told:
+        data.folder(tmp_path / "own" / name)
+    assert f"{shown} has no usable image" in str(told.value) and "\x1b" not in str(told.value)
     page = tables.html(name, [name], [[name], ["<b>"]])
     assert page.count(shown) == 3 and "&lt;b&gt;" in page and not set(page) & {"\x1b", "\n"}

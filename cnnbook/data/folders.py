@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from .. import tables
 from ..arguments import whole_number
+from ..tables import printable
 from .images import PARTS, Images, balanced_order, height_width, turns
 from .pictures import CONVERT, OTHERS, SUFFIXES, Unusable, content, decoded, sized, whole
 
@@ -102,7 +103,7 @@ def folder(path, *, size=None, train=None, test=None, validation=0, seed=0, outs
     elif path.suffix.lower() == ".csv" and path.is_file():
         found = _table(path, outside)
     else:
-        raise FileNotFoundError(f"{path} is not a folder, nor a CSV file")
+        raise FileNotFoundError(f"{printable(path)} is not a folder, nor a CSV file")
     kept, pile = _read(path, found, None if size is None else height_width(size))
     classes = tuple(sorted({label for _, label, _, _ in kept}))
     if len(classes) < 2:
@@ -110,7 +111,7 @@ def folder(path, *, size=None, train=None, test=None, validation=0, seed=0, outs
     if len(pile.shapes) > 1:
         shapes = sorted(pile.shapes)
         raise ValueError(
-            f"{path}: the images have {len(shapes)} sizes, from {shapes[0][:2]} to {shapes[-1][:2]}: give size=, "
+            f"{printable(path)}: the images have {len(shapes)} sizes, from {shapes[0][:2]} to {shapes[-1][:2]}: give size=, "
             "for example size=224"
         )
     number = {name: k for k, name in enumerate(classes)}
@@ -140,10 +141,13 @@ def _too_few(path, classes, skipped):
     what = f"one class with images, {classes[0]!r}" if classes else "no usable image"
     why = f" {_first(skipped)}." if skipped else ""
     if path.is_dir():
-        advice = f"Put the images of each class in a sub-folder named after it ({path.name}/cat/1.jpg, ...)"
+        advice = f"Put the images of each class in a sub-folder named after it ({printable(path.name)}/cat/1.jpg, ...)"
     else:
-        advice = f"Each line names an image, by its path from the folder of {path.name}, and its class"
-    return f"{path} has {what}; at least two classes are needed.{why} {advice}; {', '.join(sorted(SUFFIXES))} are read"
+        advice = (
+            f"Each line names an image, by its path from the folder of {printable(path.name)}, and its class"
+        )
+    read = f"{', '.join(sorted(SUFFIXES))} are read"
+    return f"{printable(path)} has {what}; at least two classes are needed.{why} {advice}; {read}"
 
 
 def _alike(classes):
@@ -179,7 +183,7 @@ def _parts(path, labels, train, test, validation, seed):
     train = max(0, n - test - validation) if train is None else whole_number(train, "train", 0)
     if train + validation + test > n:
         raise ValueError(
-            f"{path}: {train} + {validation} + {test} images were asked for, the folder has {n} in all"
+            f"{printable(path)}: {train} + {validation} + {test} images were asked for, the folder has {n} in all"
         )
     chosen, left = {}, shuffled
     for part, by, count in (
@@ -208,7 +212,7 @@ def _given_parts(path, labels, parts, train, test, validation, seed):
         count = len(there[part]) if count is None else whole_number(count, part, 0)
         if count > len(there[part]):
             raise ValueError(
-                f"{path}: {part}={count} images were asked for, its {part} part has {len(there[part])}"
+                f"{printable(path)}: {part}={count} images were asked for, its {part} part has {len(there[part])}"
             )
         there[part] = there[part][:count]
     return _in_seeded_order(there, seed)
@@ -376,10 +380,10 @@ def _with_parts(path, found):
     training = below.get(by_part.get("train"), set())
     if len(training) < 2 or len(by_part) < len(names):
         raise ValueError(
-            f"{path}: its sub-folders ({', '.join(map(_printable, sorted(names)))}) are named like the parts of a set, not "
-            "like classes. They are read as its parts where there is one train, and one val or test besides, each with "
-            "the same sub-folder for each class (train/cat/1.jpg, val/cat/2.jpg, ...); else give the folder that holds "
-            "the classes"
+            f"{printable(path)}: its sub-folders ({', '.join(map(_printable, sorted(names)))}) are named like the parts of "
+            "a set, not like classes. They are read as its parts where there is one train, and one val or test besides, "
+            "each with the same sub-folder for each class (train/cat/1.jpg, val/cat/2.jpg, ...); else give the folder that "
+            "holds the classes"
         )
     parts = {name: part for part, name in by_part.items() if name in below}
     if len(parts) == 1:
@@ -432,7 +436,7 @@ def _table(path, outside):
                 labels[label] = name
     except csv.Error as error:
         raise ValueError(
-            f"{path}, line {rows.line_num}: {error}. Is a quotation mark left open there, or is it no CSV file?"
+            f"{printable(path)}, line {rows.line_num}: {error}. Is a quotation mark left open there, or is it no CSV file?"
         ) from None
     away = []
     for real, labels in lines.items():
@@ -452,20 +456,21 @@ def _columns(path):
     try:
         text = path.read_text("utf-8-sig")
     except UnicodeDecodeError:
-        raise ValueError(f"{path} is not UTF-8 text: save it as CSV in UTF-8") from None
+        raise ValueError(f"{printable(path)} is not UTF-8 text: save it as CSV in UTF-8") from None
     has = None
     for delimiter in DELIMITERS:
         rows = csv.DictReader(io.StringIO(text), delimiter=delimiter)
         try:
             names = {(name or "").strip().lower(): name for name in rows.fieldnames or ()}
         except csv.Error as error:
-            raise ValueError(f"{path}, line 1: {error}. Is it a CSV file?") from None
+            raise ValueError(f"{printable(path)}, line 1: {error}. Is it a CSV file?") from None
         columns = [next((names[n] for n in wanted if n in names), None) for wanted in (PATHS, LABELS)]
         if None not in columns:
             return rows, *columns
         has = has or ", ".join(map(_printable, names)) or "nothing"
     raise ValueError(
-        f"{path}: the first line names the columns: one of {', '.join(PATHS)} and one of {', '.join(LABELS)}; it has {has}"
+        f"{printable(path)}: the first line names the columns: one of {', '.join(PATHS)} and one of "
+        f"{', '.join(LABELS)}; it has {has}"
     )
 
 
@@ -594,4 +599,4 @@ def _clean(name):
 def _printable(name):
     """A name that the terminal can print, and only prints."""
     encoding = sys.stdout.encoding or "utf-8"
-    return tables.printable(_clean(name)).encode(encoding, "replace").decode(encoding)
+    return printable(_clean(name)).encode(encoding, "replace").decode(encoding)

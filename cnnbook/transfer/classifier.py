@@ -193,8 +193,8 @@ def _fewest(images):
     if not counts.min():
         without = ", ".join(printable(c) for c, n in zip(images.classes, counts, strict=True) if not n)
         raise ValueError(
-            f"{images.name}: no training image of {without}; the parts are {images.sizes}. Keep fewer for the test: "
-            "classifier(data.load(path, size=224, test=...))"
+            f"{printable(images.name)}: no training image of {without}; the parts are {images.sizes}. Keep fewer for the "
+            "test: classifier(data.load(path, size=224, test=...))"
         )
     return int(counts.min())
 
