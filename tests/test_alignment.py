@@ -1,5 +1,8 @@
 """Alignment against transforms that are known, and verification against counts by hand."""
 
+import functools
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -106,8 +109,41 @@ def test_what_alignment_refuses():
         (lambda: alignment.similarity(image[..., 0], HEAD[:, :2], HEAD[:, :2], 8), "one image"),
         (lambda: alignment.similarity(image, np.zeros((3, 2)), HEAD[:3, :2], 8), "fix no transform"),
         (lambda: alignment.camera(HEAD[:3], HEAD[:3, :2]), "at least 4 points"),
+        (lambda: alignment.similarity(image, HEAD[:, :2], HEAD[:, :2], 8.0), "size is a whole number"),
+        (lambda: alignment.frontal(image, HEAD[:, :2], HEAD, 0, scale=1), "size is a whole number"),
     ):
         with pytest.raises(ValueError, match=says):
+            call()
+
+
+def missing(points):
+    points = points.copy()
+    points[3, 0] = np.nan
+    return points
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda points: np.full_like(points, 20.3), "points lie in one place and fix no transform"),
+        (lambda points: points[:, :1] * (1, 0.5) + (0.3, 7), "points lie on one line and fix no transform"),
+        (missing, r"points are finite numbers, got \[nan, .* as landmark 3: was it not found"),
+    ],
+)
+def test_landmarks_that_show_no_face_are_refused(change, says):
+    image, head = np.full((64, 64, 1), 9, "uint8"), alignment.place(HEAD, 64, **WHERE)
+    points = change(head)
+    turned = functools.partial(alignment.frontal, image, points, HEAD, 64, **WHERE)
+    calls = [turned, lambda: turned(own_shape=False)]
+    calls += [lambda: alignment.residual(HEAD, points), lambda: alignment.similarity(image, points, head, 64)]
+    calls += [
+        lambda: alignment.similarity(image, head, points, 64),
+        lambda: alignment.bend(points, head, points),
+    ]
+    # A line fixes a similarity: it has two ends.
+    for call in calls[:3] if "line" in says else calls:
+        with pytest.raises(ValueError, match=says.replace("points", "(points|target|source)")):
             call()
 
 
@@ -121,9 +157,51 @@ def test_pairs_are_balanced_and_different():
     assert again[2].sum() == 10 and all(
         (a == b).all() for a, b in zip(again, verification.pairs(labels, 20, seed=1), strict=True)
     )
-    for n in (3, 62, 0):
-        with pytest.raises(ValueError, match="even number from 2 to 60"):
+    for n in (3, 62, 0, True, 4.0):
+        with pytest.raises(ValueError, match=f"even number from 2 to 60 for these labels, got {n}$"):
             verification.pairs(labels, n)
+    assert len(verification.pairs(labels, np.int64(4))[0]) == 4
+    for labels in (np.zeros(5, int), np.arange(5)):
+        with pytest.raises(
+            ValueError, match="two people or more, and two images or more of one of them; the 5 labels"
+        ):
+            verification.pairs(labels)
+
+
+def listed(labels, n, seed):
+    """The same by a list of all pairs."""
+    first, second = np.triu_indices(len(labels), 1)
+    same = labels[first] == labels[second]
+    rng, kinds = np.random.default_rng([seed, 3]), [np.flatnonzero(same), np.flatnonzero(~same)]
+    n = 2 * min(map(len, kinds)) if n is None else n
+    chosen = rng.permutation(np.concatenate([rng.choice(kind, n // 2, replace=False) for kind in kinds]))
+    return first[chosen], second[chosen], same[chosen]
+
+
+def test_pairs_are_those_of_a_list_of_all_pairs():
+    """Stored outputs stand on them."""
+    rng = np.random.default_rng(0)
+    for labels, n in (
+        (rng.integers(0, 40, 400), 600),
+        (rng.integers(0, 3, 60), None),
+        (np.array(list("abcaab")), 4),
+    ):
+        for seed in (0, 1):
+            for found, expected in zip(
+                verification.pairs(labels, n, seed=seed), listed(labels, n, seed), strict=True
+            ):
+                np.testing.assert_array_equal(found, expected)
+
+
+def test_pairs_at_the_size_of_lfw_take_no_memory():
+    labels = np.random.default_rng(0).zipf(1.6, 13_233) % 5749
+    tracemalloc.start()
+    first, second, same = verification.pairs(labels, 600)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 10 * 2**20  # a list of all pairs takes gigabytes
+    assert same.sum() == 300 and (first < second).all() and ((labels[first] == labels[second]) == same).all()
+    assert len({*zip(first.tolist(), second.tolist(), strict=True)}) == 600
 
 
 def test_roc_by_hand():

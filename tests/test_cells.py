@@ -80,9 +80,9 @@ def test_load_cells(capsys):
     assert c.weights["train"].shape == (6, 64, 64) and c.instances["test"].dtype == np.uint8
     assert c.standardised().weights is c.weights
     for ask, says in (
-        ({"size": 16}, "32 or more"),
+        ({"size": 16}, "size is a whole number of at least 32, got 16"),
         ({"size": (64, 96)}, "cells are square"),
-        ({"seed": -1}, "seed=-1"),
+        ({"seed": -1}, "seed is a whole number of at least 0, got -1"),
     ):
         with pytest.raises(ValueError, match=says):
             data.load("cells", **ask)

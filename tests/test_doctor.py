@@ -162,7 +162,7 @@ def test_the_doctor_knows_what_the_notebooks_import():
 @pytest.mark.checkout
 def test_the_extras_that_the_doctor_names_bring_the_packages():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
-    brought_by_others = {"scipy", "pillow"}  # scikit-image asks for both
+    brought_by_others = {"scipy"}  # scikit-image asks for it
     for name, package in (doctor.NEEDED | doctor.WANTED).items():
         lines = " ".join(extras[package.extra])
         assert re.search(rf"\b{name}\b", lines) or name in brought_by_others, name

@@ -77,7 +77,7 @@ def test_constraints_cover_and_satisfy_what_is_asked():
 def test_what_the_package_imports_stands_in_an_extra():
     names = {
         "IPython": "ipykernel",
-        "PIL": "scikit-image",
+        "PIL": "pillow",
         "nbclient": "papermill",
         "nbconvert": "jupyterlab",
     }

@@ -104,10 +104,10 @@ def test_load_faces(capsys):
     data.load("faces", train=3, test=2, size=32)
     assert capsys.readouterr().out == "faces: 3 training and 2 test images, drawn by cnnbook; nobody's face\n"
     for call, says in (
-        (lambda: data.load("faces", size=16), "32 or more"),
+        (lambda: data.load("faces", size=16), "size is a whole number of at least 32, got 16"),
         (lambda: data.load("faces", size=(64, 32)), "faces are square"),
         (lambda: data.load("faces", people=5), "give two numbers"),
-        (lambda: data.faces(1, people=0), "people=0"),
+        (lambda: data.faces(1, people=0), "people is a whole number of at least 1, got 0"),
         (lambda: data.faces(1, part="valid"), "choose train or test"),
     ):
         with pytest.raises(ValueError, match=says):

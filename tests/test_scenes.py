@@ -99,10 +99,10 @@ def test_load_scenes(capsys):
     ("ask", "says"),
     [
         ({"task": "detect"}, "task='detect': choose one of segment, classify"),
-        ({"size": 16}, "size=16: give a whole number, 32 or more"),
+        ({"size": 16}, "size is a whole number of at least 32, got 16"),
         ({"size": (64, 96)}, "scenes are square"),
-        ({"train": -1}, "train=-1"),
-        ({"seed": 1.5}, "seed=1.5"),
+        ({"train": -1}, "train is a whole number of at least 0, got -1"),
+        ({"seed": 1.5}, "seed is a whole number of at least 0, got 1.5"),
     ],
 )
 def test_impossible_scenes(ask, says):

@@ -1,5 +1,6 @@
 """cnnbook.transfer: what is frozen stays, rates are what they say, a saved classifier answers the same elsewhere."""
 
+import dataclasses
 import errno
 import functools
 import importlib.util
@@ -177,7 +178,7 @@ def test_trials_start_anew_each_time():
 
 def test_advice_is_the_courses_rule():
     assert [transfer.advice(n) for n in (1, 49, 50, 499, 500)] == ["head", "head", "late", "late", "all"]
-    with pytest.raises(ValueError, match="images_per_class=0"):
+    with pytest.raises(ValueError, match="images_per_class is a whole number of at least 1, got 0"):
         transfer.advice(0)
 
 
@@ -338,6 +339,62 @@ def test_a_classifier_of_a_folder_answers_the_same_in_a_fresh_process(folder, tm
     assert there.stdout.strip().split("|") == [label for label, _ in made.predict(files)]
     np.testing.assert_allclose(np.load(out), made.probabilities(files), atol=1e-5)
     assert isinstance(cnnbook.load(path), keras.Model)
+
+
+@pytest.fixture(scope="module")
+def striped():
+    return transfer.Classifier(transfer.extend(backbone(), ["lying", "stand\x1bing"]))
+
+
+def test_predict_takes_one_picture_or_many(striped, folder):
+    files = sorted(folder.rglob("[0-9]*.png"))[::13]
+    x = np.stack([data.pixels(file) for file in files])
+    expected = striped.predict(x)
+    assert len(expected) == len(files) and {label for label, _ in expected} <= {"lying", "stand\x1bing"}
+    for many in (
+        files,
+        map(str, files),
+        np.array([str(f) for f in files]),
+        list(x),
+        x.astype("float32"),
+        x.astype(int),
+    ):
+        assert striped.predict(many) == expected
+    for one in (str(files[0]), files[0], x[0], [x[0]]):
+        ((label, probability),) = striped.predict(one)
+        assert label == expected[0][0] and probability == pytest.approx(expected[0][1], abs=1e-6)
+    assert striped.predict([]) == striped.predict(x[:0]) == []
+    assert striped.probabilities([]).shape == (0, 2)
+    assert repr(striped).endswith(r"lying, stand\x1bing")
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        (lambda x: x / 255, r"pixels from 0 to 255 are needed.*got float64 from 0\S* to [01]"),
+        (lambda x: x / 127.5 - 1, "The net scales them itself"),
+        (lambda x: np.full(x.shape, np.nan), "from nan to nan"),
+        (lambda x: x.astype(int) * 300, "pixels from 0 to 255"),
+        (lambda x: x > 99, "pixels from 0 to 255 are needed.*got bool"),
+        (lambda x: x[..., 0], r"RGB images \(n, 16, 16, 3\) are needed.*\(2, 16, 16\).*makes RGB of grey"),
+        (lambda x: x[..., :1], r"RGB images.*\(2, 16, 16, 1\)"),
+        (lambda x: x[:, :9], r"RGB images.*\(2, 9, 16, 3\): data.resize"),
+        (lambda x: [x[0], x[1, :9]], "images of one size are needed"),
+    ],
+)
+def test_predict_refuses_what_the_net_did_not_learn(striped, change, says):
+    with pytest.raises(ValueError, match=says):
+        striped.predict(change(stripes(2)[0]))
+
+
+def test_a_class_without_training_images_is_named_before_anything_is_built(folder):
+    images = data.folder(folder)
+    few = images.y_train == 0
+    images = dataclasses.replace(images, x_train=images.x_train[few], y_train=images.y_train[few])
+    with pytest.raises(
+        ValueError, match=r"no training image of standing; .*classifier\(data.load\(.*test=\.\.\.\)\)"
+    ):
+        transfer.classifier(images, backbone="nothing is built", verbose=False)
 
 
 @pytest.mark.parametrize("strategy", ["late", "all"])

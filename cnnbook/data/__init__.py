@@ -15,13 +15,15 @@ import importlib.util
 import os
 from typing import NamedTuple
 
+from ..tables import printable
 from . import digits, drawn, fashion, tfds
 from .drawn.cells import CellImages, Cells, border_weights, cells
 from .drawn.faces import FaceImages, Faces, faces
 from .drawn.scenes import SceneImages, Scenes, scenes
-from .folders import Folder, folder, pixels
+from .folders import Folder, folder
 from .images import DataError, Images, counted, resize, resize_masks
 from .photographs import PHOTOGRAPHS, coins, photograph
+from .pictures import pixels
 from .tfds.prepared import prepare
 from .tfds.streams import Streams
 
@@ -82,19 +84,19 @@ def load(
 
     full: all 60,000 + 10,000 of fashion_mnist instead of the shipped 12,000 + 2,000.
     train, test: how many images, class-balanced; None takes all (scenes: 2,000 and 500; cells: 200 and
-        50; faces: 1,600 and 400; a folder: a fifth is the test).
+        50; faces: 1,600 and 400; a folder: a fifth of each class is the test, see `folder`).
     validation: how many class-balanced images are taken out of the training part, besides `train`.
     size: side in pixels or (height, width): area average down, bilinear up.   seed: of choice, order and scenes.
     data_dir: the TFDS folder; TFDS_DATA_DIR or ~/tensorflow_datasets by default.   verbose: prints a line about the set.
     options: task="segment" or "classify" for scenes and oxford_iiit_pet; people=(80, 40), how many different ones the
-        training and the test part of faces show.
+        training and the test part of faces show; outside=True lets a folder's files lie outside of it, see `folder`.
     Raises ValueError for wrong arguments, DataError (a RuntimeError) for data that are not available or damaged.
     """
     choice = {"train": train, "test": test, "validation": validation, "seed": seed, "size": size}
     is_folder = isinstance(name, os.PathLike) or (name not in NAMES and _is_path(name))
-    _check(name, None if is_folder else OPTIONS.get(name), full, options)
+    _check(name, "outside" if is_folder else OPTIONS.get(name), full, options)
     if is_folder:
-        result = folder(name, **choice)
+        result = folder(name, **choice, **options)
     elif name in LOCAL and not full:
         result = LOCAL[name](**choice, **options)
     elif name in tfds.streams.STREAMS:
@@ -108,7 +110,7 @@ def load(
             f"load({name!r}): known are {', '.join(NAMES)}, and a folder of images by its path.{hint}"
         )
     if verbose:
-        print(f"{result.name}: {counted(result.sizes)}, {result.source}")
+        print(f"{printable(result.name)}: {counted(result.sizes)}, {result.source}")
     return result
 
 

@@ -1,11 +1,15 @@
 """What `load` returns for sets that fit in memory, and the seeded choices and exact resizing behind it."""
 
 import dataclasses
-import operator
 
 import numpy as np
 
+from ..arguments import whole_number
+from ..tables import printable
+
 PARTS = ("train", "validation", "test")
+# Values that are resized at a time, 8 MB in float64.
+STRIP = 2**20
 
 
 class DataError(RuntimeError):
@@ -47,7 +51,7 @@ class Images:
 
     def __repr__(self):
         shape, kind = "x".join(map(str, self.x_train.shape[1:])), self.x_train.dtype
-        names = ", ".join(self.classes[:10]) + (", ..." if len(self.classes) > 10 else "")
+        names = ", ".join(map(printable, self.classes[:10])) + (", ..." if len(self.classes) > 10 else "")
         return (
             f"Images {self.name!r}: {counted(self.sizes)}\n  each {shape} {kind}, "
             f"{len(self.classes)} classes: {names}\n  source: {self.source}"
@@ -89,12 +93,13 @@ class Images:
                 continue
             axis.imshow(x[i].squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             if y.ndim == 1:
-                axis.set_title(self.classes[y[i]], fontsize=10, pad=3)
+                axis.set_title(printable(self.classes[y[i]]), fontsize=10, pad=3, parse_math=False)
                 continue
             for k in np.unique(y[i][y[i] > 0]):
                 axis.contour(y[i] == k, [0.5], colors="white", linewidths=1.4)
-            names = [self.classes[k] for k in np.unique(y[i][y[i] > 0])]
-            axis.set_title("\n".join(names[:3]) + (", ..." if len(names) > 3 else ""), fontsize=8, pad=3)
+            names = [printable(self.classes[k]) for k in np.unique(y[i][y[i] > 0])]
+            text = "\n".join(names[:3]) + (", ..." if len(names) > 3 else "")
+            axis.set_title(text, fontsize=8, pad=3, parse_math=False)
         figure.tight_layout(pad=0.6)
         # The caller shows it: one figure in a notebook, not two.
         plt.close(figure)
@@ -108,41 +113,36 @@ def counted(sizes):
     return f"{', '.join(first)} and {last} images" if first else f"{last} images"
 
 
-def number(name, value, least=0):
-    """`value` as an int; ValueError when it is not a whole number from `least` up."""
-    try:
-        integer = operator.index(value)
-    except TypeError:
-        integer = None
-    if integer is None or isinstance(value, bool) or integer < least:
-        raise ValueError(f"{name}={value!r}: give a whole number, {least} or more")
-    return integer
-
-
 def height_width(size):
     """(height, width) from 14 or (14, 20)."""
     sides = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
     if len(sides) != 2:
         raise ValueError(f"size={size!r}: give one side in pixels, or (height, width)")
-    return number("size", sides[0], 1), number("size", sides[1], 1)
+    return whole_number(sides[0], "size"), whole_number(sides[1], "size")
 
 
 def balanced_order(labels, seed):
     """A seeded order of all examples whose every start is as class-balanced as it can be: int64 (n,)."""
-    rng = np.random.default_rng([number("seed", seed), 0])
+    shuffled, turn = turns(labels, seed)
+    return shuffled[np.argsort(turn[shuffled], kind="stable")]
+
+
+def turns(labels, seed):
+    """(a seeded order of all examples, how many of its class come before each example there): int64 (n,) both."""
+    rng = np.random.default_rng([whole_number(seed, "seed", 0), 0])
     shuffled = rng.permutation(len(labels))
     seen, turn = {}, np.empty(len(labels), "int64")
     for i, label in zip(shuffled, np.asarray(labels)[shuffled].tolist(), strict=True):
         turn[i] = seen[label] = seen.get(label, -1) + 1
-    return shuffled[np.argsort(turn[shuffled], kind="stable")]
+    return shuffled, turn
 
 
 def choose(name, labels_train, labels_test, train=None, test=None, validation=0, seed=0):
     """Indices of the three parts: {"train": ..., "validation": ..., "test": ...}; validation comes out of training."""
-    validation = number("validation", validation)
+    validation = whole_number(validation, "validation", 0)
     order = balanced_order(labels_train, seed)
-    train = len(order) - validation if train is None else number("train", train)
-    test = len(labels_test) if test is None else number("test", test)
+    train = len(order) - validation if train is None else whole_number(train, "train", 0)
+    test = len(labels_test) if test is None else whole_number(test, "test", 0)
     if train < 0 or train + validation > len(order):
         raise ValueError(
             f"{name}: {max(train, 0)} training and {validation} validation images were asked for, the training part has "
@@ -188,11 +188,20 @@ def resize(images, size):
     flat = images.reshape(-1, *images.shape[-3:])
     out = np.empty((len(flat), height, width, images.shape[-1]), "uint8")
     total = row_sum * column_sum
-    # In float64 the integers stay exact, and a few images at a time fit the cache.
-    for start in range(0, len(flat), 512):
-        batch = np.moveaxis(flat[start : start + 512], -1, 1).astype("float64")
-        batch = np.floor((2 * (rows @ batch @ columns.T) + total) / (2 * total))
-        out[start : start + 512] = np.moveaxis(batch, 1, -1)
+    # In float64 the integers stay exact, and a few images, or some rows of a large one, at a time fit the cache.
+    values = max(1, images.shape[-2] * images.shape[-1])
+    strip = max(1, min(images.shape[-3], STRIP // values))
+    step = max(1, min(512, STRIP // (strip * values)))
+    for start in range(0, len(flat), step):
+        batch = flat[start : start + step]
+        sums = np.zeros((len(batch), images.shape[-1], height, images.shape[-2]))
+        for top in range(0, images.shape[-3], strip):
+            some = np.moveaxis(batch[:, top : top + strip], -1, 1).astype("float64")
+            weights = rows[:, top : top + strip]
+            reached = np.flatnonzero(weights.any(axis=1))
+            sums[:, :, reached] += weights[reached] @ some
+        batch = np.floor((2 * (sums @ columns.T) + total) / (2 * total))
+        out[start : start + step] = np.moveaxis(batch, 1, -1)
     return out.reshape(*images.shape[:-3], *out.shape[1:])
 
 

@@ -8,6 +8,8 @@ images are (h, w, c) with values from 0 to 255. It needs scikit-image, which is 
 
 import numpy as np
 
+from ..arguments import whole_number
+
 try:
     from scipy import ndimage
     from scipy.spatial import Delaunay
@@ -35,7 +37,10 @@ def similarity(image, points, target, size):
     points, target: (k, 2), k at least 2. Least squares over the points (Umeyama 1991). Beyond its edge the image is
     continued by the edge's pixels. ValueError for points that fix no transform.
     """
-    fitted = _fitted(transform.SimilarityTransform, *_pairs(points, target))
+    size, (points, target) = whole_number(size, "size"), _pairs(points, target)
+    for name, where in (("points", points), ("target", target)):
+        _spread(name, where, 1)
+    fitted = _fitted(transform.SimilarityTransform, points, target)
     shape = (size, size, _image(image).shape[-1])
     pixels = np.asarray(image, "float32")
     aligned = transform.warp(
@@ -56,6 +61,8 @@ def camera(head, points):
             f"a camera is fitted to at least 4 points on a head, (k, 3), and as many in the image, (k, 2); got "
             f"{head.shape} and {points.shape}"
         )
+    _finite("head", head)
+    _finite("points", points)
     homogeneous = np.concatenate([head, np.ones((len(head), 1))], axis=1)
     return np.linalg.lstsq(homogeneous, points, rcond=None)[0].T
 
@@ -67,6 +74,7 @@ def residual(head, points):
     apart would be lost.
     """
     fitted = camera(head, points)
+    _spread("points", np.asarray(points, "float64"), 2)
     unexplained = np.asarray(points) - (np.asarray(head) @ fitted[:, :3].T + fitted[:, 3])
     return unexplained / np.sqrt(np.abs(np.linalg.det(fitted[:, :3] @ fitted[:, :3].T)) ** 0.5)
 
@@ -79,9 +87,11 @@ def frontal(image, points, head, size, *, scale, middle=(0, 0), own_shape=True):
     out). Between them the image is bent triangle by triangle (`bend`); pixels outside of all triangles are 0. What the
     camera did not see is not recovered: the far half of a turned face is stretched (the paper fills it from the near half).
     """
-    head = np.asarray(head, "float64")
+    head, size = np.asarray(head, "float64"), whole_number(size, "size")
     shape = residual(head, points) if own_shape else 0
     points, target = _pairs(points, place(head[:, :2] + shape, size, scale=scale, middle=middle))
+    _spread("points", points, 2)
+    _spread("target", target, 2)
     columns, rows = np.meshgrid(np.arange(size), np.arange(size))
     at = bend(target, points, np.stack([columns, rows], axis=-1))
     return _like(_looked_up(image, at), image), target
@@ -93,6 +103,7 @@ def bend(source, target, at):
     The triangles are those of a Delaunay triangulation; points outside of them give NaN. It is the map of scikit-image's
     PiecewiseAffineTransform, in a tenth of its time.
     """
+    _spread("source", np.asarray(source, "float64"), 2)
     mesh = Delaunay(source)
     triangle = mesh.find_simplex(at)
     maps = mesh.transform[triangle]
@@ -132,7 +143,28 @@ def _pairs(points, target):
     points, target = np.asarray(points, "float64"), np.asarray(target, "float64")
     if points.ndim != 2 or points.shape[1] != 2 or points.shape != target.shape:
         raise ValueError(f"points and target are two lists (k, 2), got {points.shape} and {target.shape}")
+    _finite("points", points)
+    _finite("target", target)
     return points, target
+
+
+def _finite(name, points):
+    bad = np.flatnonzero(~np.isfinite(points).all(axis=-1))
+    if len(bad):
+        raise ValueError(
+            f"{name} are finite numbers, got {points[bad[0]].tolist()} as landmark {bad[0]}: was it not found?"
+        )
+
+
+def _spread(name, points, dimensions):
+    """ValueError unless points (k, 2) lie apart in as many dimensions: 1, not all in one place; 2, not all on one line."""
+    _finite(name, points)
+    apart = np.linalg.svd(points - points.mean(axis=0), compute_uv=False) if len(points) else np.zeros(2)
+    # A millionth of the distance to the origin is far below what a landmark is known by.
+    found = int((apart > 1e-6 * max(1e-300, np.abs(points).max(initial=0))).sum())
+    if found < dimensions:
+        where = "in one place" if not found else "on one line"
+        raise ValueError(f"{name} lie {where} and fix no transform: the first are {points[:3].tolist()}")
 
 
 def _image(image):

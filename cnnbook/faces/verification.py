@@ -8,27 +8,79 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..arguments import whole_number
+
 __all__ = ["Roc", "accuracy", "best_threshold", "cosine", "pairs", "roc"]
 
 
 def pairs(labels, n=None, *, seed=0):
     """(first, second, same): n pairs of different examples by index, half of one label and half of two, in seeded order.
 
-    labels: (examples,), who each example shows. first, second: int64 (n,); same: bool (n,). No pair comes twice; n=None
-    takes as many as there are of both kinds. ValueError for an n that is odd or more than that.
+    labels: (examples,), who each example shows. first, second: int64 (n,), first < second; same: bool (n,). No pair comes
+    twice; n=None takes as many as there are of both kinds. Pairs are drawn by their numbers, so memory and time go with n
+    and the examples, not with all pairs. ValueError for an n that is odd or more than that, and for labels that give no
+    pairs of one kind.
     """
     labels = np.asarray(labels)
     if labels.ndim != 1 or len(labels) < 2:
         raise ValueError(f"labels are one number for each of at least two examples, got shape {labels.shape}")
-    first, second = np.triu_indices(len(labels), 1)
-    same = labels[first] == labels[second]
-    rng, kinds = np.random.default_rng([seed, 3]), [np.flatnonzero(same), np.flatnonzero(~same)]
-    largest = 2 * min(map(len, kinds))
-    n = largest if n is None else n
-    if not isinstance(n, int) or n % 2 or not 2 <= n <= largest:
-        raise ValueError(f"n is an even number from 2 to {largest} for these labels, got {n!r}")
-    chosen = rng.permutation(np.concatenate([rng.choice(kind, n // 2, replace=False) for kind in kinds]))
-    return first[chosen], second[chosen], same[chosen]
+    rng, ranked = np.random.default_rng([whole_number(seed, "seed", 0), 3]), _Ranked(labels)
+    counts = [int(ranked.pairs(same).sum()) for same in (True, False)]
+    largest = 2 * min(counts)
+    if not largest:
+        raise ValueError(
+            f"pairs of one person and of two need two people or more, and two images or more of one of them; the "
+            f"{len(labels)} labels name {len(np.unique(labels))}"
+        )
+    asked = largest if n is None else n
+    try:
+        n = whole_number(asked, "n", 2, largest)
+    except ValueError:
+        n = None
+    if n is None or n % 2:
+        raise ValueError(f"n is an even number from 2 to {largest} for these labels, got {asked!r}")
+    alike, apart = (rng.choice(count, n // 2, replace=False) for count in counts)
+    first, second = np.concatenate([ranked(True, alike), ranked(False, apart)], axis=1)
+    order = rng.permutation(n)
+    return first[order], second[order], (np.arange(n) < n // 2)[order]
+
+
+class _Ranked:
+    """The pairs (i, j), i < j, of one label or of two, each by its rank in the order of i, then j, without listing them."""
+
+    def __init__(self, labels):
+        n = len(labels)
+        _, group = np.unique(labels, return_inverse=True)
+        sizes = np.bincount(group)
+        # The examples, label by label, each label's in their order; where each label begins.
+        self.members, starts = np.argsort(group, kind="stable"), np.cumsum(sizes) - sizes
+        self.group, self.start = group, starts[group]
+        # How many of its label come before each example, and how many after.
+        self.before = np.empty(n, "int64")
+        self.before[self.members] = np.arange(n) - np.repeat(starts, sizes)
+        self.after = sizes[group] - 1 - self.before
+        # How many of other labels come before each member: it rises within a label.
+        others = self.members - self.before[self.members]
+        self.keys = group[self.members] * n + others
+
+    def pairs(self, same):
+        """How many pairs each example is the first of."""
+        return self.after if same else np.arange(len(self.after))[::-1] - self.after
+
+    def __call__(self, same, ranks):
+        """(first, second), int64 (2, n), of the pairs of one label, or of two, of these ranks."""
+        ends = np.cumsum(self.pairs(same))
+        first = np.searchsorted(ends, ranks, side="right")
+        ranks = ranks - (ends - self.pairs(same))[first]
+        start, before = self.start[first], self.before[first]
+        if same:
+            return np.stack([first, self.members[start + before + 1 + ranks]])
+        # The second is the one with so many of other labels before it, and behind as many members as have no more.
+        others = first - before + ranks
+        members = (
+            np.searchsorted(self.keys, self.group[first] * len(self.group) + others, side="right") - start
+        )
+        return np.stack([first, others + members])
 
 
 def cosine(features, first, second):

@@ -1,5 +1,6 @@
 """A classifier of your own images: trained, evaluated, saved in one file."""
 
+import os
 import tempfile
 import warnings
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 
 from .. import data, files, graph, models, training
 from ..arguments import array, whole_number
+from ..tables import printable
 from .freezing import STRATEGIES, advice, freeze
 from .heads import embeddings, extend, fit_head, names
 
@@ -26,21 +28,50 @@ class Classifier:
 
     def __repr__(self):
         height, width = self.size
-        return (
-            f"Classifier of {len(self.classes)} classes, images {height} x {width}: {', '.join(self.classes)}"
-        )
+        names = ", ".join(map(printable, self.classes))
+        return f"Classifier of {len(self.classes)} classes, images {height} x {width}: {names}"
 
     def probabilities(self, images):
-        """Probabilities (n, classes) of uint8 images (n, h, w, 3) of the net's size, or of files: paths."""
-        if not isinstance(images, np.ndarray):
-            images = np.stack([data.pixels(file, size=self.size) for file in images])
+        """Probabilities (n, classes) of RGB images, values 0 to 255, (n, h, w, 3) of the net's size, or of files: paths.
+
+        One image (h, w, 3) and one path are a batch of one. ValueError for other shapes, and for pixels that are scaled
+        already: the net scales them itself.
+        """
+        images = self._pixels(images)
+        if not len(images):
+            return np.empty((0, len(self.classes)), "float32")
         return graph.ending(self.model).probabilities(self.model.predict(images, batch_size=32, verbose=0))
 
     def predict(self, images):
-        """[(label, probability), ...] for uint8 images (n, h, w, 3), or for files, cut and resized as in training."""
+        """[(label, probability), ...] for images as `probabilities` takes them; files are cut and resized as in training."""
         probabilities = self.probabilities(images)
         best = probabilities.argmax(-1)
         return [(self.classes[k], float(row[k])) for row, k in zip(probabilities, best, strict=True)]
+
+    def _pixels(self, images):
+        """Images or files, one or many, as (n, h, w, 3) with values from 0 to 255."""
+        if isinstance(images, (str, os.PathLike)):
+            images = [images]
+        if not hasattr(images, "shape") or np.asarray(images).dtype.kind in "OU":
+            images, size = list(images), None if None in self.size else self.size
+            if all(isinstance(image, (str, os.PathLike)) for image in images):
+                images = [data.pixels(file, size=size) for file in images]
+            if len({np.shape(image) for image in images}) > 1:
+                raise ValueError(
+                    f"images of one size are needed, got {sorted({np.shape(i) for i in images})}"
+                )
+            images = np.stack(images) if images else np.empty((0, *(size or (1, 1)), 3), "uint8")
+        images = np.asarray(images)
+        images = images[None] if images.ndim == 3 and images.shape[-1] == 3 else images
+        wanted = (None, *self.model.input_shape[1:])
+        if images.ndim != 4 or any(w not in (None, s) for w, s in zip(wanted, images.shape, strict=True)):
+            shape = f"(n, {', '.join('any' if side is None else str(side) for side in wanted[1:])})"
+            raise ValueError(
+                f"RGB images {shape} are needed, or files, got an array {images.shape}: data.resize changes the height and "
+                "width, np.repeat(x[..., None], 3, axis=-1) makes RGB of grey (n, h, w)"
+            )
+        _unscaled(images)
+        return images
 
     def evaluate(self, x, y, files=None):
         """An `Evaluation` on uint8 images (n, h, w, 3), labels (n,) and the images' files, if there are any."""
@@ -69,6 +100,21 @@ def _place(path):
         raise ValueError(f"a classifier is saved as a .keras file, got {path.name!r}")
     files.ready(path)
     return path
+
+
+def _unscaled(images):
+    """ValueError for images whose values are not those of 8-bit pixels, 0 to 255."""
+    if images.dtype == np.uint8 or not images.size:
+        return
+    number = np.issubdtype(images.dtype, np.integer) or np.issubdtype(images.dtype, np.floating)
+    low, high = (float(images.min()), float(images.max())) if number else (np.nan, np.nan)
+    # Black is black in every scale; up to 1 whole numbers may be dark, floats are scaled.
+    scaled = 0 < high <= 1 and not np.issubdtype(images.dtype, np.integer)
+    if not 0 <= low <= high <= 255 or scaled:
+        raise ValueError(
+            f"pixels from 0 to 255 are needed, as uint8 has them; got {images.dtype} from {low:.3g} to {high:.3g}. The net "
+            "scales them itself: give them as they were read"
+        )
 
 
 def load(path):
@@ -147,15 +193,13 @@ def classifier(
     if cache is not None:
         files.ready(cache)
     images, shape = _images(source, size, seed, verbose)
+    fewest = _fewest(images)
     body, mode = backbone, None
     if isinstance(backbone, str):
         body = models.builder(backbone)(weights="imagenet", include_top=False, input_shape=shape)
         mode = models.scaling(backbone)
     training.seed(seed)
     model = extend(body, images.classes, input_shape=shape, preprocess=mode, name="classifier")
-    fewest = int(np.bincount(images.y_train, minlength=len(images.classes)).min())
-    if fewest < 1:
-        raise ValueError(f"{images.name}: a class has no training image; the parts are {images.sizes}")
     strategy = advice(fewest) if strategy == "auto" else strategy
     _train(model, images, strategy, epochs=epochs, mirror=mirror, cache=cache, seed=seed, verbose=verbose)
     trained = Classifier(model)
@@ -164,8 +208,20 @@ def classifier(
     paths = images.files["test"] if isinstance(images, data.Folder) else None
     result = trained.evaluate(images.x_test, images.y_test, paths)
     if verbose:
-        print(f"{images.name}, at least {fewest} images a class, trained {strategy!r}; {result!r}")
+        print(f"{printable(images.name)}, at least {fewest} images a class, trained {strategy!r}; {result!r}")
     return trained, result
+
+
+def _fewest(images):
+    """How many training images the smallest class has; ValueError for none."""
+    counts = np.bincount(images.y_train, minlength=len(images.classes))
+    if not counts.min():
+        without = ", ".join(printable(c) for c, n in zip(images.classes, counts, strict=True) if not n)
+        raise ValueError(
+            f"{printable(images.name)}: no training image of {without}; the parts are {images.sizes}. Keep fewer for the "
+            "test: classifier(data.load(path, size=224, test=...))"
+        )
+    return int(counts.min())
 
 
 def _images(source, size, seed, verbose):
@@ -178,7 +234,7 @@ def _images(source, size, seed, verbose):
     else:
         images = data.load(source, size=size, seed=seed, verbose=verbose)
         shape = (*data.images.height_width(size), 3)
-    if verbose and isinstance(images, data.Folder) and images.skipped:
+    if verbose and isinstance(images, data.Folder) and (images.skipped or images.notes):
         print(images.report())
     return images, shape
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import keras
 from keras import layers as L
 
-from .. import data, graph, tables
+from .. import graph, tables
+from ..arguments import whole_number
 
 __all__ = ["STRATEGIES", "Frozen", "advice", "freeze"]
 
@@ -22,7 +23,7 @@ def advice(images_per_class):
     for classes near its own, and for a task far from them "all", or a new net, was ahead at any number. The rule knows
     the number of images, not how near the task is.
     """
-    number = data.images.number("images_per_class", images_per_class, 1)
+    number = whole_number(images_per_class, "images_per_class")
     return "head" if number < 50 else "late" if number < 500 else "all"
 
 

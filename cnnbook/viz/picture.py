@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 
+from .. import tables
 from . import style
 
 
@@ -34,7 +35,7 @@ class Picture:
         return png(self.figure())
 
     def __repr__(self):
-        return f"{type(self).__name__}: {self.alt}"
+        return f"{type(self).__name__}: {tables.printable(self.alt)}"
 
 
 # --------------------------------------------------------------------------- files and pixels

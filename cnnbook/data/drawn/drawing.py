@@ -8,7 +8,8 @@ import functools
 
 import numpy as np
 
-from ..images import axis_weights, height_width, number
+from ...arguments import whole_number
+from ..images import axis_weights, height_width
 
 
 def checked(n, size, seed, part, start):
@@ -16,8 +17,8 @@ def checked(n, size, seed, part, start):
     n, seed or start."""
     if part not in ("train", "test"):
         raise ValueError(f"part={part!r}: choose train or test")
-    n, start, seed = number("n", n), number("start", start), number("seed", seed)
-    return n, number("size", size, 32), seed, start
+    n, start, seed = whole_number(n, "n", 0), whole_number(start, "start", 0), whole_number(seed, "seed", 0)
+    return n, whole_number(size, "size", 32), seed, start
 
 
 def generator(seed, part, i, stream):
@@ -49,9 +50,9 @@ def grey_levels(image):
 def parts(name, draw, *, counts, train=None, test=None, validation=0, size=None, seed=0):
     """The three parts of a drawn set, {part: draw(n, size=, seed=, part=, start=)}; `counts` are the defaults of train and
     test. Validation follows the training examples, of the training part."""
-    train = counts[0] if train is None else number("train", train)
-    test = counts[1] if test is None else number("test", test)
-    validation = number("validation", validation)
+    train = counts[0] if train is None else whole_number(train, "train", 0)
+    test = counts[1] if test is None else whole_number(test, "test", 0)
+    validation = whole_number(validation, "validation", 0)
     height, width = height_width(64 if size is None else size)
     if height != width:
         raise ValueError(f"size={size!r}: {name} are square, give one side in pixels")

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..images import Images, number
+from ...arguments import whole_number
+from ..images import Images
 from . import drawing
 
 SOURCE = "drawn by cnnbook; nobody's face"
@@ -64,7 +65,7 @@ def faces(n, *, people=None, size=64, seed=0, part="train", start=0):
     another part, a size below 32, people below 1, or a negative n or start.
     """
     n, size, seed, start = drawing.checked(n, size, seed, part, start)
-    people = number("people", PEOPLE[part == "test"] if people is None else people, 1)
+    people = whole_number(PEOPLE[part == "test"] if people is None else people, "people")
     images = np.empty((n, size, size, 3), "uint8")
     labels = (start + np.arange(n)) % people
     heads, poses = np.empty((n, len(LANDMARKS), 3)), np.empty((n, len(POSE)))
@@ -108,7 +109,7 @@ def load(*, people=None, **choice):
 
 def person(k, *, seed=0, part="train"):
     """The traits of person k of a part: {name: number}, 0 is the generic face, most lie between -2 and 2; tones 0 to 1."""
-    rng = drawing.generator(number("seed", seed), part, number("k", k), 11)
+    rng = drawing.generator(whole_number(seed, "seed", 0), part, whole_number(k, "k", 0), 11)
     values = np.clip(rng.normal(0, 1, len(TRAITS)), -2, 2)
     tones = rng.uniform(0, 1, 3)
     return {t: float(v) for t, v in zip(TRAITS, (*values[:-3], *tones), strict=True)}

@@ -6,6 +6,7 @@ before it has no box: activations, batch normalisation, dropout, padding, flatte
 
 from dataclasses import dataclass
 
+from ... import tables
 from ...graph.rules import size_text
 from .paint import FILLS, GREY, RULE, Drawing, Page, ink_on, width
 from .rows import place_legend
@@ -54,7 +55,7 @@ class Stacks(Drawing):
         for name, stack in self.rows.items():
             lines.append(f"{name}: {self.count(name, 'conv', 'dense')} weight layers")
             lines += [f"  {box.text}" for box in stack]
-        return "\n".join(lines)
+        return "\n".join(map(tables.printable, lines))
 
 
 def _box(layer):

@@ -10,6 +10,7 @@ And the same mechanism without time: `browse`, the maps of a net layer by layer.
 import keras
 import numpy as np
 
+from ... import tables
 from ...arguments import whole_number
 from ...graph import stage_of
 from .. import style
@@ -118,7 +119,7 @@ class Film(Recorder, Replay):
         return self.sentence.rstrip(".") if self.epochs else "a film with no frames yet"
 
     def __repr__(self):
-        return f"Film: {self.alt}"
+        return f"Film: {tables.printable(self.alt)}"
 
     def _repr_html_(self):
         return super()._repr_html_() if self.epochs else None
