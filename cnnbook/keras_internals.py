@@ -37,6 +37,14 @@ def filled_in(call, values):
     return call.arguments.fill_in(values)
 
 
+def calls_its_graph(model):
+    """Whether a model's outputs are what its graph says: a functional or Sequential one whose `call` is Keras' own."""
+    import keras
+    from keras.src.models.functional import Functional
+
+    return type(model).call in (Functional.call, keras.Sequential.call)
+
+
 def producer(tensor):
     """The operation that made a KerasTensor."""
     return tensor._keras_history.operation

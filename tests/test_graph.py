@@ -6,6 +6,7 @@ import weakref
 import keras
 import numpy as np
 import pytest
+from helpers.nets import seeded
 from helpers.zoo import plan
 from keras import layers as L
 
@@ -260,10 +261,119 @@ def test_only_graphs_can_be_read():
         def call(self, x):
             return x
 
-    with pytest.raises(ValueError, match="functional and Sequential"):
-        graph.trace(Own())
+    with pytest.raises(
+        ValueError, match="functional and Sequential.* got mine, a Own that .* call.*Model.inputs, out"
+    ):
+        graph.trace(Own(name="mine"))
+    with pytest.raises(ValueError, match="got Dense, which is no keras.Model"):
+        graph.trace(L.Dense(1))
     with pytest.raises(ValueError, match="not been built"):
         graph.trace(keras.Sequential([L.Dense(1)]))
+
+
+# --------------------------------------------------------------------------- nets in a net, as people build them
+
+
+@pytest.fixture(scope="module")
+def ensemble():
+    """The mean of two nets of one builder, all of whose layers have the same names."""
+    small = dict(depth=8, widths=(2, 3, 4), input_shape=(16, 16, 3), classes=5)
+    x = keras.Input((16, 16, 3), name="image")
+    nets = [seeded(models.ResNetCIFAR(**small, name=name), i) for i, name in enumerate(("one", "two"))]
+    return keras.Model(x, L.Average(name="mean")([net(x) for net in nets]), name="both")
+
+
+def test_layers_of_one_name_go_by_their_model_too(ensemble):
+    image = np.random.default_rng(0).normal(0, 1, (2, 16, 16, 3)).astype("float32")
+    flat, rows = graph.flatten(ensemble), graph.trace(ensemble)
+    np.testing.assert_array_equal(read(flat(image)), read(ensemble(image)))
+    alone = [row.name for row in graph.trace(ensemble.get_layer("one"))[1:]]
+    names = [row.name for row in rows]
+    assert sorted(names) == sorted(["image", "mean", *(f"{n}.{x}" for n in ("one", "two") for x in alone)])
+    assert [n.removeprefix("one.") for n in names if n.startswith("one.")] == alone
+    assert {layer.name for layer in ensemble.get_layer("two").layers[1:]} == {
+        *alone
+    }  # the layers keep theirs
+    assert sum(row.params + row.state for row in rows) == ensemble.count_params()
+    stages = [graph.stage_of(row) for row in rows if row.name.startswith("two.conv")]
+    assert list(dict.fromkeys(stages)) == ["two.conv1", "two.conv2", "two.conv3", "two.conv4"]
+    assert {*graph.features(ensemble)} == {1, 2, 4}
+    assert graph.compare(ensemble, ensemble).layers == {}
+
+
+def test_what_stands_for_a_layer_of_another_name_is_that_layer(ensemble, tmp_path):
+    flat = graph.flatten(ensemble)
+    conv, stands = ensemble.get_layer("two").get_layer("conv1_conv"), flat.get_layer("two.conv1_conv")
+    assert graph.same_layer(conv, stands) and not graph.same_layer(conv, flat.get_layer("one.conv1_conv"))
+    assert isinstance(stands, L.Conv2D) and stands.kernel is conv.kernel
+    stands.trainable = False
+    assert not conv.trainable and len(flat.trainable_variables) == len(ensemble.trainable_variables)
+    conv.trainable = True
+    assert stands.trainable
+    flat.save(tmp_path / "flat.keras")
+    again = keras.models.load_model(tmp_path / "flat.keras")
+    assert type(again.get_layer("two.conv1_conv")) is L.Conv2D
+    np.testing.assert_array_equal(again.get_layer("two.conv1_conv").kernel, conv.kernel)
+
+
+def test_only_names_that_meet_are_prefixed_by_as_much_as_tells_them_apart():
+    def net(*layers, name):
+        return keras.Sequential([keras.Input((8, 8, 3)), *layers], name=name)
+
+    conv = [L.Conv2D(3, 1, name="conv") for _ in range(4)]
+    shared = L.ReLU(name="relu")
+    pairs = [
+        net(net(c, shared, name="inner"), L.ReLU(name=f"own{i}"), name=f"net{i}")
+        for i, c in enumerate(conv[:2])
+    ]
+    x = image = keras.Input((8, 8, 3), name="image")
+    for part in (conv[2], *pairs, net(conv[3], L.ReLU(name="image"), name="third")):
+        x = part(x)
+    assert [row.name for row in graph.trace(keras.Model(image, x))] == [
+        *("image", "conv", "net0.inner.conv", "relu", "own0", "net1.inner.conv", "relu:2", "own1"),
+        *("third.conv", "third.image"),
+    ]
+
+
+def test_a_subclassed_model_within_a_net_is_one_row():
+    class Res(keras.Model):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.conv = L.Conv2D(3, 3, padding="same", name="inside")
+
+        def call(self, x):
+            return x + self.conv(x)
+
+    class Doubled(keras.Model):  # a functional model whose call says more than its graph
+        def call(self, x):
+            return 2 * super().call(x)
+
+    a, x = keras.Input((8, 8, 3)), keras.Input((8, 8, 3), name="image")
+    y = Doubled(a, L.Conv2D(2, 1, name="hidden")(a), name="doubled")(Res(name="res")(x))
+    inner = keras.Sequential([keras.Input((8, 8, 2)), L.Conv2D(2, 3, name="read")], name="inner")
+    net = keras.Model(x, inner(y))
+    rows = graph.trace(net)
+    assert [(r.name, r.kind, r.params, r.known) for r in rows] == [
+        *(("image", "InputLayer", 0, True), ("res", "Res", 84, False), ("doubled", "Doubled", 8, False)),
+        ("read", "Conv2D", 38, False),
+    ]
+    image = np.ones((1, 8, 8, 3), "float32")
+    np.testing.assert_array_equal(read(graph.flatten(net)(image)), read(net(image)))
+    with pytest.raises(ValueError, match="got doubled, a Doubled that computes"):
+        graph.trace(net.get_layer("doubled"))
+
+
+@pytest.mark.parametrize("call", ["by keyword", "by name", "whole numbers"])
+def test_nested_models_are_read_however_they_are_called(call):
+    a, b = keras.Input((4, 4, 2), name="second"), keras.Input((4, 4, 2), name="first")
+    inner = keras.Model([a, b], L.Subtract(name="less")([L.Conv2D(2, 1, name="conv")(a), b]), name="inner")
+    x = keras.Input((4, 4, 2), name="image", dtype="uint8" if call == "whole numbers" else "float32")
+    y = L.Identity(name="same")(x) if call == "whole numbers" else L.Rescaling(2.0, name="twice")(x)
+    given = {"first": x, "second": y} if call == "by name" else [y, x]
+    net = keras.Model(x, inner(inputs=given) if call == "by keyword" else inner(given))
+    image = np.random.default_rng(0).integers(0, 9, (1, 4, 4, 2)).astype(x.dtype)
+    np.testing.assert_allclose(read(graph.flatten(net)(image)), read(net(image)), rtol=1e-6)
+    assert [row.name for row in graph.trace(net)][-1] == "less"
 
 
 def test_a_blueprint_never_gets_memory():

@@ -48,6 +48,24 @@ def test_filled_in_is_arguments_fill_in(net):
     assert internals.filled_in(calls["sum"], values) == (([0, 1],), {})
 
 
+def test_calls_its_graph_is_the_class_of_functional_models(net):
+    class Own(keras.Model):
+        def call(self, x):
+            return x
+
+    class Twice(keras.Model):
+        def call(self, x):
+            return 2 * super().call(x)
+
+    class Trains(keras.Model):
+        def train_step(self, data):
+            return {}
+
+    chain = keras.Sequential([keras.Input((8, 8, 3)), L.ReLU()])
+    models = [net, chain, Trains(net.inputs, net.outputs), Own(), Twice(net.inputs, net.outputs)]
+    assert [internals.calls_its_graph(model) for model in models] == [True, True, True, False, False]
+
+
 def test_producer_is_in_keras_history(net):
     assert internals.producer(net.outputs[0]) is net.get_layer("top")
     a, b = internals.producing_call(net.get_layer("sum").output).input_tensors

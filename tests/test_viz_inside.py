@@ -74,6 +74,29 @@ def test_a_stage_stands_for_its_last_map():
     np.testing.assert_allclose(viz.feature_maps(inside, x, "conv3").array, stage.array, atol=1e-6)
 
 
+def test_a_net_of_two_nets_with_the_same_names_is_looked_at(image):
+    """An ensemble of two nets of one builder: each layer is found by its model's name and its own, or as itself."""
+    small = dict(depth=8, widths=(2, 3, 4), input_shape=image.shape, classes=5)
+    members = [
+        nets.seeded(models.ResNetCIFAR(**small, name=name), i) for i, name in enumerate(("one", "two"))
+    ]
+    x = keras.Input(image.shape, name="image")
+    net = keras.Model(x, L.Average(name="mean")([member(x) for member in members]), name="both")
+    conv = members[1].get_layer("conv1_conv")
+    expected = read(conv(image[None]))[0]
+    for layer in ("two.conv1_conv", conv):
+        np.testing.assert_allclose(viz.feature_maps(net, image, layer).array, expected, rtol=1e-4, atol=1e-5)
+    assert reading.Net(net).row("two.conv4").name.startswith("two.conv4_block1_")
+    assert viz.receptive_field(net, image, "one.conv1_conv", (3, 3)).box == (2, 2, 5, 5)
+    assert {"one.predictions", "two.predictions"} <= set(
+        viz.gradient_flow(net, image[None], np.array([1])).norms["both"]
+    )
+    assert viz.saliency(net, image).array.shape == image.shape[:2]
+    assert "mean" in viz.diagram(net).alt and viz.stacks(net).svg()
+    with pytest.raises(ValueError, match="no layer 'conv1_conv'; near it are .*one.conv1_conv"):
+        viz.feature_maps(net, image, "conv1_conv")
+
+
 def test_filters_are_the_kernels():
     inputs = keras.Input((16, 16, 3))
     x = L.Conv2D(4, 5, name="first")(L.ZeroPadding2D(1, name="pad")(inputs))

@@ -9,7 +9,7 @@ from ..keras_internals import calls_in
 from .comparison import Comparison, compare
 from .fields import Field
 from .memory import PeakMemory, peak_memory
-from .rewrite import as_functional, blueprint, flatten
+from .rewrite import SEPARATOR, as_functional, blueprint, flatten, is_graph, same_layer
 from .rows import Row, main_rows, totals, trace
 from .rules import (
     AT_REST,
@@ -36,6 +36,7 @@ __all__ = [
     "Field",
     "PeakMemory",
     "Row",
+    "SEPARATOR",
     "Rule",
     "Summary",
     "as_functional",
@@ -45,11 +46,13 @@ __all__ = [
     "describe",
     "features",
     "flatten",
+    "is_graph",
     "kernel_axes",
     "main_rows",
     "peak_memory",
     "register",
     "rule_of",
+    "same_layer",
     "stage_of",
     "summary",
     "totals",

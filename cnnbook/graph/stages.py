@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from .rewrite import flatten
+from .rewrite import flatten, prefix_of
 from .rows import main_rows, trace
 
 # --------------------------------------------------------------------------- by name
@@ -25,14 +25,22 @@ _STAGES_OF_TWINS = [
 
 
 def stage_of(row):
-    """The stage that a layer's name gives: conv4 of conv4_block6_out, mixed_5b of mixed_5b_conv; else the name itself."""
+    """The stage that a layer's name gives: conv4 of conv4_block6_out, mixed_5b of mixed_5b_conv; else the name itself.
+
+    Each of two nested nets whose layers have the same names has stages of its own: one.conv4 of one.conv4_block6_out.
+    """
+    prefix = prefix_of(row.operation)
+    return prefix + _stage(row.name.removeprefix(prefix), row.kind)
+
+
+def _stage(name, kind):
     for pattern, stage in _STAGES_OF_TWINS:
-        if match := pattern.match(row.name):
+        if match := pattern.match(name):
             return match.expand(stage)
-    kind = re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", row.kind)).lower()
-    automatic = re.fullmatch(r"(.*?)(_\d+)?", row.name).group(1) == kind  # Keras' own name: conv2d_5
-    match = _STAGE.match(row.name)
-    return match["stage"] if match and not automatic else row.name
+    kind = re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", kind)).lower()
+    automatic = re.fullmatch(r"(.*?)(_\d+)?", name).group(1) == kind  # Keras' own name: conv2d_5
+    match = _STAGE.match(name)
+    return match["stage"] if match and not automatic else name
 
 
 # --------------------------------------------------------------------------- by the graph

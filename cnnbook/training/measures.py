@@ -106,6 +106,7 @@ def gradient_norms(model, x, y):
     """
     _, by_variable = gradients.of_weights(model, gradients.loss_on(x, y))
     kernels = {
-        layer.kernel.path: layer.name for layer in model.layers if getattr(layer, "kernel", None) is not None
+        id(layer.kernel): layer.name for layer in model.layers if getattr(layer, "kernel", None) is not None
     }
-    return {kernels[path]: float(np.linalg.norm(g)) for path, g in by_variable.items() if path in kernels}
+    pairs = zip(model.trainable_variables, by_variable.values(), strict=True)
+    return {kernels[id(v)]: float(np.linalg.norm(g)) for v, g in pairs if id(v) in kernels}

@@ -52,7 +52,10 @@ class Net:
 
     def row(self, layer):
         """The row of a layer, by its name, its stage's name (the stage's last map) or the layer itself."""
-        name = getattr(layer, "name", layer)
+        if isinstance(layer, keras.Operation):  # it may go by another name here, where two have one
+            named = [row.name for row in self.rows if graph.same_layer(row.operation, layer)]
+            layer = named[0] if named else layer.name
+        name = layer
         if name in self.place:
             return self[name]
         stage = [r for r in self.rows if graph.stage_of(r) == name and len(r.output_shape) == 3]
