@@ -216,6 +216,36 @@ def test_the_box_by_gradient_is_the_box_by_walk(name):
     np.testing.assert_array_equal(model.get_weights()[0], before)
 
 
+def test_boxes_behind_an_enlargement_hold_all_that_is_seen():
+    """Every unit of U-Net and FCN has its own window: all that it sees, and nothing that no unit could see."""
+    narrow = dict(widths=(2, 2, 2), padding="same", input_shape=(32, 32, 3), classes=2)
+    encoder = models.VGG11(include_top=False, input_shape=(32, 32, 3), widths=(2,) * 5)
+    for model in (models.UNet(**narrow), models.FCN8s(backbone=encoder, classes=2)):
+        for unit in ((15, 16), (17, 14), (0, 31)):
+            found = viz.receptive_field(model, nets.image((32, 32, 3)), "predictions", unit, check=True)
+            top, left, bottom, right = found.box
+            assert found.measured == (max(top, 0), max(left, 0), min(bottom, 32), min(right, 32))
+    x = keras.Input((32, 32, 3))
+    pooled = keras.Model(x, L.UpSampling2D(4, name="up")(L.MaxPooling2D(4)(x)))
+    found = viz.receptive_field(pooled, nets.image((32, 32, 3)), "up", (19, 19), check=True)
+    assert found.box == found.measured == (16, 16, 20, 20)
+    # unit 16 to 19 show one pixel of the pooled map, whose middle is at 17.5
+    maps = np.repeat(np.repeat(np.arange(8.0), 4)[:, None], 32, 1)[..., None]
+    row = reading.Net(pooled)["up"]
+    np.testing.assert_allclose(reading.spread(maps, row, (32, 32)), maps)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64"])
+def test_the_box_is_measured_in_every_precision(policy):
+    x = keras.Input((12, 12, 3))
+    y = L.Conv2D(2, 3, padding="same", activation="relu", name="first", dtype=policy)(x)
+    y = L.DepthwiseConv2D(3, name="second", dtype=policy)(y)
+    y = L.SeparableConv2D(2, 3, name="third", dtype=policy)(y)
+    net = keras.Model(x, L.Conv2DTranspose(2, 2, 2, name="fourth", dtype=policy)(y))
+    found = viz.receptive_field(net, nets.image((12, 12, 3)), "fourth", (6, 7), check=True)
+    assert found.measured == found.box == (2, 2, 9, 9)
+
+
 def test_effective_field_lies_in_the_box(net, image):
     found = viz.receptive_field(net, image, "conv2", (3, 4), channel=1)
     top, left, bottom, right = found.box

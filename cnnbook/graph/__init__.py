@@ -24,6 +24,7 @@ from .rules import (
 )
 from .stages import Endpoint, Endpoints, features, stage_of
 from .summary import Summary, summary
+from .windows import windows
 
 __all__ = [
     "AT_REST",
@@ -57,4 +58,5 @@ __all__ = [
     "summary",
     "totals",
     "trace",
+    "windows",
 ]

@@ -253,14 +253,13 @@ def show(pixels):
 
 def spread(values, row, size):
     """Maps (h, w, ...) brought to the image's size (height, width): every unit stands at the centre of its receptive
-    field, values between are linear and beyond the first and last unit constant. Where the field is not known the map
-    is stretched over the image."""
+    field (of an enlarged map at equal distances, which is right in the mean), values between are linear and beyond the
+    first and last unit constant. Where the field is not known the map is stretched over the image."""
     matrices = []
     for axis in (0, 1):
         n, pixels = values.shape[axis], np.arange(size[axis])
         if row.known and row.stride is not None and row.stride[axis]:
-            first = float(row.window[axis]) + (float(row.receptive_field[axis]) - 1) / 2
-            centres = first + float(row.stride[axis]) * np.arange(n)
+            centres = float(row.centre[axis]) + float(row.stride[axis]) * np.arange(n)
         else:
             centres = (np.arange(n) + 0.5) * size[axis] / n - 0.5
         matrices.append(np.stack([np.interp(pixels, centres, unit) for unit in np.eye(n)], axis=1))
