@@ -22,7 +22,7 @@ from .rules import (
     register,
     rule_of,
 )
-from .stages import Endpoint, Endpoints, features, stage_of
+from .stages import Endpoint, Endpoints, cuts, features, stage_of
 from .summary import Summary, summary
 from .windows import windows
 
@@ -44,6 +44,7 @@ __all__ = [
     "blueprint",
     "calls_in",
     "compare",
+    "cuts",
     "describe",
     "features",
     "flatten",

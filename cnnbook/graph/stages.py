@@ -72,7 +72,7 @@ def features(model):
     """
     model = flatten(model)
     rows = main_rows(trace(model), model)
-    maps = [(row, cut) for row, cut in zip(rows, _cuts(rows), strict=True) if _counts(row)]
+    maps = [(row, cut) for row, cut in zip(rows, cuts(rows), strict=True) if _counts(row)]
     endpoints, seen = {}, {}
     for row, _ in maps:
         if row.group == "merge":
@@ -90,18 +90,18 @@ def features(model):
     return endpoints
 
 
-def _cuts(rows):
-    """For each row whether all later ones depend on the earlier ones through it alone: no edge leads past it."""
+def cuts(rows):
+    """For each row of a net whether all later ones depend on the earlier ones through it alone: no edge leads past it."""
     place = {row.name: i for i, row in enumerate(rows)}
     reach = [0] * len(rows)  # how far down the graph an edge leads that starts at row i
     for i, row in enumerate(rows):
         for parent in row.inputs:
             reach[place[parent]] = max(reach[place[parent]], i)
-    cuts, farthest = [], 0
+    found, farthest = [], 0
     for i in range(len(rows)):
-        cuts.append(farthest <= i)
+        found.append(farthest <= i)
         farthest = max(farthest, reach[i])
-    return cuts
+    return found
 
 
 def _counts(row):

@@ -83,22 +83,30 @@ class Net:
         return row
 
     def last_map(self):
-        """The row of the map that a class activation map reads: the last before the global pool, by the graph.
+        """The row of the map that a class activation map reads: the last before the global pool through which all ways to
+        the output lead, so that it speaks for all branches of a block.
 
-        Of a net whose output is a map itself (segmentation) it is the last map at its coarsest stride.
+        Where none at the coarsest stride does (NASNet's cells read two), it is that of `graph.features`. Of a net whose
+        output is a map itself (segmentation) it is the last map at its coarsest stride.
         """
         before, ends_in_map = self._between([self.output], ()), len(self[self.output].output_shape) == 3
         rows = [row for row in self.rows if row.name in before]
+        on_every_way = {row.name for row, cut in zip(rows, graph.cuts(rows), strict=True) if cut}
         if ends_in_map:  # skip the class-score maps: they are what is to be explained
             rows = rows[: max((i for i, row in enumerate(rows) if row.params), default=0)]
         maps = [r for r in rows if len(r.output_shape) == 3 and r.group not in HAND_ON]
         maps = [r for r in maps if r.output_shape[:2] != (1, 1)] or maps  # a pooled vector may keep its axes
         if not maps:
             raise ValueError(f"{self.model.name} has no map before its head; name a layer")
-        strides = [max(r.stride) for r in maps if r.known]
-        if ends_in_map and strides:
-            maps = [r for r in maps if r.known and max(r.stride) == max(strides)]
-        return maps[-1]
+        strides = {r.name: max(r.stride) for r in maps if r.known}
+        coarsest = max(strides.values(), default=None)
+        if ends_in_map:
+            return [r for r in maps if not strides or strides.get(r.name) == coarsest][-1]
+        separating = [r for r in maps if r.name in on_every_way]
+        if separating and (separating[-1] is maps[-1] or strides.get(separating[-1].name) == coarsest):
+            return separating[-1]
+        ends = [end.name for end in graph.features(self.model).values() if end.name in strides]
+        return self[ends[-1]] if ends else (separating or maps)[-1]
 
     def _between(self, wanted, given):
         """Names of the layers that must run to get from the layers `given` to those `wanted`."""
