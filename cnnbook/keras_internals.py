@@ -61,11 +61,6 @@ def calls_of(operation):
     return list(operation._inbound_nodes)
 
 
-def consumers(operation):
-    """The operations that read an operation's output, in whatever model, each once."""
-    return list({id(call.operation): call.operation for call in operation._outbound_nodes}.values())
-
-
 # --------------------------------------------------------------------------- layers and variables
 
 

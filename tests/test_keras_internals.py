@@ -79,14 +79,6 @@ def test_producing_call_and_calls_of_are_inbound_nodes(net):
     assert second.input_tensors[0] is tensors[0]
 
 
-def test_consumers_are_outbound_nodes(net):
-    assert internals.consumers(net.get_layer("norm")) == [net.get_layer("flat")]
-    assert {o.name for o in internals.consumers(net.get_layer("twice"))} == {"twice", "sum"}
-    copy = keras.Model(net.inputs, L.Flatten(name="other")(net.get_layer("norm").output))
-    assert [o.name for o in internals.consumers(net.get_layer("norm"))] == ["flat", "other"]
-    assert copy.get_layer("norm") is net.get_layer("norm")
-
-
 def test_all_layers_is_flatten_layers(net):
     inner = keras.Sequential([keras.Input((8, 8, 3)), L.ReLU(name="relu"), net], name="inner")
     outer = keras.Sequential([keras.Input((8, 8, 3)), inner, L.Dense(1, name="last")])

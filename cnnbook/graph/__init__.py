@@ -22,7 +22,7 @@ from .rules import (
     register,
     rule_of,
 )
-from .stages import Endpoint, Endpoints, cuts, features, stage_of
+from .stages import Endpoint, Endpoints, cuts, features, is_automatic, stage_of
 from .summary import Summary, summary
 from .windows import windows
 
@@ -48,6 +48,7 @@ __all__ = [
     "describe",
     "features",
     "flatten",
+    "is_automatic",
     "is_graph",
     "kernel_axes",
     "main_rows",

@@ -37,10 +37,14 @@ def _stage(name, kind):
     for pattern, stage in _STAGES_OF_TWINS:
         if match := pattern.match(name):
             return match.expand(stage)
-    kind = re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", kind)).lower()
-    automatic = re.fullmatch(r"(.*?)(_\d+)?", name).group(1) == kind  # Keras' own name: conv2d_5
     match = _STAGE.match(name)
-    return match["stage"] if match and not automatic else name
+    return match["stage"] if match and not is_automatic(name, kind) else name
+
+
+def is_automatic(name, kind):
+    """Whether Keras has made the name of a layer of this class: conv2d_5 of Conv2D."""
+    kind = re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", kind)).lower()
+    return re.fullmatch(r"(.*?)(_\d+)?", name).group(1) == kind
 
 
 # --------------------------------------------------------------------------- by the graph
