@@ -37,6 +37,14 @@ def filled_in(call, values):
     return call.arguments.fill_in(values)
 
 
+def calls_its_graph(model):
+    """Whether a model's outputs are what its graph says: a functional or Sequential one whose `call` is Keras' own."""
+    import keras
+    from keras.src.models.functional import Functional
+
+    return type(model).call in (Functional.call, keras.Sequential.call)
+
+
 def producer(tensor):
     """The operation that made a KerasTensor."""
     return tensor._keras_history.operation
@@ -51,11 +59,6 @@ def producing_call(tensor):
 def calls_of(operation):
     """All calls of an operation, in whatever model. Keras keeps them as long as the operation lives."""
     return list(operation._inbound_nodes)
-
-
-def consumers(operation):
-    """The operations that read an operation's output, in whatever model, each once."""
-    return list({id(call.operation): call.operation for call in operation._outbound_nodes}.values())
 
 
 # --------------------------------------------------------------------------- layers and variables

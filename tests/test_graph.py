@@ -6,6 +6,7 @@ import weakref
 import keras
 import numpy as np
 import pytest
+from helpers.nets import seeded
 from helpers.zoo import plan
 from keras import layers as L
 
@@ -77,6 +78,27 @@ def zoo_of_paths():
         x = L.AveragePooling2D(4)(x)
         return probe(L.UpSampling2D(2, interpolation="nearest")(x), 3, 1, "same", 1, "last")
 
+    def many(
+        x,
+    ):  # nearest by 4 and bilinear by 3, unequal in height and width, over what a pool has made smaller
+        x = L.UpSampling2D((4, 2))(L.AveragePooling2D((8, 4))(x))
+        x = L.UpSampling2D((3, 1), interpolation="bilinear")(probe(x, 3, 1, "same", 1, "c"))
+        return L.AveragePooling2D(2)(x)
+
+    def gaps(x):  # between the kernels lie units that see nothing
+        x = L.Conv2DTranspose(1, 1, 3, use_bias=False, name="u1")(probe(x, 3, 2, "same", 1, "d1"))
+        return probe(x, 2, 1, "valid", 1, "last")
+
+    def matched(x):  # the last column of the enlarged map is repeated, its first row cut off
+        up = L.UpSampling2D(5)(L.AveragePooling2D(5)(x))
+        return ours.MatchSize(offset=1)([up, L.Cropping2D(1)(x)])
+
+    def skipped(x):
+        up = L.UpSampling2D(2)(
+            L.UpSampling2D(2)(probe(probe(x, 3, 2, "same", 1, "d1"), 3, 2, "same", 1, "d2"))
+        )
+        return probe(L.Add()([probe(x, 3, 1, "same", 1, "skip"), up]), 3, 1, "same", 1, "last")
+
     return {
         "stack of 3x3": net(lambda x: probe(probe(x, 3, 1, "valid", 1, "c1"), 3, 1, "valid", 1, "c2")),
         "stride and same": net(lambda x: probe(probe(x, 7, 2, "same", 1, "c1"), 3, 2, "same", 1, "c2")),
@@ -87,6 +109,10 @@ def zoo_of_paths():
         "padding": net(lambda x: probe(L.ZeroPadding2D(((0, 1), (2, 3)))(x), 3, 2, "valid", 1, "c1")),
         "transposed": net(down_up),
         "enlarged": net(enlarged),
+        "enlarged by many ways": net(many),
+        "gaps": net(gaps),
+        "matched": net(matched),
+        "skipped": net(skipped),
     }
 
 
@@ -102,23 +128,30 @@ def heat(net, unit):
 @pytest.mark.parametrize("path", list(zoo_of_paths()))
 def test_window_by_gradient_equals_the_window_by_walk(path):
     net = zoo_of_paths()[path]
-    row = graph.trace(net)[-1]
-    height, width = net.output_shape[1:3]
-    sizes = []
-    for unit in ((height // 2, width // 2), (height // 2 + 1, width // 2 + 1)):
+    rows = graph.trace(net)
+    row, (height, width) = rows[-1], net.output_shape[1:3]
+    walked = graph.windows(rows, row)
+    middle = (height // 2, width // 2), (height // 2 + 1, width // 2 + 3)
+    for unit in (*middle, (1, width - 1)):
         seen = heat(net, unit)
-        first, size = seen.min(0), seen.max(0) - seen.min(0) + 1
-        sizes.append(tuple(int(s) for s in size))
-        if all(isinstance(s, int) for s in (*row.stride, *row.window)) and path not in (
-            "transposed",
-            "enlarged",
-        ):
-            assert tuple(first) == tuple(
-                w + u * s for w, u, s in zip(row.window, unit, row.stride, strict=True)
-            )
-    assert row.receptive_field == tuple(
-        max(s) for s in zip(*sizes, strict=True)
-    )  # phases differ when enlarging
+        ends = [(max(first[u], 0), min(stop[u], 64)) for (first, stop), u in zip(walked, unit, strict=True)]
+        if not len(seen):  # padding, or nothing at all
+            assert any(first >= stop for first, stop in ends)
+            continue
+        found = [(seen[:, axis].min(), seen[:, axis].max() + 1) for axis in (0, 1)]
+        # at the corner a hole of a dilated kernel may lie on the last pixel
+        assert found == ends or (
+            unit not in middle
+            and all(e[0] <= f[0] and f[1] <= e[1] for e, f in zip(ends, found, strict=True))
+        )
+    assert row.receptive_field == tuple((stop - first).max() for first, stop in walked)
+    assert row.window == tuple(first[0] for first, _ in walked)
+    for axis, (first, stop) in enumerate(walked):
+        middle = (first + stop - 1) / 2 - row.centre[axis] - np.arange(len(first)) * float(row.stride[axis])
+        if row.field.regular:
+            assert not middle.any()
+        elif path != "matched":  # there the edge's windows are no part of the mean
+            assert abs(middle[stop > first].mean()) < 0.2
 
 
 def test_our_resnet_by_gradient():
@@ -260,10 +293,119 @@ def test_only_graphs_can_be_read():
         def call(self, x):
             return x
 
-    with pytest.raises(ValueError, match="functional and Sequential"):
-        graph.trace(Own())
+    with pytest.raises(
+        ValueError, match="functional and Sequential.* got mine, a Own that .* call.*Model.inputs, out"
+    ):
+        graph.trace(Own(name="mine"))
+    with pytest.raises(ValueError, match="got Dense, which is no keras.Model"):
+        graph.trace(L.Dense(1))
     with pytest.raises(ValueError, match="not been built"):
         graph.trace(keras.Sequential([L.Dense(1)]))
+
+
+# --------------------------------------------------------------------------- nets in a net, as people build them
+
+
+@pytest.fixture(scope="module")
+def ensemble():
+    """The mean of two nets of one builder, all of whose layers have the same names."""
+    small = dict(depth=8, widths=(2, 3, 4), input_shape=(16, 16, 3), classes=5)
+    x = keras.Input((16, 16, 3), name="image")
+    nets = [seeded(models.ResNetCIFAR(**small, name=name), i) for i, name in enumerate(("one", "two"))]
+    return keras.Model(x, L.Average(name="mean")([net(x) for net in nets]), name="both")
+
+
+def test_layers_of_one_name_go_by_their_model_too(ensemble):
+    image = np.random.default_rng(0).normal(0, 1, (2, 16, 16, 3)).astype("float32")
+    flat, rows = graph.flatten(ensemble), graph.trace(ensemble)
+    np.testing.assert_array_equal(read(flat(image)), read(ensemble(image)))
+    alone = [row.name for row in graph.trace(ensemble.get_layer("one"))[1:]]
+    names = [row.name for row in rows]
+    assert sorted(names) == sorted(["image", "mean", *(f"{n}.{x}" for n in ("one", "two") for x in alone)])
+    assert [n.removeprefix("one.") for n in names if n.startswith("one.")] == alone
+    assert {layer.name for layer in ensemble.get_layer("two").layers[1:]} == {
+        *alone
+    }  # the layers keep theirs
+    assert sum(row.params + row.state for row in rows) == ensemble.count_params()
+    stages = [graph.stage_of(row) for row in rows if row.name.startswith("two.conv")]
+    assert list(dict.fromkeys(stages)) == ["two.conv1", "two.conv2", "two.conv3", "two.conv4"]
+    assert {*graph.features(ensemble)} == {1, 2, 4}
+    assert graph.compare(ensemble, ensemble).layers == {}
+
+
+def test_what_stands_for_a_layer_of_another_name_is_that_layer(ensemble, tmp_path):
+    flat = graph.flatten(ensemble)
+    conv, stands = ensemble.get_layer("two").get_layer("conv1_conv"), flat.get_layer("two.conv1_conv")
+    assert graph.same_layer(conv, stands) and not graph.same_layer(conv, flat.get_layer("one.conv1_conv"))
+    assert isinstance(stands, L.Conv2D) and stands.kernel is conv.kernel
+    stands.trainable = False
+    assert not conv.trainable and len(flat.trainable_variables) == len(ensemble.trainable_variables)
+    conv.trainable = True
+    assert stands.trainable
+    flat.save(tmp_path / "flat.keras")
+    again = keras.models.load_model(tmp_path / "flat.keras")
+    assert type(again.get_layer("two.conv1_conv")) is L.Conv2D
+    np.testing.assert_array_equal(again.get_layer("two.conv1_conv").kernel, conv.kernel)
+
+
+def test_only_names_that_meet_are_prefixed_by_as_much_as_tells_them_apart():
+    def net(*layers, name):
+        return keras.Sequential([keras.Input((8, 8, 3)), *layers], name=name)
+
+    conv = [L.Conv2D(3, 1, name="conv") for _ in range(4)]
+    shared = L.ReLU(name="relu")
+    pairs = [
+        net(net(c, shared, name="inner"), L.ReLU(name=f"own{i}"), name=f"net{i}")
+        for i, c in enumerate(conv[:2])
+    ]
+    x = image = keras.Input((8, 8, 3), name="image")
+    for part in (conv[2], *pairs, net(conv[3], L.ReLU(name="image"), name="third")):
+        x = part(x)
+    assert [row.name for row in graph.trace(keras.Model(image, x))] == [
+        *("image", "conv", "net0.inner.conv", "relu", "own0", "net1.inner.conv", "relu:2", "own1"),
+        *("third.conv", "third.image"),
+    ]
+
+
+def test_a_subclassed_model_within_a_net_is_one_row():
+    class Res(keras.Model):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.conv = L.Conv2D(3, 3, padding="same", name="inside")
+
+        def call(self, x):
+            return x + self.conv(x)
+
+    class Doubled(keras.Model):  # a functional model whose call says more than its graph
+        def call(self, x):
+            return 2 * super().call(x)
+
+    a, x = keras.Input((8, 8, 3)), keras.Input((8, 8, 3), name="image")
+    y = Doubled(a, L.Conv2D(2, 1, name="hidden")(a), name="doubled")(Res(name="res")(x))
+    inner = keras.Sequential([keras.Input((8, 8, 2)), L.Conv2D(2, 3, name="read")], name="inner")
+    net = keras.Model(x, inner(y))
+    rows = graph.trace(net)
+    assert [(r.name, r.kind, r.params, r.known) for r in rows] == [
+        *(("image", "InputLayer", 0, True), ("res", "Res", 84, False), ("doubled", "Doubled", 8, False)),
+        ("read", "Conv2D", 38, False),
+    ]
+    image = np.ones((1, 8, 8, 3), "float32")
+    np.testing.assert_array_equal(read(graph.flatten(net)(image)), read(net(image)))
+    with pytest.raises(ValueError, match="got doubled, a Doubled that computes"):
+        graph.trace(net.get_layer("doubled"))
+
+
+@pytest.mark.parametrize("call", ["by keyword", "by name", "whole numbers"])
+def test_nested_models_are_read_however_they_are_called(call):
+    a, b = keras.Input((4, 4, 2), name="second"), keras.Input((4, 4, 2), name="first")
+    inner = keras.Model([a, b], L.Subtract(name="less")([L.Conv2D(2, 1, name="conv")(a), b]), name="inner")
+    x = keras.Input((4, 4, 2), name="image", dtype="uint8" if call == "whole numbers" else "float32")
+    y = L.Identity(name="same")(x) if call == "whole numbers" else L.Rescaling(2.0, name="twice")(x)
+    given = {"first": x, "second": y} if call == "by name" else [y, x]
+    net = keras.Model(x, inner(inputs=given) if call == "by keyword" else inner(given))
+    image = np.random.default_rng(0).integers(0, 9, (1, 4, 4, 2)).astype(x.dtype)
+    np.testing.assert_allclose(read(graph.flatten(net)(image)), read(net(image)), rtol=1e-6)
+    assert [row.name for row in graph.trace(net)][-1] == "less"
 
 
 def test_a_blueprint_never_gets_memory():

@@ -7,7 +7,7 @@ from helpers import nets
 from helpers.zoo import plan
 from keras import layers as L
 
-from cnnbook import models, viz
+from cnnbook import graph, models, viz
 from cnnbook.viz import reading
 from cnnbook.viz.why import attribution
 
@@ -239,6 +239,34 @@ def test_the_layer_is_the_last_map_before_the_global_pool():
         inputs, L.Conv2D(2, 1, name="mask")(L.Conv2D(4, 3, padding="same", name="body")(inputs))
     )
     assert reading.Net(flat).last_map().name == "body"
+
+
+@pytest.mark.parametrize(
+    "name, side, layer",
+    [
+        ("InceptionV3", 75, "mixed7"),  # mixed8 reads it by three branches, and pools to 1 x 1
+        ("InceptionResNetV1", 75, "block17_10_ac"),
+        ("ResNet50V2", 32, "conv4_block5_out"),
+        ("ResNeXt50", 32, "conv4_block6_out"),
+        ("ShuffleNet", 32, "stage3_block8_out"),
+        ("ShuffleNetV2", 32, "stage3_block8_out"),
+    ],
+)
+def test_the_map_of_class_activation_maps_is_on_every_way(name, side, layer):
+    net = graph.blueprint(getattr(models, name), input_shape=(side, side, 3), classes=10)
+    assert reading.Net(net).last_map().name == layer
+
+
+def test_the_map_of_class_activation_maps_of_two_inputs_of_a_cell():
+    """As in NASNet, whose cells read two: no map of the coarsest stride is on every way, so it is the last merge."""
+    x = image = keras.Input((8, 8, 3))
+    x = L.Conv2D(4, 3, padding="same", name="stem")(x)
+    x, before = L.MaxPooling2D(2, name="pool")(x), L.Conv2D(4, 1, 2, name="beside")(x)
+    for i in (1, 2):
+        x, before = L.Add(name=f"cell{i}")([L.Conv2D(4, 1)(x), L.Conv2D(4, 1)(before)]), x
+    x = L.Add(name="reduced")([L.Conv2D(4, 4, name="last")(x), L.Conv2D(4, 4, name="passes")(before)])
+    net = keras.Model(image, L.Dense(2)(L.Flatten()(x)))
+    assert reading.Net(net).last_map().name == "cell2"
 
 
 def test_heat_stands_where_the_units_look():

@@ -74,6 +74,29 @@ def test_a_stage_stands_for_its_last_map():
     np.testing.assert_allclose(viz.feature_maps(inside, x, "conv3").array, stage.array, atol=1e-6)
 
 
+def test_a_net_of_two_nets_with_the_same_names_is_looked_at(image):
+    """An ensemble of two nets of one builder: each layer is found by its model's name and its own, or as itself."""
+    small = dict(depth=8, widths=(2, 3, 4), input_shape=image.shape, classes=5)
+    members = [
+        nets.seeded(models.ResNetCIFAR(**small, name=name), i) for i, name in enumerate(("one", "two"))
+    ]
+    x = keras.Input(image.shape, name="image")
+    net = keras.Model(x, L.Average(name="mean")([member(x) for member in members]), name="both")
+    conv = members[1].get_layer("conv1_conv")
+    expected = read(conv(image[None]))[0]
+    for layer in ("two.conv1_conv", conv):
+        np.testing.assert_allclose(viz.feature_maps(net, image, layer).array, expected, rtol=1e-4, atol=1e-5)
+    assert reading.Net(net).row("two.conv4").name.startswith("two.conv4_block1_")
+    assert viz.receptive_field(net, image, "one.conv1_conv", (3, 3)).box == (2, 2, 5, 5)
+    assert {"one.predictions", "two.predictions"} <= set(
+        viz.gradient_flow(net, image[None], np.array([1])).norms["both"]
+    )
+    assert viz.saliency(net, image).array.shape == image.shape[:2]
+    assert "mean" in viz.diagram(net).alt and viz.stacks(net).svg()
+    with pytest.raises(ValueError, match="no layer 'conv1_conv'; near it are .*one.conv1_conv"):
+        viz.feature_maps(net, image, "conv1_conv")
+
+
 def test_filters_are_the_kernels():
     inputs = keras.Input((16, 16, 3))
     x = L.Conv2D(4, 5, name="first")(L.ZeroPadding2D(1, name="pad")(inputs))
@@ -191,6 +214,36 @@ def test_the_box_by_gradient_is_the_box_by_walk(name):
     assert found.measured == found.box
     assert found.row.receptive_field == (bottom - top, right - left)
     np.testing.assert_array_equal(model.get_weights()[0], before)
+
+
+def test_boxes_behind_an_enlargement_hold_all_that_is_seen():
+    """Every unit of U-Net and FCN has its own window: all that it sees, and nothing that no unit could see."""
+    narrow = dict(widths=(2, 2, 2), padding="same", input_shape=(32, 32, 3), classes=2)
+    encoder = models.VGG11(include_top=False, input_shape=(32, 32, 3), widths=(2,) * 5)
+    for model in (models.UNet(**narrow), models.FCN8s(backbone=encoder, classes=2)):
+        for unit in ((15, 16), (17, 14), (0, 31)):
+            found = viz.receptive_field(model, nets.image((32, 32, 3)), "predictions", unit, check=True)
+            top, left, bottom, right = found.box
+            assert found.measured == (max(top, 0), max(left, 0), min(bottom, 32), min(right, 32))
+    x = keras.Input((32, 32, 3))
+    pooled = keras.Model(x, L.UpSampling2D(4, name="up")(L.MaxPooling2D(4)(x)))
+    found = viz.receptive_field(pooled, nets.image((32, 32, 3)), "up", (19, 19), check=True)
+    assert found.box == found.measured == (16, 16, 20, 20)
+    # unit 16 to 19 show one pixel of the pooled map, whose middle is at 17.5
+    maps = np.repeat(np.repeat(np.arange(8.0), 4)[:, None], 32, 1)[..., None]
+    row = reading.Net(pooled)["up"]
+    np.testing.assert_allclose(reading.spread(maps, row, (32, 32)), maps)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64"])
+def test_the_box_is_measured_in_every_precision(policy):
+    x = keras.Input((12, 12, 3))
+    y = L.Conv2D(2, 3, padding="same", activation="relu", name="first", dtype=policy)(x)
+    y = L.DepthwiseConv2D(3, name="second", dtype=policy)(y)
+    y = L.SeparableConv2D(2, 3, name="third", dtype=policy)(y)
+    net = keras.Model(x, L.Conv2DTranspose(2, 2, 2, name="fourth", dtype=policy)(y))
+    found = viz.receptive_field(net, nets.image((12, 12, 3)), "fourth", (6, 7), check=True)
+    assert found.measured == found.box == (2, 2, 9, 9)
 
 
 def test_effective_field_lies_in_the_box(net, image):

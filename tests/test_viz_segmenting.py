@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from keras import layers as L
 
 from cnnbook import models, viz
 from cnnbook.viz.inside import segmenting
@@ -135,6 +136,24 @@ def test_skips_are_the_maps_that_are_joined():
     spread = skips.parts["up2_up"].std((0, 1))
     assert skips.strongest("up2_up").tolist() == np.argsort(-spread)[:2].tolist()
     assert viz.skips(net, image).name == "up1_concat"
+
+
+def test_skips_of_nested_and_sequential_nets_and_of_bare_operations():
+    x = keras.Input((8, 8, 1))
+    fine = L.Conv2D(2, 3, padding="same", name="fine")(x)
+    coarse = L.UpSampling2D(2, name="up")(L.MaxPooling2D(2)(fine))
+    inner = keras.Model(x, L.ReLU(name="last")(keras.ops.concatenate([fine, coarse], -1)), name="inner")
+    chain = keras.Sequential([keras.Input((8, 8, 1)), inner, L.Conv2D(1, 1, name="head")])
+    y = keras.Input((8, 8, 1))
+    nested = keras.Model(y, inner(y) + 1)  # a bias is no skip
+    image = np.random.default_rng(0).normal(0, 1, (8, 8, 1)).astype("float32")
+    expected = keras.Model(x, [fine, coarse])(image[None])
+    for net in (inner, chain, nested):
+        skips = viz.skips(net, image)
+        assert list(skips.parts) == ["fine", "up"]
+        for part, values in zip(skips.parts.values(), expected, strict=True):
+            np.testing.assert_allclose(part, values[0], rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(skips.array, np.concatenate(list(skips.parts.values()), -1))
 
 
 @pytest.mark.parametrize("side, channels", [(16, 2), (16, 5), (32, 1)])

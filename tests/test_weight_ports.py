@@ -253,6 +253,147 @@ def test_automatic_names_meet_by_the_graph_whatever_was_built_before():
         )
 
 
+def small(*layers, name="net", shape=(8, 8, 4)):
+    return keras.Sequential([keras.Input(shape), *layers], name=name)
+
+
+def towers(*names):
+    """Two nested nets whose layers have the same names, and other weights."""
+    x = keras.Input((8, 8, 4))
+    nets = [small(L.Conv2D(3, 3, name="conv"), L.BatchNormalization(name="bn"), name=name) for name in names]
+    return keras.Model(x, L.Subtract(name="less")([net(x) for net in nets]), name="towers")
+
+
+@pytest.mark.parametrize("names", [("one", "two"), ("red", "blue")], ids=["names meet", "the graphs meet"])
+def test_port_of_nested_nets_whose_layers_have_the_same_names(names):
+    reference, ours = randomised_deep(towers("one", "two")), towers(*names)
+    weights.port(reference, ours)
+    x = np.random.default_rng(1).normal(0, 1, (2, 8, 8, 4)).astype("float32")
+    np.testing.assert_array_equal(outputs(ours, x), outputs(reference, x))
+    assert outputs(ours, x).std() > 0
+
+
+def randomised_deep(net, seed=0):
+    for i, layer in enumerate(net.layers):
+        if isinstance(layer, keras.Model):
+            randomised_deep(layer, seed + i)
+    if not any(isinstance(layer, keras.Model) for layer in net.layers):
+        randomised(net, seed=seed)
+    return net
+
+
+def test_port_into_a_subclassed_model_goes_by_names_that_stand_once():
+    class Two(keras.Model):
+        def __init__(self, *names, **options):
+            super().__init__(**options)
+            self.parts = [L.Conv2D(4, 3, padding="same", name=name) for name in names]
+
+        def call(self, x):
+            for part in self.parts:
+                x = part(x)
+            return x
+
+    reference = randomised(small(*(L.Conv2D(4, 3, padding="same", name=name) for name in ("a", "b"))))
+    ours, same = Two("b", "a"), Two("a", "a", name="mine")
+    x = np.ones((1, 8, 8, 4), "float32")
+    ours(x), same(x)
+    weights.port(reference, ours)
+    for i, name in enumerate("ba"):
+        np.testing.assert_array_equal(ours.parts[i].kernel, reference.get_layer(name).kernel)
+    with pytest.raises(ValueError, match="two layers of mine are called a, and a Two has no graph"):
+        weights.port(reference, same)
+
+
+def test_a_bias_is_folded_where_a_batch_norm_alone_reads_the_convolution():
+    def net(bias, *between, outputs=1):
+        x = keras.Input((8, 8, 4))
+        y = conv = L.Conv2D(3, 3, use_bias=bias, name="conv", activation=between[0] if between else None)(x)
+        y = L.BatchNormalization(name="bn")(y)
+        return keras.Model(x, [y, conv][:outputs], name="net")
+
+    reference, x = (
+        randomised(net(True)),
+        np.random.default_rng(1).normal(0, 1, (2, 8, 8, 4)).astype("float32"),
+    )
+    ours = net(False)
+    # whoever looks at the convolution's maps has a model of them
+    keras.Model(ours.input, L.ReLU()(ours.get_layer("conv").output))
+    weights.port(reference, ours)
+    np.testing.assert_allclose(outputs(ours, x), outputs(reference, x), rtol=1e-4, atol=1e-5)
+    for fault, other in {
+        "the maps are an output": (net(True, outputs=2), net(False, outputs=2)),
+        "a ReLU stands between": (net(True, "relu"), net(False, "relu")),
+    }.items():
+        before = other[1].get_weights()
+        with pytest.raises(ValueError, match="conv has no bias, .* no batch norm follows"):
+            weights.port(randomised(other[0]), other[1])
+        assert all(map(np.array_equal, before, other[1].get_weights())), fault
+
+
+def test_a_bias_is_not_folded_into_a_batch_norm_that_others_read():
+    def net(bias):
+        x, norm = keras.Input((8, 8, 4)), L.BatchNormalization(name="bn")
+        return keras.Model(x, L.Add()([norm(L.Conv2D(3, 1, use_bias=bias, name=n)(x)) for n in "ab"]))
+
+    with pytest.raises(ValueError, match="[ab] has no bias, .* no batch norm follows"):
+        weights.port(randomised(net(True)), net(False))
+
+
+@pytest.mark.parametrize("grouped_first", [True, False])
+def test_grouped_and_depthwise_convolutions_port_into_each_other(grouped_first):
+    grouped = small(L.Conv2D(8, 3, groups=4, name="conv"))
+    depthwise = small(L.DepthwiseConv2D(3, depth_multiplier=2, name="conv"))
+    reference, ours = (grouped, depthwise) if grouped_first else (depthwise, grouped)
+    weights.port(randomised(reference), ours)
+    x = np.random.default_rng(1).normal(0, 1, (2, 8, 8, 4)).astype("float32")
+    np.testing.assert_allclose(outputs(ours, x), outputs(reference, x), rtol=1e-5, atol=1e-5)
+    with pytest.raises(ValueError, match=r"conv: expected shapes \[\(3, 3, 2, 8\)"):
+        weights.port(depthwise, small(L.Conv2D(8, 3, groups=2, name="conv")))
+
+
+def test_a_normalisation_on_the_other_side_of_the_pool_is_refused():
+    pool, x = L.GlobalAveragePooling2D, keras.Input((8, 8, 4))
+    behind = keras.Model(x, L.LayerNormalization(name="norm")(pool()(x)), name="behind")
+    before = keras.Model(x, pool()(L.LayerNormalization(name="norm")(x)), name="before")
+    with pytest.raises(ValueError, match="norm normalises before the pool, norm of behind behind it"):
+        weights.port(behind, before)
+    renamed = keras.Model(x, pool()(L.LayerNormalization(name="other")(x)), name="renamed")
+    with pytest.raises(ValueError, match="other normalises before the pool, norm of behind behind it"):
+        weights.port(behind, renamed)
+
+
+def test_port_finds_twins_of_other_names_by_itself():
+    """keras.applications names layers by number, nests them, or names all but one as we do."""
+    numbered = small(L.Rescaling(2.0), small(L.Normalization(), L.Conv2D(4, 3), name="stem"), L.Conv2D(2, 1))
+    ours = small(
+        L.Rescaling(2.0), L.Normalization(name="n"), L.Conv2D(4, 3, name="a"), L.Conv2D(2, 1, name="b")
+    )
+    weights.port(randomised_deep(numbered), ours)
+    for theirs, mine in zip((*numbered.layers[1].layers, numbered.layers[2]), "nab", strict=True):
+        assert all(map(np.array_equal, theirs.get_weights(), ours.get_layer(mine).get_weights()))
+    with pytest.raises(
+        ValueError, match="no layer 'c' with weights, and the two .* is not built like .*; names="
+    ):
+        weights.port(numbered, small(L.Conv2D(2, 1, name="c")))
+    twin = dict(input_shape=(32, 32, 3), alpha=0.25, classes=3)
+    twin, ours = randomised(apps.MobileNet(weights=None, **twin)), models.MobileNet(**twin)
+    assert difference(twin, weights.port(twin, ours), (32, 32)) == 0
+
+
+def test_names_that_meet_weigh_more_than_the_order_of_a_merge():
+    def net(first, *order, name="net"):
+        image = keras.Input((8, 8, 4))
+        x = L.BatchNormalization(name=first)(image)
+        made = {n: L.Conv2D(4, 3, padding="same", name=n)(x) for n in "ab"}
+        return keras.Model(image, L.Add()([made[n] for n in order]), name=name)
+
+    reference, ours = randomised(net("scaled", "b", "a")), net("norm", "a", "b")
+    weights.port(reference, ours)
+    x = np.random.default_rng(1).normal(0, 1, (2, 8, 8, 4)).astype("float32")
+    np.testing.assert_allclose(outputs(ours, x), outputs(reference, x), rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(ours.get_layer("a").kernel, reference.get_layer("a").kernel)
+
+
 def test_imagenet_finds_the_layers_of_a_twin_with_automatic_names(monkeypatch):
     real, loaded = apps.InceptionV3, []
     L.Conv2D(1, 1)  # the twin's first convolution is not conv2d, then

@@ -10,7 +10,7 @@ from .comparison import Comparison, compare
 from .ending import Ending, ending
 from .fields import Field
 from .memory import PeakMemory, peak_memory
-from .rewrite import as_functional, blueprint, flatten
+from .rewrite import SEPARATOR, as_functional, blueprint, flatten, is_graph, same_layer
 from .rows import Row, main_rows, totals, trace
 from .rules import (
     AT_REST,
@@ -23,8 +23,9 @@ from .rules import (
     register,
     rule_of,
 )
-from .stages import Endpoint, Endpoints, features, stage_of
+from .stages import Endpoint, Endpoints, cuts, features, is_automatic, stage_of
 from .summary import Summary, summary
+from .windows import windows
 
 __all__ = [
     "AT_REST",
@@ -38,23 +39,29 @@ __all__ = [
     "Field",
     "PeakMemory",
     "Row",
+    "SEPARATOR",
     "Rule",
     "Summary",
     "as_functional",
     "blueprint",
     "calls_in",
     "compare",
+    "cuts",
     "describe",
     "ending",
     "features",
     "flatten",
+    "is_automatic",
+    "is_graph",
     "kernel_axes",
     "main_rows",
     "peak_memory",
     "register",
     "rule_of",
+    "same_layer",
     "stage_of",
     "summary",
     "totals",
     "trace",
+    "windows",
 ]

@@ -12,6 +12,7 @@ from ..keras_internals import calls_in
 from .fields import Field, union
 from .rewrite import flatten
 from .rules import rule_of
+from .windows import placed
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,9 @@ class Row:
     call only; state: what is not trained (moving means and variances). macs: multiply-adds of convolutions and dense
     kernels for one image; None where a size is free, and of a kernel in an unknown operation. activations: numbers in
     the output. receptive_field, stride: (height, width) in input pixels, of the local path; window: the first input
-    pixel that output (0, 0) sees. global_context: a global pool or a flatten lies before, so in truth the unit sees the
+    pixel that output (0, 0) sees; centre: the middle of what it sees. Behind an enlargement windows differ in size and
+    distance: receptive_field is then the largest, centre where the mean of all windows puts it, and `windows` has each.
+    global_context: a global pool or a flatten lies before, so in truth the unit sees the
     whole image. known: False for an unregistered operation and all that follow it; the receptive field is then None.
     inputs: the names of the rows that it reads; reads: without those of which it reads the size alone. local:
     False for a vector of the whole image, which has no place of its own.
@@ -47,6 +50,8 @@ class Row:
     local: bool = True
     group: str = "unknown"
     reads: tuple = ()
+    centre: tuple | None = None
+    field: Field | None = None
 
 
 # Variables that training does not learn; told by name, since freezing a layer makes all of its variables untrainable.
@@ -61,7 +66,7 @@ def trace(model):
     """
     rows, fields, names, calls = [], {}, {}, Counter()
     for node in calls_in(flatten(model)):
-        row, field = _row(node, fields, names, calls)
+        row, field = placed(*_row(node, fields, names, calls), rows)
         fields.update((id(t), field) for t in node.outputs)
         names.update((id(t), row.name) for t in node.outputs)
         rows.append(row)

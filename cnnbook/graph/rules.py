@@ -257,7 +257,8 @@ def _upsampling_field(operation, field, inputs, outputs):
     size = as_pair(operation.size)
     if operation.interpolation not in ("nearest", "bilinear"):
         return field.unknown()
-    kernel = size if operation.interpolation == "nearest" else tuple(2 * s for s in size)
+    # a bilinear pixel lies between two, or on one: in the middle of an odd enlargement
+    kernel = size if operation.interpolation == "nearest" else tuple(2 * s - s % 2 for s in size)
     return field.enlarge(kernel, size, [(k - s) // 2 for k, s in zip(kernel, size, strict=True)])
 
 

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from .rewrite import flatten
+from .rewrite import flatten, prefix_of
 from .rows import main_rows, trace
 
 # --------------------------------------------------------------------------- by name
@@ -25,14 +25,26 @@ _STAGES_OF_TWINS = [
 
 
 def stage_of(row):
-    """The stage that a layer's name gives: conv4 of conv4_block6_out, mixed_5b of mixed_5b_conv; else the name itself."""
+    """The stage that a layer's name gives: conv4 of conv4_block6_out, mixed_5b of mixed_5b_conv; else the name itself.
+
+    Each of two nested nets whose layers have the same names has stages of its own: one.conv4 of one.conv4_block6_out.
+    """
+    prefix = prefix_of(row.operation)
+    return prefix + _stage(row.name.removeprefix(prefix), row.kind)
+
+
+def _stage(name, kind):
     for pattern, stage in _STAGES_OF_TWINS:
-        if match := pattern.match(row.name):
+        if match := pattern.match(name):
             return match.expand(stage)
-    kind = re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", row.kind)).lower()
-    automatic = re.fullmatch(r"(.*?)(_\d+)?", row.name).group(1) == kind  # Keras' own name: conv2d_5
-    match = _STAGE.match(row.name)
-    return match["stage"] if match and not automatic else row.name
+    match = _STAGE.match(name)
+    return match["stage"] if match and not is_automatic(name, kind) else name
+
+
+def is_automatic(name, kind):
+    """Whether Keras has made the name of a layer of this class: conv2d_5 of Conv2D."""
+    kind = re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", kind)).lower()
+    return re.fullmatch(r"(.*?)(_\d+)?", name).group(1) == kind
 
 
 # --------------------------------------------------------------------------- by the graph
@@ -64,7 +76,7 @@ def features(model):
     """
     model = flatten(model)
     rows = main_rows(trace(model), model)
-    maps = [(row, cut) for row, cut in zip(rows, _cuts(rows), strict=True) if _counts(row)]
+    maps = [(row, cut) for row, cut in zip(rows, cuts(rows), strict=True) if _counts(row)]
     endpoints, seen = {}, {}
     for row, _ in maps:
         if row.group == "merge":
@@ -82,18 +94,18 @@ def features(model):
     return endpoints
 
 
-def _cuts(rows):
-    """For each row whether all later ones depend on the earlier ones through it alone: no edge leads past it."""
+def cuts(rows):
+    """For each row of a net whether all later ones depend on the earlier ones through it alone: no edge leads past it."""
     place = {row.name: i for i, row in enumerate(rows)}
     reach = [0] * len(rows)  # how far down the graph an edge leads that starts at row i
     for i, row in enumerate(rows):
         for parent in row.inputs:
             reach[place[parent]] = max(reach[place[parent]], i)
-    cuts, farthest = [], 0
+    found, farthest = [], 0
     for i in range(len(rows)):
-        cuts.append(farthest <= i)
+        found.append(farthest <= i)
         farthest = max(farthest, reach[i])
-    return cuts
+    return found
 
 
 def _counts(row):

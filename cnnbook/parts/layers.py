@@ -4,7 +4,6 @@ Importing this module lets `keras.models.load_model` open models that hold them.
 """
 
 import math
-from fractions import Fraction
 
 import keras
 import numpy as np
@@ -319,7 +318,7 @@ class MaxUnpooling(keras.layers.Layer):
 
 
 def _unpooled_field(layer, field, inputs, outputs):
-    return field.slide((1, 1), (Fraction(1, layer.size),) * 2, (0, 0))
+    return field.enlarge((layer.size,) * 2, (layer.size,) * 2, (0, 0))
 
 
 def _unpooled_words(layer, shape):
@@ -485,7 +484,10 @@ def _matched_field(layer, field, inputs, outputs):
     x, like = inputs
     differences = [h - w if h and w else 0 for h, w in zip(x[1:3], like[1:3], strict=True)]
     shared = [max(d, 0) // 2 - max(-d, 0) // 2 for d in differences]
-    return field.slide((1, 1), (1, 1), [-(s if layer.offset is None else layer.offset) for s in shared])
+    first = shared if layer.offset is None else [layer.offset] * 2
+    if any(h and w and (f < 0 or f + w > h) for f, h, w in zip(first, x[1:3], like[1:3], strict=True)):
+        field = field.repeat_edge(x[1:3])
+    return field.slide((1, 1), (1, 1), [-f for f in first])
 
 
 graph.register(MatchSize, group="padding", field=_matched_field, words=lower_case_words, reads=1)

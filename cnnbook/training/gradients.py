@@ -6,17 +6,18 @@ tracer, a number that has no value, and the net's next call would fail.
 """
 
 import contextlib
+from collections import Counter
 
 import keras
 
 from ..keras_internals import same_losses
 from . import fast
 
-__all__ = ["compiled", "loss_on", "of_input", "of_weights", "repeated"]
+__all__ = ["compiled", "loss_on", "of_input", "of_weights", "paths", "repeated"]
 
 
 def of_weights(model, loss, *, training=True):
-    """The gradient of `loss(model_output)` for every trainable variable: (value, {variable path: array}).
+    """The gradient of `loss(model_output)` for every trainable variable: (value, {variable path: array}, see `paths`).
 
     `model` is called on the images that `loss.images` holds; see `loss_on`. Its moving statistics, its seeds and the
     `losses` that its layers have added are left as they are.
@@ -42,8 +43,22 @@ def of_weights(model, loss, *, training=True):
             value, gradients = jax.value_and_grad(objective)([v.value for v in variables])
     else:
         raise NotImplementedError(_backend_message())
-    arrays = {v.path: keras.ops.convert_to_numpy(g) for v, g in zip(variables, gradients, strict=True)}
-    return float(value), arrays
+    arrays = map(keras.ops.convert_to_numpy, gradients)
+    return float(value), dict(zip(paths(variables), arrays, strict=True))
+
+
+def paths(variables):
+    """A name for each variable: its path; where nested nets of one family have it too, the second is path:2, and so on."""
+    return numbered([variable.path for variable in variables])
+
+
+def numbered(names):
+    """Names, the second of a kind as name:2, and so on; None stays None."""
+    seen, unique = Counter(), []
+    for name in names:
+        seen[name] += 1
+        unique.append(name if name is None or seen[name] == 1 else f"{name}:{seen[name]}")
+    return unique
 
 
 def of_input(function, images):

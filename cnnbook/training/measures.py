@@ -129,9 +129,9 @@ def gradient_norms(model, x, y, *, loss=None):
     trained, and for labels and loss that do not fit.
     """
     x, y = array(x, "x"), array(y, "y")
-    trained = {variable.path for variable in model.trainable_variables}
-    kernels = {path: name for path, name in _kernels(model).items() if path in trained}
-    if not kernels:
+    kernels = _kernels(model)
+    names = [kernels.get(id(variable)) for variable in model.trainable_variables]
+    if not any(names):
         raise ValueError(
             f"no kernel of {model.name} is trained: set trainable = True for the model, or for layers"
         )
@@ -143,14 +143,15 @@ def gradient_norms(model, x, y, *, loss=None):
     else:
         objective = gradients.loss_on(x, y, loss=loss_on_labels(model, y, loss))
     _, by_variable = gradients.of_weights(model, objective)
-    return {kernels[path]: float(np.linalg.norm(g)) for path, g in by_variable.items() if path in kernels}
+    found = zip(gradients.numbered(names), by_variable.values(), strict=True)
+    return {name: float(np.linalg.norm(g)) for name, g in found if name is not None}
 
 
 def _kernels(model):
-    """{path of a kernel: the name of its layer, and its own where the layer has several}, of nested nets too."""
+    """{id of a kernel: the name of its layer, and its own where the layer has several}, of nested nets too."""
     found = {}
     for layer in all_layers(model):
         own = {} if isinstance(layer, keras.Model) else kernel_attributes(layer)
         for attribute, variable in own.items():
-            found[variable.path] = f"{layer.name}/{attribute}" if len(own) > 1 else layer.name
+            found[id(variable)] = f"{layer.name}/{attribute}" if len(own) > 1 else layer.name
     return found

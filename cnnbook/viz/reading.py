@@ -58,7 +58,10 @@ class Net:
 
     def row(self, layer):
         """The row of a layer, by its name, its stage's name (the stage's last map) or the layer itself."""
-        name = getattr(layer, "name", layer)
+        if isinstance(layer, keras.Operation):  # it may go by another name here, where two have one
+            named = [row.name for row in self.rows if graph.same_layer(row.operation, layer)]
+            layer = named[0] if named else layer.name
+        name = layer
         if name in self.place:
             return self[name]
         stage = [r for r in self.rows if graph.stage_of(r) == name and len(r.output_shape) == 3]
@@ -86,22 +89,30 @@ class Net:
         return row
 
     def last_map(self):
-        """The row of the map that a class activation map reads: the last before the global pool, by the graph.
+        """The row of the map that a class activation map reads: the last before the global pool through which all ways to
+        the output lead, so that it speaks for all branches of a block.
 
-        Of a net whose output is a map itself (segmentation) it is the last map at its coarsest stride.
+        Where none at the coarsest stride does (NASNet's cells read two), it is that of `graph.features`. Of a net whose
+        output is a map itself (segmentation) it is the last map at its coarsest stride.
         """
         before, ends_in_map = self._between([self.output], ()), len(self[self.output].output_shape) == 3
         rows = [row for row in self.rows if row.name in before]
+        on_every_way = {row.name for row, cut in zip(rows, graph.cuts(rows), strict=True) if cut}
         if ends_in_map:  # skip the class-score maps: they are what is to be explained
             rows = rows[: max((i for i, row in enumerate(rows) if row.params), default=0)]
         maps = [r for r in rows if len(r.output_shape) == 3 and r.group not in HAND_ON]
         maps = [r for r in maps if r.output_shape[:2] != (1, 1)] or maps  # a pooled vector may keep its axes
         if not maps:
             raise ValueError(f"{self.model.name} has no map before its head; name a layer")
-        strides = [max(r.stride) for r in maps if r.known]
-        if ends_in_map and strides:
-            maps = [r for r in maps if r.known and max(r.stride) == max(strides)]
-        return maps[-1]
+        strides = {r.name: max(r.stride) for r in maps if r.known}
+        coarsest = max(strides.values(), default=None)
+        if ends_in_map:
+            return [r for r in maps if not strides or strides.get(r.name) == coarsest][-1]
+        separating = [r for r in maps if r.name in on_every_way]
+        if separating and (separating[-1] is maps[-1] or strides.get(separating[-1].name) == coarsest):
+            return separating[-1]
+        ends = [end.name for end in graph.features(self.model).values() if end.name in strides]
+        return self[ends[-1]] if ends else (separating or maps)[-1]
 
     def check_it_leads(self, row):
         """ValueError where a row does not lead to the output that is asked about."""
@@ -250,14 +261,13 @@ def before_activation(operation):
 
 def spread(values, row, size):
     """Maps (h, w, ...) brought to the image's size (height, width): every unit stands at the centre of its receptive
-    field, values between are linear and beyond the first and last unit constant. Where the field is not known the map
-    is stretched over the image."""
+    field (of an enlarged map at equal distances, which is right in the mean), values between are linear and beyond the
+    first and last unit constant. Where the field is not known the map is stretched over the image."""
     matrices = []
     for axis in (0, 1):
         n, pixels = values.shape[axis], np.arange(size[axis])
         if row.known and row.stride is not None and row.stride[axis]:
-            first = float(row.window[axis]) + (float(row.receptive_field[axis]) - 1) / 2
-            centres = first + float(row.stride[axis]) * np.arange(n)
+            centres = float(row.centre[axis]) + float(row.stride[axis]) * np.arange(n)
         else:
             centres = (np.arange(n) + 0.5) * size[axis] / n - 0.5
         matrices.append(np.stack([np.interp(pixels, centres, unit) for unit in np.eye(n)], axis=1))

@@ -1,64 +1,177 @@
-"""Weights from elsewhere: port them from a reference model, by name, all or nothing."""
+"""Weights from elsewhere: port them from a reference model, by name or by the graph, all or nothing."""
+
+from collections import defaultdict
 
 import keras
 import numpy as np
 from keras import layers as L
 
-from ..keras_internals import consumers, producing_call
+from .. import graph
+from ..keras_internals import calls_in, producing_call
+
+_CONVOLUTIONS = (L.Conv2D, L.DepthwiseConv2D, L.SeparableConv2D, L.Conv2DTranspose)
+_NORMS = (L.BatchNormalization, L.LayerNormalization, L.GroupNormalization, L.Normalization)
 
 
 def port(reference, model, *, names=None, partial=False):
     """Copies the weights of `reference` into `model` and returns `model`. All or nothing.
 
-    Layers meet by name, or by `names`, a dict from our layer names to the reference's. Three forms may differ: a dense
-    layer's kernel becomes that of the convolution with the same window (VGG's dense evaluation) and the other way round;
-    a convolution bias that ours lacks is folded into the batch norm behind it (its moving mean; the outputs then agree to
+    Layers meet by name, those of nested models too (`graph.flatten` says how they are called where two have one name). Where
+    names do not meet, as where Keras has made them (conv2d_94), layers meet by the graph, if both nets are built alike: see
+    `pair`. names: a dict from our layer names to the reference's, for those that neither finds. Four forms may differ: a
+    dense layer's kernel becomes that of the convolution with the same window (VGG's dense evaluation) and the other way
+    round; that of a depthwise convolution becomes that of a convolution with a group for each channel, and back; a
+    convolution bias that ours lacks is folded into the batch norm behind it (its moving mean; the outputs then agree to
     float rounding), and a second scaling of the input into the normalisation before it (its variance).
     `partial=True` lets layers of the reference stay unused: a top that ours does not have.
     Raises ValueError naming the first layer that does not fit; nothing has been copied then.
     """
-    theirs = {layer.name: layer for layer in _layers(reference) if layer.weights}
-    ours = {layer.name: layer for layer in _layers(model)}
-    new, biases = {}, {}
-    for layer in (layer for layer in ours.values() if layer.weights):
-        name = (names or {}).get(layer.name, layer.name)
+    source, target = _Net(reference), _Net(model)
+    theirs, new, biases = dict(source.layers), {}, {}
+    names = _met(source, target, names)
+    for ours, layer in target.layers.items():
+        name = names.get(ours, ours)
         if name not in theirs:
             raise ValueError(
                 f"{model.name}: the reference {reference.name} has no layer {name!r} with weights"
+                + (" for it alone" if name in source.layers else "")
             )
-        source = theirs.pop(name)
-        values, shapes = source.get_weights(), [tuple(w.shape) for w in layer.weights]
-        if isinstance(layer, L.Conv2D) and not layer.use_bias and len(values) == 2:
-            biases[layer.name] = values.pop()
-        if {type(layer), type(source)} == {L.Conv2D, L.Dense}:
-            rows = [(int(np.prod(shape[:-1])), shape[-1]) for shape in (values[0].shape, shapes[0])]
-            values[0] = values[0].reshape(shapes[0]) if rows[0] == rows[1] else values[0]
-        if isinstance(layer, L.Normalization) and not isinstance(_only_consumer(layer), L.Rescaling):
-            second = _only_consumer(source)
-            if isinstance(second, L.Rescaling) and not np.any(second.offset):
-                values[1] = values[1] / np.square(second.scale, dtype="float32")
+        values = _values(layer, theirs.pop(name))
+        if isinstance(layer, L.Normalization) and not isinstance(target.reader(ours), L.Rescaling):
+            values[1] = values[1] / _second_scale(source.reader(name))
+        shapes = [tuple(w.shape) for w in layer.weights]
+        if _lacks_a_bias(layer) and [v.shape for v in values[:-1]] == shapes:
+            biases[ours] = values.pop()
         if [v.shape for v in values] != shapes:
+            raise ValueError(f"{ours}: expected shapes {shapes}, {name} has {[v.shape for v in values]}")
+        ranks = target.ranks.get(ours), source.ranks.get(name)
+        if isinstance(layer, _NORMS) and None not in ranks and ranks[0] != ranks[1]:
+            where = [("behind", "before")[rank > 2] for rank in ranks]
             raise ValueError(
-                f"{layer.name}: expected shapes {shapes}, {name} has {[v.shape for v in values]}"
+                f"{ours} normalises {where[0]} the pool, {name} of {reference.name} {where[1]} it"
             )
-        new[layer.name] = values
+        new[ours] = values
     if theirs and not partial:
         raise ValueError(
             f"{model.name} has no layer for {next(iter(theirs))!r} of {reference.name}; partial=True skips"
         )
     for name, bias in biases.items():
-        norm = _only_consumer(ours[name])
-        if not isinstance(norm, L.BatchNormalization):
-            raise ValueError(
-                f"{name} has no bias, the reference has one, and no batch norm follows to take it in"
-            )
-        index = [w.path for w in norm.weights].index(norm.moving_mean.path)
-        new[norm.name][index] = new[norm.name][index] - bias
+        _fold(target, name, bias, new)
     for name, values in new.items():
-        ours[name].set_weights(values)
-        if isinstance(ours[name], L.Normalization):
-            ours[name].finalize_state()  # it computes with copies
+        target.layers[name].set_weights(values)
+        if isinstance(target.layers[name], L.Normalization):
+            target.layers[name].finalize_state()  # it computes with copies
     return model
+
+
+class _Net:
+    """The layers of a model that have weights, by name, the rank of their first output, and what reads it in this model."""
+
+    def __init__(self, model):
+        self.model, self.layers, self.ranks = model, {}, {}
+        # ids of the tensors that a layer makes and an operation reads; the operations that read a tensor
+        self.made, self.read, self.readers = defaultdict(set), defaultdict(set), defaultdict(dict)
+        if not graph.is_graph(model):  # its layers can be found, not how they are connected
+            for layer in (layer for layer in _layers(model) if layer.weights):
+                if self.layers.setdefault(layer.name, layer) is not layer:
+                    raise ValueError(
+                        f"two layers of {model.name} are called {layer.name}, and a {type(model).__name__} has no graph "
+                        "that tells them apart: give them names of their own"
+                    )
+            return
+        flat = graph.flatten(model)
+        self.ends = {id(t) for t in flat.outputs}
+        for call in calls_in(flat):
+            operation, inputs = call.operation, {id(t) for t in call.input_tensors}
+            self.made[operation.name] |= {id(t) for t in call.outputs}
+            self.read[id(operation)] |= inputs
+            for tensor in inputs:
+                self.readers[tensor][id(operation)] = operation
+            if getattr(operation, "weights", None):
+                self.layers.setdefault(operation.name, operation)
+                self.ranks.setdefault(operation.name, len(call.outputs[0].shape))
+
+    def reader(self, name):
+        """The operation that alone reads what a layer puts out, and reads nothing else; None if there is none."""
+        made = self.made.get(name, set())
+        operations = {key: operation for t in made for key, operation in self.readers.get(t, {}).items()}
+        if len(operations) != 1 or made & self.ends:
+            return None
+        ((key, reader),) = operations.items()
+        return reader if self.read[key] <= made else None
+
+
+def _met(source, target, names):
+    """{our layer: the reference's} where names do not meet: those given, or found by the graph, or the only ones left."""
+    missing = [name for name in target.layers if name not in source.layers]
+    if names is not None or not missing:
+        return names or {}
+    try:
+        found = pair(source.model, target.model)
+        for ours, theirs in found.items():
+            if ours != theirs and ours in source.layers and not _named_by_keras(ours, source.layers[ours]):
+                raise ValueError(f"by the graph {ours} would meet {theirs}, by its name {ours}")
+        return found
+    except ValueError as error:
+        rest = {name: layer for name, layer in source.layers.items() if name not in target.layers}
+        found = {ours: _only_one(target, missing, ours, rest) for ours in missing}
+        if None not in found.values():
+            return found
+        first = next(ours for ours, theirs in found.items() if theirs is None)
+        raise ValueError(
+            f"{target.model.name}: the reference {source.model.name} has no layer {first!r} with weights, and the two "
+            f"cannot be paired by their graphs ({error}); names={{ours: theirs}} says which layers meet"
+        ) from None
+
+
+def _only_one(target, missing, ours, rest):
+    """The name of the only layer left in the reference that can be ours: the only one of its class on both sides."""
+    kind = target.layers[ours].__class__
+    alike = [name for name, layer in rest.items() if layer.__class__ is kind]
+    same = [name for name in missing if target.layers[name].__class__ is kind]
+    return alike[0] if len(alike) == len(same) == 1 else None
+
+
+def _named_by_keras(name, layer):
+    return graph.is_automatic(name.rpartition(graph.SEPARATOR)[2], layer.__class__.__name__)
+
+
+def _values(layer, source):
+    """The weights of a reference's layer in the form of ours."""
+    values, shapes = source.get_weights(), [tuple(w.shape) for w in layer.weights]
+    kinds = {layer.__class__, source.__class__}
+    if kinds == {L.Conv2D, L.Dense}:
+        rows = [(int(np.prod(shape[:-1])), shape[-1]) for shape in (values[0].shape, shapes[0])]
+        values[0] = values[0].reshape(shapes[0]) if rows[0] == rows[1] else values[0]
+    elif kinds == {L.Conv2D, L.DepthwiseConv2D}:
+        height, width, *channels = values[0].shape
+        depthwise = (source if layer.__class__ is L.Conv2D else layer).kernel.shape
+        # output channel * multipliers + multiplier of the one is filter number so and so of the other
+        forms = {tuple(depthwise), (height, width, 1, depthwise[2] * depthwise[3])}
+        if {values[0].shape, shapes[0]} == forms:
+            values[0] = values[0].reshape(shapes[0])
+    return values
+
+
+def _second_scale(reader):
+    """The square of the scale that a Rescaling behind a normalisation brings in, 1 without one."""
+    rescales = isinstance(reader, L.Rescaling) and not np.any(reader.offset)
+    return np.square(reader.scale, dtype="float32") if rescales else np.float32(1)
+
+
+def _lacks_a_bias(layer):
+    return isinstance(layer, _CONVOLUTIONS) and not layer.use_bias
+
+
+def _fold(net, name, bias, new):
+    """Takes a convolution's bias off the moving mean of the batch norm that alone reads it."""
+    norm, activation = net.reader(name), net.layers[name].activation
+    if not isinstance(norm, L.BatchNormalization) or activation is not keras.activations.linear:
+        raise ValueError(
+            f"{name} has no bias, the reference has one, and no batch norm follows to take it in"
+        )
+    index = [id(w) for w in norm.weights].index(id(norm.moving_mean))
+    new[norm.name][index] = new[norm.name][index] - bias
 
 
 def pair(reference, model):
@@ -66,10 +179,11 @@ def pair(reference, model):
 
     The two graphs are walked together from the (first) output back: a layer with weights meets one with weights, and
     the branches of a merge meet in the order of its arguments. So it does not matter what was built before. Passed
-    over on either side: layers of one input without weights (padding, activation, pooling). Raises ValueError naming
-    the first two layers that do not meet; `port` checks the shapes.
+    over on either side: layers of one input without weights (padding, activation, pooling). Nested models are read through.
+    Raises ValueError naming the first two layers that do not meet; `port` checks the shapes.
     """
-    names, seen, todo = {}, set(), [(model.outputs[0], reference.outputs[0])]
+    flat = [graph.flatten(net) for net in (model, reference)]
+    names, seen, todo = {}, set(), [tuple(net.outputs[0] for net in flat)]
     while todo:
         (ours, into), (theirs, from_) = map(_last_to_matter, todo.pop())
         if (ours, theirs) in seen:
@@ -100,8 +214,3 @@ def _layers(model):
     """All layers, those of nested models too."""
     for layer in model.layers:
         yield from _layers(layer) if isinstance(layer, keras.Model) else [layer]
-
-
-def _only_consumer(layer):
-    readers = consumers(layer)  # each once, though copies of a model share layers
-    return readers[0] if len(readers) == 1 else None

@@ -6,6 +6,7 @@ from html import escape
 
 import numpy as np
 
+from ... import graph
 from ..entrance import prepare
 from ..picture import Picture, bare, panels, pixels_png, png, ratio_of
 from .replay import script_json
@@ -24,22 +25,21 @@ _SCRIPT = """
       var layer = layers[+choice.value], edges = [];
       unit = at.map(function (u, a) { return clip(u, 0, layer.units[a] - 1); });
       [0, 1].forEach(function (a) {
-        var start = layer.window[a] + unit[a] * layer.stride[a];
-        edges.push([clip(start, 0, side[a]), clip(start + layer.field[a], 0, side[a])]);
+        %(ends)s
       });
       frame.style.top = 100 * edges[0][0] / side[0] + "%%";
       frame.style.height = 100 * (edges[0][1] - edges[0][0]) / side[0] + "%%";
       frame.style.left = 100 * edges[1][0] / side[1] + "%%";
       frame.style.width = 100 * (edges[1][1] - edges[1][0]) / side[1] + "%%";
       words.textContent = "unit (" + unit.join(", ") + ") of " + layer.units.join(" x ") + " sees "
-        + layer.field.join(" x ") + " pixels" + (layer.global ? ", and the whole image by a global pool" : "");
+        + %(sees)s.join(" x ") + " pixels" + (layer.global ? ", and the whole image by a global pool" : "");
     }
     function middle() { return layers[+choice.value].units.map(function (n) { return Math.floor(n / 2); }); }
     stage.addEventListener("pointermove", function (event) {
       var layer = layers[+choice.value], here = stage.getBoundingClientRect();
       var pixel = [side[0] * (event.clientY - here.top) / here.height, side[1] * (event.clientX - here.left) / here.width];
       show(pixel.map(function (p, a) {
-        return Math.round((p - 0.5 - layer.window[a] - (layer.field[a] - 1) / 2) / layer.stride[a]);
+        return Math.round((p - 0.5 - %(centre)s) / layer.stride[a]);
       }));
     });
     stage.addEventListener("keydown", function (event) {
@@ -54,6 +54,20 @@ _SCRIPT = """
   });
 })();
 """
+# Where all layers have windows of one size at equal distances.
+_REGULAR = dict(
+    ends="""var start = layer.window[a] + unit[a] * layer.stride[a];
+        edges.push([clip(start, 0, side[a]), clip(start + layer.field[a], 0, side[a])]);""",
+    sees="layer.field",
+    centre="layer.window[a] - (layer.field[a] - 1) / 2",
+)
+# Where the windows of one depend on the place, behind an enlargement.
+_UNEQUAL = dict(
+    ends="""var from = layer.starts[a][unit[a]], to = layer.stops[a][unit[a]];
+        edges.push([clip(from, 0, side[a]), clip(to, 0, side[a])]);""",
+    sees="unit.map(function (u, a) { return layer.stops[a][u] - layer.starts[a][u]; })",
+    centre="layer.centre[a]",
+)
 # The script makes it: where none runs, and on paper, the figure stands instead, with nothing to press.
 _LIVE = """
 <div style="display:flex;flex-wrap:wrap;gap:0.2rem 0.8rem;margin-bottom:0.4rem">
@@ -68,16 +82,23 @@ use the arrow keys.</p>"""
 
 
 class FieldExplorer(Picture):
-    """`.fields`: {layer: dict with units, field, stride, window (height, width)}. `.array`: the box of each layer's middle
+    """`.fields`: {layer: dict with units, field, stride, window (height, width)}; where one lies behind an enlargement, each
+    has also centre, starts and stops of its units' windows along both axes. `.array`: the box of each layer's middle
     unit, (layers, 4): top, left, bottom, right. In a page with scripts the box follows the mouse and the arrow keys."""
 
-    def __init__(self, name, rows, shown):
-        self.shown, self.fields = shown, {}
+    def __init__(self, name, rows, shown, windows):
+        self.shown, self.fields, self.windows = shown, {}, windows
+        self.parts = _REGULAR if all(row.field.regular for row in rows) else _UNEQUAL
         for row in rows:
             self.fields[row.name] = dict(
                 units=list(row.output_shape[:2]), field=list(row.receptive_field), stride=list(map(float, row.stride)),
                 window=list(map(float, row.window)), **{"global": row.global_context},
             )  # fmt: skip
+            if self.parts is _UNEQUAL:
+                starts, stops = zip(*windows[row.name], strict=True)
+                ends = {"starts": starts, "stops": stops}
+                ends = {key: [[int(e) for e in axis] for axis in value] for key, value in ends.items()}
+                self.fields[row.name] |= dict(centre=list(row.centre), **ends)
         self.array = np.array([self.box(layer) for layer in self.fields])
         sees = ", ".join(f"{n} {' x '.join(map(str, f['field']))}" for n, f in self.fields.items())
         self.alt = f"Receptive fields of {name} on an image, in pixels: {sees}"
@@ -87,8 +108,10 @@ class FieldExplorer(Picture):
         """(top, left, bottom, right) of what a unit (row, column) can see; the middle one by default."""
         known = self.fields[layer]
         unit = [n // 2 for n in known["units"]] if unit is None else unit
-        start = [w + u * s for w, u, s in zip(known["window"], unit, known["stride"], strict=True)]
-        return (*start, *(a + n for a, n in zip(start, known["field"], strict=True)))
+        (tops, bottoms), (lefts, rights) = self.windows[layer]
+        return tuple(
+            float(ends[u]) for ends, u in zip((tops, lefts, bottoms, rights), (*unit, *unit), strict=True)
+        )
 
     def _figure(self):
         # two lines of title above each
@@ -113,7 +136,9 @@ class FieldExplorer(Picture):
             alt="The image, and the box of one unit",
         )
         name = "cnnbook-field-" + hashlib.sha256((live + layers).encode()).hexdigest()[:10]
-        script = _SCRIPT % dict(layers=layers, name=name, height=height, width=width, live=script_json(live))
+        script = _SCRIPT % dict(
+            self.parts, layers=layers, name=name, height=height, width=width, live=script_json(live)
+        )
         return (
             f'<div class="cnnbook-field {name}" style="max-width:760px;break-inside:avoid">'
             '<div class="cnnbook-field-live"></div><div class="cnnbook-field-still">'
@@ -143,4 +168,4 @@ def field_explorer(model, image, layers=None, *, preprocess=None):
         if unknown:
             why = f": {net.hides_fields(unknown[0])}"
         raise ValueError(f"no receptive field is known of {which}{why}; name other layers")
-    return FieldExplorer(model.name, rows, shown)
+    return FieldExplorer(model.name, rows, shown, {row.name: graph.windows(net.rows, row) for row in rows})

@@ -120,8 +120,8 @@ def receptive_field(model, image, layer, unit=None, *, channel=None, check=False
     _, slope = gradients.of_input(partial(_one_unit, net, row.name, unit, channel, swap), x)
     net.refuse_what_is_not_finite(slope, x)
     heat = np.abs(slope[0]).sum(-1)
-    top, left = (w + u * s for w, u, s in zip(row.window, unit, row.stride, strict=True))
-    box = (top, left, top + row.receptive_field[0], left + row.receptive_field[1])
+    (tops, bottoms), (lefts, rights) = graph.windows(net.rows, row)
+    box = tuple(int(ends[u]) for ends, u in zip((tops, lefts, bottoms, rights), (*unit, *unit), strict=True))
     return Field(row, unit, channel, shown, heat, box, measured(net, row.name, unit) if check else None)
 
 
@@ -176,7 +176,7 @@ _THROUGH = (
 
 
 def _positive(operation):
-    """What to call in place of an operation so that gradients only add; None for what does already."""
+    """What to call in place of an operation so that gradients only add, in float32; None for what does already."""
     if isinstance(operation, _THROUGH) or type(operation).__name__ in (
         "Relu",
         "Relu6",
@@ -187,11 +187,15 @@ def _positive(operation):
     ):
         return lambda x, **_: x
     if isinstance(operation, L.MaxPooling2D):
-        return L.AveragePooling2D(operation.pool_size, operation.strides, operation.padding)
+        return L.AveragePooling2D(operation.pool_size, operation.strides, operation.padding, dtype="float32")
     changed = {
         key: ops.full(value.shape, 1.0 / np.prod(value.shape[:-1]))
         for key, value in kernel_attributes(operation).items()
     }
-    if not changed and not hasattr(operation, "activation"):
+    halves = getattr(operation, "compute_dtype", "float32") != "float32"  # in which small gradients vanish
+    if not changed and not halves and not hasattr(operation, "activation"):
         return None
-    return twin(operation, activation=keras.activations.linear, **changed)
+    other = twin(operation, activation=keras.activations.linear, **changed)
+    if halves:
+        other.dtype_policy = keras.DTypePolicy("float32")
+    return other

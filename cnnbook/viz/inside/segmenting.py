@@ -10,9 +10,9 @@ import numpy as np
 
 from ... import graph, segmentation
 from ...arguments import whole_numbers
-from ...keras_internals import producer
 from .. import style
 from ..picture import Picture, in_unit_range, panels
+from ..reading import Net
 
 # Paul Tol's "muted" scheme: nine colours told apart with every form of colour vision; then grey and black
 CLASS_COLORS = (
@@ -287,19 +287,20 @@ class Skips(Picture):
 def skips(model, image, layer=None, *, channels=5):
     """What a layer that joins maps reads, side by side: the encoder's skip above, the enlarged map of the decoder below.
 
-    layer: the name of a Concatenate or Add, the last one by default. channels: how many of each map are shown, those that
-    vary most over the image (h, w, c).
+    layer: the name of a concatenation or an addition, the last one by default; layers and bare operations, of nested and
+    Sequential models too. channels: how many of each map are shown, those that vary most over the image (h, w, c).
     """
-    operations = graph.as_functional(model).operations
-    merges = [op for op in operations if isinstance(op, (keras.layers.Concatenate, keras.layers.Add))]
+    image = np.asarray(image)[None]
+    net = Net(model, image.shape[1:])
+    merges = {
+        row.name: row
+        for row in net.rows
+        if row.kind in ("Concatenate", "Add") and len(row.inputs) > 1 and len(row.output_shape) == 3
+    }
     if not merges:
         raise ValueError(f"{model.name} has no layer that joins maps (Concatenate or Add)")
-    names = [op.name for op in merges]
-    if layer is not None and layer not in names:
-        raise ValueError(f"{model.name} has no joining layer {layer!r}; it has {', '.join(names)}")
-    merge = merges[-1] if layer is None else merges[names.index(layer)]
-    tensors = [*merge.input, merge.output]
-    outputs = keras.Model(model.input, tensors)(np.asarray(image)[None], training=False)
-    arrays = [keras.ops.convert_to_numpy(o)[0] for o in outputs]
-    parts = {producer(t).name: a for t, a in zip(merge.input, arrays, strict=False)}
-    return Skips(merge.name, arrays[-1], parts, channels)
+    name = list(merges)[-1] if layer is None else layer
+    if name not in merges:
+        raise ValueError(f"{model.name} has no joining layer {layer!r}; it has {', '.join(merges)}")
+    read = net.read(image, [*merges[name].inputs, name])
+    return Skips(name, read[name][0], {part: read[part][0] for part in merges[name].inputs}, channels)

@@ -31,24 +31,24 @@ def direction(model, rng):
     steps = []
     for variable in model.trainable_variables:
         weights = ops.convert_to_numpy(variable.value).astype("float64")
-        if variable.path not in axes:
+        if id(variable) not in axes:
             steps.append(np.zeros(weights.shape, "float32"))
             continue
-        step, along = rng.normal(size=weights.shape), axes[variable.path]
+        step, along = rng.normal(size=weights.shape), axes[id(variable)]
         step_length, length = (np.sqrt((a**2).sum(along, keepdims=True)) for a in (step, weights))
         steps.append((step * length / np.maximum(step_length, 1e-10)).astype("float32"))
     return steps
 
 
 def _filter_axes(model):
-    """{path of a kernel: the axes over which one of its filters extends}."""
+    """{id of a kernel: the axes over which one of its filters extends}."""
     extents = {}
     for layer in all_layers(model):
         for variable in own_trainable_variables(layer):
             if len(variable.shape) > 1:
                 inputs = ["in"] * (len(variable.shape) - 1)
                 axes = kernel_axes(layer).get(variable.name, [*inputs, "out"])
-                extents[variable.path] = tuple(
+                extents[id(variable)] = tuple(
                     i for i, axis in enumerate(axes) if axis in ("height", "width", "in")
                 )
     return extents
