@@ -29,10 +29,14 @@ def stage_of(row):
     for pattern, stage in _STAGES_OF_TWINS:
         if match := pattern.match(row.name):
             return match.expand(stage)
-    kind = re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", row.kind)).lower()
-    automatic = re.fullmatch(r"(.*?)(_\d+)?", row.name).group(1) == kind  # Keras' own name: conv2d_5
     match = _STAGE.match(row.name)
-    return match["stage"] if match and not automatic else row.name
+    return match["stage"] if match and not automatic(row) else row.name
+
+
+def automatic(row):
+    """The kind of a row in Keras' way to write it, where Keras made the name of it: conv2d for conv2d_5; else None."""
+    kind = re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", row.kind)).lower()
+    return kind if re.fullmatch(r"(.*?)(_\d+)?(:\d+)?", row.name).group(1) == kind else None
 
 
 # --------------------------------------------------------------------------- by the graph
