@@ -243,26 +243,41 @@ def test_a_comparison_of_a_whole_count_with_another(not_whole):
     assert "3,888 -> at least 3,908" in shown and "(+0.5 %)" not in shown
 
 
-def test_kernels_of_a_backend_are_not_taken_for_nothing():
-    """A product that Keras does not see, by TensorFlow's or JAX's own function, of a kernel and of two tensors."""
+def test_products_of_the_backend_itself_are_not_taken_for_nothing():
+    """Of two tensors, by TensorFlow's or JAX's own function, which Keras does not see."""
     if keras.backend.backend() == "tensorflow":
-        import tensorflow
-
-        multiply = tensorflow.matmul
+        from tensorflow import matmul
     else:
-        import jax
-
-        multiply = jax.numpy.matmul
+        from jax.numpy import matmul
 
     class Raw(L.Layer):
         def call(self, x):
-            return multiply(x, x, transpose_b=True) if multiply.__name__ != "matmul" else multiply(x, x)
+            return matmul(x, ops.matmul(x, x))
+
+    row = graph.trace(net_of(Raw(), (6, 6)))[-1]
+    assert (row.macs, row.macs_at_least) == (None, 6 * 6 * 6)
+
+
+def test_what_a_backend_compiled_while_it_was_watched_still_computes():
+    """JAX and TensorFlow keep what they trace, and the first trace of this function is the count's."""
+    if keras.backend.backend() == "tensorflow":
+        from tensorflow import function as compiled
+    else:
+        from jax import jit as compiled
+    square = compiled(lambda x: ops.matmul(x, x))
+
+    class Compiled(L.Layer):
+        def call(self, x):
+            return square(x)
 
         def compute_output_shape(self, shape):
             return shape
 
-    rows = graph.trace(net_of(Raw(), (6, 6)))
-    assert rows[-1].macs is None
+    x = keras.Input((2, 2), batch_size=1)
+    net = keras.Model(x, Compiled()(x))
+    assert graph.totals(net)["macs_at_least"] in (0, 2 * 2 * 2)
+    found = ops.convert_to_numpy(net(np.array([[[1.0, 2.0], [3.0, 4.0]]], "float32")))
+    np.testing.assert_array_equal(found, [[[7, 10], [15, 22]]])
 
 
 def test_free_sizes_have_no_sum(not_whole):

@@ -181,8 +181,8 @@ def test_preparation_of_cells_is_maybe_config_dropout_masks(monkeypatch):
     seen = []
     kind, name = internals.preparation_of_cells()
     monkeypatch.setattr(kind, name, lambda *args: seen.append(args[1]))
-    layer = L.RNN([L.SimpleRNNCell(2), L.SimpleRNNCell(3)])
-    layer(np.ones((1, 3, 2), "float32"))
+    layer = L.RNN([L.SimpleRNNCell(2), L.SimpleRNNCell(3)], unroll=True)
+    layer(np.ones((1, 1, 2), "float32"))
     assert seen == [layer.cell]
 
 

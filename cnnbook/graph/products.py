@@ -103,9 +103,12 @@ class _Run(keras.Operation):
         return self.function(*args, **kwargs)
 
 
+_WATCHED = "cnnbook.watched"
+
+
 def _run_on_jax(run, args, kwargs, watch):
-    """The outputs, as shapes, of `run` on KerasTensors. What is watched leaves no product in JAX's record of the run, so
-    whatever product stands there was made past Keras."""
+    """The outputs, as shapes, of `run` on KerasTensors. Whatever product in JAX's record of the run is not marked as watched
+    was made past Keras."""
     jax = sys.modules["jax"]
     tensors = [t for t in keras.tree.flatten((args, kwargs)) if isinstance(t, keras.KerasTensor)]
 
@@ -123,7 +126,8 @@ def _run_on_jax(run, args, kwargs, watch):
 
 
 def _multiplies(jaxpr):
-    """Whether a record of JAX, or one in it, has an operation that multiplies and sums, or a call into the unknown."""
+    """Whether a record of JAX, or one in it, has an operation that is not watched and that multiplies and sums, or calls
+    into the unknown."""
     names = {
         "conv_general_dilated",
         "dot_general",
@@ -133,6 +137,8 @@ def _multiplies(jaxpr):
         "ragged_dot_general",
     }
     for equation in jaxpr.eqns:
+        if _WATCHED in str(equation.source_info.name_stack):
+            continue
         if equation.primitive.name in names:
             return True
         for value in keras.tree.flatten(list(equation.params.values())):
@@ -391,12 +397,12 @@ class Watch:
 
 
 def _made(function, args, kwargs):
-    """What a product returns; on JAX zeros of that shape, so that its record of the run has no product in it."""
+    """What a product returns; JAX's record of the run says of its operations that they are watched. They do run: JAX keeps
+    what it has traced, for calls to come."""
     if keras.backend.backend() != "jax":
         return function(*args, **kwargs)
-    jax = sys.modules["jax"]
-    shape = jax.eval_shape(lambda: function(*args, **kwargs))
-    return keras.tree.map_structure(lambda value: keras.ops.zeros(value.shape, value.dtype), shape)
+    with sys.modules["jax"].named_scope(_WATCHED):
+        return function(*args, **kwargs)
 
 
 # TensorFlow's names of what multiplies and sums, and of what runs other graphs.
