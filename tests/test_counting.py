@@ -92,6 +92,25 @@ class Windows(L.Layer):
         return None, 16, shape[-1]
 
 
+class Gated(L.Conv2D):
+    """A convolution whose call was replaced: a gate of another convolution."""
+
+    def build(self, shape):
+        super().build(shape)
+        self.gate = L.Conv2D(self.filters, 1)
+        self.gate.build(shape[:1] + self.compute_output_shape(shape)[1:])
+
+    def call(self, x):
+        y = super().call(x)
+        return y * self.gate(y)
+
+
+class Registered(OwnKernel):
+    """Registered without a word on its cost."""
+
+
+graph.register(Registered, group="pointwise")
+
 SEQUENCE, MAP, VIDEO = (7, 4), (8, 8, 3), (2, 4, 6, 3)
 LAYERS = {
     # places of the output x window x channels in x channels out
@@ -122,6 +141,8 @@ LAYERS = {
     "EinsumDense": (lambda: L.EinsumDense("abc,cde->abde", (None, 2, 5)), SEQUENCE, 7 * 4 * 2 * 5),
     "a layer of one's own": (Hidden, MAP, 36 * 27 * 4 + 4 * 2),
     "a kernel of one's own": (OwnKernel, SEQUENCE, 7 * 4 * 5),
+    "a call that was replaced": (lambda: Gated(5, 3), MAP, 36 * 27 * 5 + 36 * 5 * 5),
+    "registered without a cost": (Registered, SEQUENCE, 7 * 4 * 5),
     "a loop": (Scanned, SEQUENCE, 7 * 4 * 5),
     "none": (lambda: L.Lambda(lambda x: x[:, ::-1]), MAP, 0),
 }

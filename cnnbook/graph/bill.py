@@ -6,7 +6,8 @@ import keras
 
 from .. import tables
 from ..keras_internals import all_layers, own_trainable_variables
-from .products import Count, count
+from .products import Count, count, learned_kernels
+from .rules import no_macs, rule_of
 
 
 def learned_in(layer):
@@ -52,7 +53,7 @@ class Bill:
             self._first.update((id(t), 1) for t in node.outputs)
             return 0, 0, 1
         first = [self._first[id(t)] for t in node.input_tensors]
-        if rule.macs is None:
+        if rule.macs is None or _must_look_inside(node.operation, rule):
             found = count(node, first)
         else:
             inputs, outputs = (
@@ -64,6 +65,17 @@ class Bill:
         axes = found.first_axes or (max(first),) * len(node.outputs)
         self._first.update(zip(map(id, node.outputs), axes, strict=True))
         return found.macs, found.at_least, axes[0]
+
+
+def _must_look_inside(operation, rule):
+    """Whether no formula holds for a layer: it was registered without one, and has kernels; or it inherits the formula of
+    a class whose `call` it replaces."""
+    if not isinstance(operation, keras.layers.Layer):
+        return False
+    if rule.macs is no_macs:
+        return bool(learned_kernels([operation, *all_layers(operation)]))
+    registered = next((cls for cls in type(operation).__mro__ if cls in rule_of.registry), type(operation))
+    return type(operation).call is not registered.call
 
 
 def _after(first, inputs, outputs, rule):

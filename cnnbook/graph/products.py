@@ -53,11 +53,12 @@ _SOME_SIDE = 32
 
 def _count(call, first_axes):
     operation, times = call.operation, 1
-    shapes = [tuple(t.shape) for t in call.input_tensors]
-    free = any(None in shape[1:] for shape in shapes)
+    free = any(None in t.shape[1:] for t in call.input_tensors)
     tensors = [
-        keras.KerasTensor((n, *(side or _SOME_SIDE for side in shape[1:])), dtype=tensor.dtype)
-        for n, shape, tensor in zip(first_axes, shapes, call.input_tensors, strict=True)
+        keras.KerasTensor(
+            (n, *(side or _SOME_SIDE for side in t.shape[1:])) if t.shape else (), dtype=t.dtype
+        )
+        for n, t in zip(first_axes, call.input_tensors, strict=True)
     ]
     args, kwargs = filled_in(call, dict(zip(map(id, call.input_tensors), tensors, strict=True)))
     watched = operation
@@ -70,7 +71,8 @@ def _count(call, first_axes):
     if free:
         return Count(None, None) if watch.macs or not known else Count(0, 0)
     macs = watch.macs * times
-    return Count(macs if known else None, macs, first)
+    seen = first is not None and len(first) == len(call.outputs) and None not in first
+    return Count(macs if known else None, macs, first if seen else None)
 
 
 def _watched(operation, args, kwargs):
@@ -154,10 +156,15 @@ def unseen_kernels(operation, watch):
     batch, is a token or a table of positions."""
     if not isinstance(operation, keras.layers.Layer):
         return []
-    layers = [layer for layer in [operation, *all_layers(operation)] if not _of_keras(layer)]
+    kernels = learned_kernels(layer for layer in [operation, *all_layers(operation)] if not _of_keras(layer))
+    unread = [v for v in kernels if id(v) not in watch.read and math.prod(v.shape) not in watch.sizes]
+    return [v.path for v in unread if v.shape[0] != 1]
+
+
+def learned_kernels(layers):
+    """The variables of these layers, without those of layers inside them, that may be factors in a product of matrices."""
     variables = {id(v): v for layer in layers for v in own_trainable_variables(layer)}
-    kernels = [v for v in variables.values() if sum(n > 1 for n in v.shape) > 1 and v.shape[0] != 1]
-    return [v.path for v in kernels if id(v) not in watch.read and math.prod(v.shape) not in watch.sizes]
+    return [v for v in variables.values() if sum(n > 1 for n in v.shape) > 1]
 
 
 def _of_keras(layer):
