@@ -144,6 +144,8 @@ LAYERS = {
     "a call that was replaced": (lambda: Gated(5, 3), MAP, 36 * 27 * 5 + 36 * 5 * 5),
     "registered without a cost": (Registered, SEQUENCE, 7 * 4 * 5),
     "a loop": (Scanned, SEQUENCE, 7 * 4 * 5),
+    # at inference nothing is done, which Keras would not guess from the layer alone
+    "augmentation": (lambda: keras.Sequential([L.RandomShear(), L.RandomGaussianBlur()]), MAP, 0),
     "none": (lambda: L.Lambda(lambda x: x[:, ::-1]), MAP, 0),
 }
 
@@ -202,6 +204,11 @@ def test_windows_in_the_first_axis_are_all_counted():
 
     wanted = [(64 * 3 * 5, 64 * 5)]
     assert rows_of(Windows()) == rows_of(lambda x: ops.reshape(x, (-1, 16, 3))) == wanted
+
+
+def test_a_first_axis_that_is_not_the_batch():
+    rows = graph.trace(net_of(lambda x: ops.matmul(ops.mean(x, axis=0), np.ones((8, 5), "float32")), (7, 8)))
+    assert [(row.macs, row.activations) for row in rows[1:]] == [(0, 7 * 8), (7 * 8 * 5, 7 * 5)]
 
 
 def test_patches_that_are_only_moved_cost_nothing():
@@ -321,6 +328,8 @@ def test_a_field_that_is_not_known_says_behind_which_layer(not_whole):
     assert (total["receptive_field"], total["not_known_behind"]) == (None, "tokens")
     assert "not known behind tokens" in repr(graph.summary(net))
     assert "not known behind tokens" in repr(cnnbook.compare(net, net))
+    text = graph.totals(net_of(L.LSTM(5, return_sequences=True), SEQUENCE))  # no map, and none expected
+    assert (text["receptive_field"], text["not_known_behind"]) == (None, None)
     total = graph.totals(not_whole)  # the last map is known, whatever is made of it
     assert (total["receptive_field"], total["not_known_behind"]) == ((3, 3), None)
 

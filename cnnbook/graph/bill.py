@@ -36,7 +36,7 @@ class Bill:
     """What has been counted so far in a net: its variables, and how long the first axis of each tensor is for one image."""
 
     def __init__(self):
-        self._seen, self._first = set(), {}
+        self._seen, self._first, self._free_batch = set(), {}, True
 
     def sizes(self, operation):
         """(trained, state) of the variables of an operation that no operation before it has."""
@@ -51,6 +51,7 @@ class Bill:
         image), as in `Row`. A net that cuts its maps into windows may have many entries of the first axis for one image."""
         if node.is_input:
             self._first.update((id(t), 1) for t in node.outputs)
+            self._free_batch = self._free_batch and all(t.shape[:1] == (None,) for t in node.outputs)
             return 0, 0, 1
         first = [self._first[id(t)] for t in node.input_tensors]
         if rule.macs is None or _must_look_inside(node.operation, rule):
@@ -63,6 +64,8 @@ class Bill:
             macs = None if macs is None else macs * max(first)
             found = Count(macs, macs, (_after(max(first), inputs[0], outputs[0], rule),) * len(outputs))
         axes = found.first_axes or (max(first),) * len(node.outputs)
+        if self._free_batch:  # a first axis of a fixed length is not the batch
+            axes = [(t.shape[:1] or (1,))[0] or n for n, t in zip(axes, node.outputs, strict=True)]
         self._first.update(zip(map(id, node.outputs), axes, strict=True))
         return found.macs, found.at_least, axes[0]
 

@@ -61,6 +61,8 @@ def _count(call, first_axes):
         for n, t in zip(first_axes, call.input_tensors, strict=True)
     ]
     args, kwargs = filled_in(call, dict(zip(map(id, call.input_tensors), tensors, strict=True)))
+    if "training" in kwargs:  # the call remembers how it was made; a model that predicts says False
+        kwargs = {**kwargs, "training": False}
     watched = operation
     if isinstance(operation, keras.layers.TimeDistributed):
         # Keras runs the layer inside once for each step; we run it for one.
@@ -80,8 +82,9 @@ def _watched(operation, args, kwargs):
     watch = Watch()
 
     def run(*args, **kwargs):
+        inference = _Inference(lambda: operation(*args, **kwargs))
         with watch.looking():
-            return operation(*args, **kwargs)
+            return inference(keras.ops.zeros(()), training=False)
 
     try:
         if keras.backend.backend() == "jax":
@@ -92,6 +95,17 @@ def _watched(operation, args, kwargs):
         watch.understood = False
         return watch, None
     return watch, tuple(t.shape[0] if t.shape else 1 for t in outputs if hasattr(t, "shape"))
+
+
+class _Inference(keras.layers.Layer):
+    """Runs a function as a model does at inference: without it, layers for augmentation would augment."""
+
+    def __init__(self, function):
+        super().__init__(autocast=False, name="inference")
+        self.function = function
+
+    def call(self, _, training=False):
+        return self.function()
 
 
 class _Run(keras.Operation):

@@ -122,10 +122,8 @@ def totals(model, rows=None):
     """
     rows = trace(model) if rows is None else rows
     main = main_rows(rows, model)
-    maps = [
-        r for r in main if r.local and len(r.output_shape) == (3 if r.known else max(2, len(r.output_shape)))
-    ]
-    unknown = next((r.name for r in main if not r.known), None) if maps and not maps[-1].known else None
+    last = _last_map(main)
+    unknown = next((r.name for r in main if not r.known), None) if last and not last.known else None
     params, state = sizes(model.weights, learned_in(model))
     return {
         "input": rows[0].output_shape,
@@ -134,10 +132,17 @@ def totals(model, rows=None):
         "macs": total_of(row.macs for row in rows),
         "macs_at_least": total_of(row.macs_at_least for row in rows),
         "activations": total_of(row.activations for row in rows),
-        "receptive_field": maps[-1].receptive_field if maps else None,
-        "stride": maps[-1].stride if maps else None,
+        "receptive_field": last and last.receptive_field,
+        "stride": last and last.stride,
         "not_known_behind": unknown,
     }
+
+
+def _last_map(rows):
+    """The last row that is a map, or tokens of one, of which it is not known what they see; None in a net without maps."""
+    maps = [r for r in rows if r.local and len(r.output_shape) == 3]
+    tokens = [r for r in rows if r.local and not r.known and len(r.output_shape) >= 2]
+    return max([maps[-1], *tokens], key=rows.index) if maps else None
 
 
 def total_of(numbers):
