@@ -49,7 +49,7 @@ class Bill:
     def macs(self, node, rule):
         """(multiply-adds of a call for one image, what is known of them, the length of its output's first axis for one
         image), as in `Row`. A net that cuts its maps into windows may have many entries of the first axis for one image."""
-        if node.is_input:
+        if not node.input_tensors:
             self._first.update((id(t), 1) for t in node.outputs)
             self._free_batch = self._free_batch and all(t.shape[:1] == (None,) for t in node.outputs)
             return 0, 0, 1
@@ -85,7 +85,7 @@ def _after(first, inputs, outputs, rule):
     """The length of the first axis behind a reshape, from the numbers that an entry of it has before and after."""
     if rule.group != "reshape" or None in (*inputs[1:], *outputs[1:]):
         return first
-    return first * math.prod(inputs[1:]) // math.prod(outputs[1:])
+    return first * math.prod(inputs[1:]) // max(math.prod(outputs[1:]), 1)
 
 
 def macs_text(macs, at_least):

@@ -140,9 +140,12 @@ def totals(model, rows=None):
 
 def _last_map(rows):
     """The last row that is a map, or tokens of one, of which it is not known what they see; None in a net without maps."""
-    maps = [r for r in rows if r.local and len(r.output_shape) == 3]
-    tokens = [r for r in rows if r.local and not r.known and len(r.output_shape) >= 2]
-    return max([maps[-1], *tokens], key=rows.index) if maps else None
+    rows = [r for r in rows if r.local]
+    if not any(len(r.output_shape) == 3 for r in rows):
+        return None
+    return next(
+        r for r in reversed(rows) if len(r.output_shape) >= 2 and (len(r.output_shape) == 3 or not r.known)
+    )
 
 
 def total_of(numbers):

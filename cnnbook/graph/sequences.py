@@ -99,7 +99,7 @@ register(
 )
 register(L.Masking, L.ActivityRegularization, group="pointwise", words=lower_case_words)
 register(L.UnitNormalization, group="norm", field=_channel_norm_field, words=fixed_words("unit norm"))
-if hasattr(L, "RMSNormalization"):  # Keras 3.10 and later
+if hasattr(L, "RMSNormalization"):  # the youngest of them
     register(L.RMSNormalization, group="norm", field=_channel_norm_field, words=fixed_words("RMS norm"))
 
 # --------------------------------------------------------------------------- a layer around another
