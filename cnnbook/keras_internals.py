@@ -141,11 +141,20 @@ def strategy_at_build(model):
     return getattr(model, "_distribute_strategy", None)
 
 
-def backend_functions(room):
-    """The module of the backend's own functions, "nn" or "numpy", that keras.ops looks up at every call."""
+def backend_functions(room=None):
+    """The module of the backend's own functions, "nn" or "numpy", that keras.ops looks up at every call; None: the module
+    above them, where layers look up "rnn"."""
     from keras.src import backend
 
-    return getattr(backend, room)
+    return backend if room is None else getattr(backend, room)
+
+
+def preparation_of_cells():
+    """(class, name) of the method by which a recurrent layer runs its cells once before the first step, in order that their
+    dropout masks have a shape. What the cells return then is thrown away."""
+    import keras
+
+    return keras.layers.RNN, "_maybe_config_dropout_masks"
 
 
 def let_processes_feed_themselves(distribution):

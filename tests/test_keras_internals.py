@@ -182,6 +182,20 @@ def test_backend_functions_are_those_that_keras_ops_calls(monkeypatch):
     assert keras.ops.relu(np.ones(2)) == keras.ops.matmul(np.ones((1, 1)), np.ones((1, 1))) == "replaced"
 
 
+def test_the_module_above_the_backends_functions_is_where_layers_look_up_rnn(monkeypatch):
+    monkeypatch.setattr(internals.backend_functions(), "rnn", lambda *args, **options: (1, 2, []))
+    assert L.RNN(L.SimpleRNNCell(2)).inner_loop(np.ones((1, 3, 2)), [], None) == (1, 2, [])
+
+
+def test_preparation_of_cells_is_maybe_config_dropout_masks(monkeypatch):
+    seen = []
+    kind, name = internals.preparation_of_cells()
+    monkeypatch.setattr(kind, name, lambda *args: seen.append(args[1]))
+    layer = L.RNN([L.SimpleRNNCell(2), L.SimpleRNNCell(3)], unroll=True)
+    layer(np.ones((1, 1, 2), "float32"))
+    assert seen == [layer.cell]
+
+
 def test_let_processes_feed_themselves_is_is_multi_process():
     older = types.SimpleNamespace(_is_multi_process=True)
     internals.let_processes_feed_themselves(older)

@@ -1,11 +1,13 @@
 """The one reader of graphs: every table, picture and test of the course reads a network through `trace`.
 
-Rows of a model's operations (`rows`), the rules for each kind of layer (`rules`, `fields`), models rewritten (`rewrite`),
-stages and endpoints (`stages`), what a net's end is (`ending`), the peak of memory (`memory`), summaries and comparisons.
+Rows of a model's operations (`rows`), the rules for each kind of layer (`rules`, `sequences`, `fields`), what a net costs
+(`bill`) and the multiply-adds of layers without a formula (`products`), models rewritten (`rewrite`), stages and endpoints
+(`stages`), what a net's end is (`ending`), the peak of memory (`memory`), summaries and comparisons.
 It knows Keras and nothing else of cnnbook but the ground.
 """
 
 from ..keras_internals import calls_in
+from . import sequences  # noqa: F401, it registers layers
 from .comparison import Comparison, compare
 from .ending import Ending, ending
 from .fields import Field

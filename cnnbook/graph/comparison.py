@@ -1,8 +1,15 @@
 """What changing one line of a builder did, stage by stage and layer by layer."""
 
+import itertools
+import re
+from dataclasses import replace
+
 from .. import tables
 from ..keras_internals import deep_graphs
-from .summary import summary
+from .bill import macs_text
+from .rows import trace
+from .stages import automatic
+from .summary import Summary, field_text, record_text
 
 _QUANTITIES = ("params", "MACs", "activations", "receptive field", "output")
 _CONSEQUENCES = ("name", "trainable", "dtype", "build_config", "batch_shape")
@@ -12,8 +19,9 @@ def compare(a, b):
     """Two models side by side: parameters, multiply-adds, activation memory (numbers per image) and receptive field of
     every stage, and which layers differ in what.
 
-    Stages and layers are matched by name. A cell with one value is the same in both; `3 -> 5` is 3 in the first and 5
-    in the second. The result shows itself; `.to_frame()` gives pandas, `.layers` the layers that differ.
+    Stages and layers are matched by name; those that Keras named, conv2d_5, by their order among the layers of their kind,
+    unless the models share such names. A cell with one value is the same in both; `3 -> 5` is 3 in the first and 5 in the
+    second. The result shows itself; `.to_frame()` gives pandas, `.layers` the layers that differ.
     """
     return Comparison(a, b)
 
@@ -22,7 +30,9 @@ class Comparison:
     """See `compare`. stages: {stage: (record in a or None, record in b or None)}; layers: {name: what differs}."""
 
     def __init__(self, a, b):
-        self.a, self.b = summary(a, by="stage"), summary(b, by="stage")
+        first, second = trace(a), trace(b)
+        self.a = Summary(a, "stage", first)
+        self.b = Summary(b, "stage", _named_alike(second, first, b, a))
         self.stages = _side_by_side(*(_by_name(s.records) for s in (self.a, self.b)))
         rows = [{row.name: row for row in s.rows} for s in (self.a, self.b)]
         with deep_graphs():
@@ -49,11 +59,20 @@ class Comparison:
 
     def _cells(self):
         lines = [
-            [stage, *(_cell(*(record[q] if record else None for record in pair)) for q in _QUANTITIES)]
+            [stage, *(_of_records(*pair, quantity) for quantity in _QUANTITIES)]
             for stage, pair in self.stages.items()
         ]
-        total = [_cell(*self.totals[key]) for key in ("params", "macs", "activations", "receptive_field")]
-        return [*lines, ["total", *total, ""]]
+        both = self.a.total, self.b.total
+        params, macs, activations, field = (
+            _cell(*(total[key] for total in both), *(text(total) for total in both))
+            for key, text in (
+                ("params", lambda total: tables.number(total["params"])),
+                ("macs", lambda total: macs_text(total["macs"], total["macs_at_least"])),
+                ("activations", lambda total: tables.number(total["activations"])),
+                ("receptive_field", field_text),
+            )
+        )
+        return [*lines, ["total", params, macs, activations, field, ""]]
 
     def _title(self):
         return " -> ".join(_distinct(self.a.model.name, self.b.model.name))
@@ -80,6 +99,41 @@ class Comparison:
 
 def _count(layers):
     return f"{len(layers) or 'no'} layer{'s differ' if len(layers) > 1 else ' differs'}"
+
+
+def _named_alike(rows, others, model, other):
+    """The rows of a model, those that Keras named under the names that the other's have, in order for each kind. Where the
+    two share such names already, by those."""
+    ours, theirs = _names_by_keras(rows, model), _names_by_keras(others, other)
+    taken, new = {row.name for row in (*rows, *others)}, {}
+    for kind, names in ours.items():
+        free = (f"{kind}_{i}" for i in itertools.count(1))
+        if not set(names) & set(theirs.get(kind, ())):
+            for name, known in itertools.zip_longest(names, theirs.get(kind, ())[: len(names)]):
+                new[name] = known or next(n for n in free if n not in taken)
+    return [
+        replace(
+            row,
+            name=new.get(row.name, row.name),
+            inputs=tuple(new.get(name, name) for name in row.inputs),
+            reads=tuple(new.get(name, name) for name in row.reads),
+        )
+        for row in rows
+    ]
+
+
+def _names_by_keras(rows, model):
+    """{kind: the names of its rows that nobody chose, in order}: Keras', and ours for the image of a Sequential model."""
+    names = {}
+    for row in rows:
+        kind = automatic(row)
+        if row.group == "input" and re.fullmatch(
+            rf"keras_tensor(_\d+)?|{re.escape(model.name)}_input", row.name
+        ):
+            kind = "input_layer"
+        if kind:
+            names.setdefault(kind, []).append(row.name)
+    return names
 
 
 def _distinct(a, b):
@@ -110,10 +164,16 @@ def _side_by_side(a, b):
     return {key: (a.get(key), b.get(key)) for key in dict.fromkeys(order)}
 
 
-def _cell(a, b):
-    if a == b:
-        return tables.number(a)
-    shown = f"{tables.number(a)} -> {tables.number(b)}"
+def _of_records(a, b, quantity):
+    values = [record[quantity] if record else None for record in (a, b)]
+    return _cell(*values, *(record_text(record, quantity) if record else "-" for record in (a, b)))
+
+
+def _cell(a, b, text_a, text_b):
+    """Two values in one cell, and what each of them is in words."""
+    if text_a == text_b:
+        return text_a
+    shown = f"{text_a} -> {text_b}"
     if isinstance(a, int) and isinstance(b, int) and a:
         shown += f" ({100 * (b - a) / a:+.1f} %)"
     return shown
@@ -139,8 +199,14 @@ def _difference(a, b):
 
 
 def _settings(operation):
-    config = operation.get_config() if hasattr(operation, "get_config") else {}
-    return {key: value for key, value in config.items() if key not in _CONSEQUENCES}
+    return _own(operation.get_config() if hasattr(operation, "get_config") else {})
+
+
+def _own(value):
+    """A configuration without what follows from elsewhere, that of layers inside it too."""
+    if isinstance(value, dict):
+        return {key: _own(v) for key, v in value.items() if key not in _CONSEQUENCES}
+    return [_own(v) for v in value] if isinstance(value, (list, tuple)) else value
 
 
 def _value(value):

@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from ..keras_internals import calls_in
+from .bill import Bill, learned_in, refuse_channels_first, sizes
 from .fields import Field, union
 from .rewrite import flatten
 from .rules import rule_of
@@ -20,16 +21,17 @@ class Row:
     """One call of one operation.
 
     kind: the name of its class; group: its kind in one word, a key of `rules.GROUPS`. output_shape: without the batch
-    axis; None where the size is free. params: trained numbers (kernels, biases, gamma, beta), counted at a layer's first
-    call only; state: what is not trained (moving means and variances). macs: multiply-adds of convolutions and dense
-    kernels for one image; None where a size is free, and of a kernel in an unknown operation. activations: numbers in
-    the output. receptive_field, stride: (height, width) in input pixels, of the local path; window: the first input
-    pixel that output (0, 0) sees; centre: the middle of what it sees. Behind an enlargement windows differ in size and
-    distance: receptive_field is then the largest, centre where the mean of all windows puts it, and `windows` has each.
-    global_context: a global pool or a flatten lies before, so in truth the unit sees the
-    whole image. known: False for an unregistered operation and all that follow it; the receptive field is then None.
-    inputs: the names of the rows that it reads; reads: without those of which it reads the size alone. local:
-    False for a vector of the whole image, which has no place of its own.
+    axis; None where the size is free. params: trained numbers (kernels, biases, gamma, beta); state: what is never trained
+    (moving means and variances, power iterations); each variable at the first call that has it, and nowhere else. macs:
+    multiply-adds for one image of convolutions, dense kernels and products of matrices, also of two tensors (see
+    `products`); None where a size is free, and where they are not understood. macs_at_least: what of them is known; None
+    where a size is free. activations: numbers in the output. receptive_field, stride: (height, width) in input pixels, of
+    the local path; window: the first input pixel that output (0, 0) sees; centre: the middle of what it sees. Behind an
+    enlargement windows differ in size and distance: receptive_field is then the largest, centre where the mean of all
+    windows puts it, and `windows` has each. global_context: a global pool or a flatten lies before, so in truth the unit
+    sees the whole image. known: False for an operation of which it is not known where its units look, and for all that
+    follow it; the receptive field is then None. inputs: the names of the rows that it reads; reads: without those of which
+    it reads the size alone. local: False for a vector of the whole image, which has no place of its own.
     """
 
     name: str
@@ -52,31 +54,30 @@ class Row:
     reads: tuple = ()
     centre: tuple | None = None
     field: Field | None = None
-
-
-# Variables that training does not learn; told by name, since freezing a layer makes all of its variables untrainable.
-_STATE = {"moving_mean", "moving_variance", "mean", "variance", "count", "seed_generator_state"}
+    macs_at_least: int | None = None
 
 
 def trace(model):
     """A `Row` for every call of every operation, in graph order. Nested models are read through.
 
-    `model` is a functional or Sequential keras.Model that has been built; ValueError for another. A layer called twice
-    has two rows, its parameters in the first. Bare operations (`x + y`, `keras.ops`) have rows too.
+    `model` is a functional or Sequential keras.Model that has been built, its layers with the channels last; ValueError for
+    another. A layer called twice has two rows, its parameters in the first. Bare operations (`x + y`, `keras.ops`) have
+    rows too.
     """
-    rows, fields, names, calls = [], {}, {}, Counter()
+    rows, fields, names, calls, bill = [], {}, {}, Counter(), Bill()
     for node in calls_in(flatten(model)):
-        row, field = placed(*_row(node, fields, names, calls), rows)
+        row, field = placed(*_row(node, fields, names, calls, bill), rows)
         fields.update((id(t), field) for t in node.outputs)
         names.update((id(t), row.name) for t in node.outputs)
         rows.append(row)
     return rows
 
 
-def _row(node, fields, names, calls):
+def _row(node, fields, names, calls, bill):
     """(the `Row` of a call, the `Field` of its outputs). fields, names: of the tensors before it, by id; calls: how often
-    each operation has been called, by id."""
+    each operation has been called, by id; bill: what has been counted before."""
     operation, rule = node.operation, rule_of(node.operation)
+    refuse_channels_first(operation)
     inputs, outputs = ([tuple(t.shape) for t in tensors] for tensors in (node.input_tensors, node.outputs))
     field = Field()
     if inputs:
@@ -84,7 +85,8 @@ def _row(node, fields, names, calls):
         field = rule.field(operation, before, inputs, outputs)
     calls[id(operation)] += 1
     first = calls[id(operation)] == 1
-    params, state = _sizes(operation) if first else (0, 0)
+    params, state = bill.sizes(operation)
+    macs, at_least, copies = bill.macs(node, rule)
     parents = [names[id(t)] for t in node.input_tensors]
     shape = outputs[0][1:]
     row = Row(
@@ -93,8 +95,8 @@ def _row(node, fields, names, calls):
         output_shape=shape,
         params=params,
         state=state,
-        macs=rule.macs(operation, inputs, outputs) if inputs else 0,
-        activations=None if None in shape else sum(math.prod(s[1:]) for s in outputs),
+        macs=macs,
+        activations=None if None in shape else copies * sum(math.prod(s[1:]) for s in outputs),
         receptive_field=field.size if field.known else None,
         stride=field.step if field.known else None,
         window=field.start if field.known else None,
@@ -107,36 +109,47 @@ def _row(node, fields, names, calls):
         # x + 1 is no merge
         group="pointwise" if rule.group == "merge" and len(inputs) == 1 else rule.group,
         reads=tuple(dict.fromkeys(parents[: rule.reads])),
+        macs_at_least=at_least,
     )
     return row, field
 
 
-def _sizes(operation):
-    """(trained, state): how many numbers an operation's variables hold, whether allocated or not."""
-    variables = getattr(operation, "weights", [])
-    state = sum(math.prod(v.shape) for v in variables if v.name in _STATE)
-    return sum(math.prod(v.shape) for v in variables) - state, state
-
-
 def totals(model, rows=None):
-    """The model in one row: input, params, state, macs, activations, and receptive field and stride of its last map, None
-    where a layer on the way to it is not known.
+    """The model in one row: input, params, state, macs, activations, and receptive field and stride of its last map.
 
-    Those are of the local path, though a map behind squeeze-and-excitation sees the whole image. Of several outputs the
-    first is the main one: the last map is on the way to it, not in an auxiliary head. rows: those of `trace(model)`,
-    where it has been traced already.
+    params and state are those of the whole model, each variable once: together `model.count_params()`. macs: None where a
+    size is free or something in the model is not understood; macs_at_least: what is known of them, None where a size is
+    free. receptive_field, stride: of the local path, though a map behind squeeze-and-excitation sees the whole image; None
+    where an operation on the way to the last map, or to tokens made of it, is not known: not_known_behind is its name, else
+    None. Of several outputs the first is the main one: the last map is on the way to it, not in an auxiliary head. rows:
+    those of `trace(model)`, where it has been traced already.
     """
     rows = trace(model) if rows is None else rows
-    maps = [r for r in main_rows(rows, model) if len(r.output_shape) == 3 and r.local]
+    main = main_rows(rows, model)
+    last = _last_map(main)
+    unknown = next((r.name for r in main if not r.known), None) if last and not last.known else None
+    params, state = sizes(model.weights, learned_in(model))
     return {
         "input": rows[0].output_shape,
-        "params": sum(row.params for row in rows),
-        "state": sum(row.state for row in rows),
+        "params": params,
+        "state": state,
         "macs": total_of(row.macs for row in rows),
+        "macs_at_least": total_of(row.macs_at_least for row in rows),
         "activations": total_of(row.activations for row in rows),
-        "receptive_field": maps[-1].receptive_field if maps else None,
-        "stride": maps[-1].stride if maps else None,
+        "receptive_field": last and last.receptive_field,
+        "stride": last and last.stride,
+        "not_known_behind": unknown,
     }
+
+
+def _last_map(rows):
+    """The last row that is a map, or tokens of one, of which it is not known what they see; None in a net without maps."""
+    rows = [r for r in rows if r.local]
+    if not any(len(r.output_shape) == 3 for r in rows):
+        return None
+    return next(
+        r for r in reversed(rows) if len(r.output_shape) >= 2 and (len(r.output_shape) == 3 or not r.known)
+    )
 
 
 def total_of(numbers):

@@ -24,6 +24,8 @@ GROUPS = {
     "pool": "pixels combined, those of a window or all",
     "enlarge": "more pixels, without a kernel",
     "padding": "pixels added or cut off at the edge",
+    "attention": "each place reads all others, those of which it knows most from their products",
+    "recurrent": "a kernel for each step of a sequence",
     "norm": "normalisation",
     "pointwise": "each number on its own: activations, dropout, arithmetic",
     "channels": "channels permuted, selected or combined, each pixel on its own",
@@ -56,7 +58,8 @@ class Rule:
     """What there is to know of one kind of operation. Shapes are tuples with the batch axis first, None where free.
 
     group: a key of `GROUPS`. field: (operation, Field of the inputs, input shapes, output shapes) -> Field of the output.
-    macs: (operation, input shapes, output shapes) -> multiply-adds for one image, None where a size is free. kernels:
+    macs: (operation, input shapes, output shapes) -> multiply-adds for one entry of the first axis, which is one image; None
+    where a size is free. None in place of the function: each call is run on shapes, see `products`. kernels:
     {name of a variable: the names of its axes}, see `kernel_axes`. box: one of `BOXES`, how drawings show it; None where it
     belongs to the layer before. words: (operation, output shape without the batch axis) -> what, numbers and
     text of its `Description`. reads: how many of the inputs it reads the values of, not the size alone; None for all.
@@ -65,7 +68,7 @@ class Rule:
 
     group: str
     field: Callable = same_place
-    macs: Callable = no_macs
+    macs: Callable | None = no_macs
     kernels: dict | None = None
     box: str | None = None
     words: Callable = class_name
@@ -87,12 +90,7 @@ def _unknown_field(operation, field, inputs, outputs):
     return field.unknown()
 
 
-def _unknown_macs(operation, inputs, outputs):
-    """0 without a kernel; None with one, since it is not known how often each weight is used."""
-    return None if any(len(v.shape) > 1 for v in getattr(operation, "weights", ())) else 0
-
-
-UNKNOWN = Rule("unknown", field=_unknown_field, macs=_unknown_macs, box="unknown")
+UNKNOWN = Rule("unknown", field=_unknown_field, macs=None, box="unknown")
 _BY_NAME = {}
 
 
@@ -177,7 +175,7 @@ def _dense_words(operation, shape):
     return "dense", str(shape[-1]), f"dense, {shape[-1]}"
 
 
-def _pool_words(what, text):
+def pool_words(what, text):
     def words(operation, shape):
         window, step = operation.pool_size, step_text(operation.strides)
         return what, size_text(window) + step, f"{size_text(window, 'x')} {text}{step}"
@@ -272,7 +270,11 @@ def _flatten_field(operation, field, inputs, outputs):
 
 def _reshape_field(operation, field, inputs, outputs):
     kept = len(outputs[0]) > 2 and outputs[0][1:3] == inputs[0][1:3]
-    return field if kept or not field.local else field.of_whole_image()
+    # Tokens, each of which still has its place, on no map.
+    tokens = len(inputs[0]) == 4 and len(outputs[0]) == 3 and outputs[0][-1] == inputs[0][-1]
+    if kept or not field.local:
+        return field
+    return field.unknown() if tokens else field.of_whole_image()
 
 
 def _merge_field(operation, field, inputs, outputs):
@@ -399,14 +401,14 @@ register(
 )
 
 register(
-    L.MaxPooling2D, group="pool", field=_pool_field, box="pool", words=_pool_words("max pool", "max pool")
+    L.MaxPooling2D, group="pool", field=_pool_field, box="pool", words=pool_words("max pool", "max pool")
 )
 register(
     L.AveragePooling2D,
     group="pool",
     field=_pool_field,
     box="pool",
-    words=_pool_words("avg pool", "average pool"),
+    words=pool_words("avg pool", "average pool"),
 )
 register(
     L.GlobalAveragePooling2D,
@@ -466,8 +468,13 @@ for _name, _parts in _MERGES.items():
 
 # --------------------------------------------------------------------------- bare operations, by class name
 
-# Inception-ResNet in keras.applications: shortcut + scale * branch. Keras does not export the class.
-_LAYERS_BY_NAME = {"CustomScaleLayer": Rule(**_MERGES["Add"])}
+# Inception-ResNet in keras.applications: shortcut + scale * branch. ConvNeXt there: a factor for each channel, and blocks
+# that are left out in training. Keras does not export these classes.
+_LAYERS_BY_NAME = {
+    "CustomScaleLayer": Rule(**_MERGES["Add"]),
+    "LayerScale": Rule("pointwise", macs=None, words=lower_case_words),
+    "StochasticDepth": Rule("pointwise", macs=None, words=lower_case_words),
+}
 _BY_NAME |= {name: Rule(**parts) for name, parts in _MERGES.items() if name != "Average"}
 _POINTWISE_OPERATIONS = """
 Divide TrueDivide Negative Absolute Square Sqrt Exp Log Power Clip Relu Relu6 Sigmoid Silu
@@ -476,4 +483,5 @@ Swish Tanh HardSigmoid HardSwish HardSilu Gelu Softplus LeakyRelu Elu Cast Ident
 _BY_NAME |= {name: Rule("pointwise", box="other") for name in _POINTWISE_OPERATIONS.split()}
 _BY_NAME["Mean"] = Rule("pool", field=_mean_field, box="other")
 _BY_NAME["Reshape"] = Rule("reshape", field=_reshape_field, box="other")
+_BY_NAME["ExtractPatches"] = Rule("reshape", field=_unknown_field, box="other")
 _BY_NAME["Pad"] = Rule("padding", field=_unknown_field, words=lower_case_words)

@@ -43,8 +43,17 @@ def _stage(name, kind):
 
 def is_automatic(name, kind):
     """Whether Keras has made the name of a layer of this class: conv2d_5 of Conv2D."""
-    kind = re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", kind)).lower()
-    return re.fullmatch(r"(.*?)(_\d+)?", name).group(1) == kind
+    return re.fullmatch(r"(.*?)(_\d+)?", name).group(1) == _in_lower_case(kind)
+
+
+def automatic(row):
+    """The kind of a row in Keras' way to write it, where Keras made the name of it: conv2d for conv2d_5; else None."""
+    name = row.name.removeprefix(prefix_of(row.operation)).partition(":")[0]
+    return _in_lower_case(row.kind) if is_automatic(name, row.kind) else None
+
+
+def _in_lower_case(kind):
+    return re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", kind)).lower()
 
 
 # --------------------------------------------------------------------------- by the graph

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from ... import tables
+from ...graph.bill import macs_text
 from ...graph.rules import size_text
 from .elements import Layer, Repeat, Series, Tangle, in_short, name_of, tangle_lines
 from .layout import Flow, SeriesNode, Spacing, lines_size, place_lines
@@ -222,7 +223,8 @@ def titled_page(name):
 def place_frame(page, total, elements, y, notes):
     """Above the net's size, from `y` on the legend: what the colours say, and notes. Sets the page's height."""
     head = [f"{total['params']:,} parameters"]
-    head += [] if total["macs"] is None else [f"{total['macs']:,} multiply-adds"]
+    macs = macs_text(total["macs"], total["macs_at_least"])
+    head += [] if macs == "-" else [f"{macs} multiply-adds"]
     page.words(14, 39, ", ".join(head), 10, "start", GREY)
     place_legend(page, {layer.kind for e in elements for layer in e.layers}, y, notes)
 
