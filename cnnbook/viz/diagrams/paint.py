@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
+from ... import lettering
 from ..picture import Picture
 
 INK, GREY, RULE = "#1A1A1A", "#5F5F5F", "#8A8A8A"
@@ -135,9 +136,13 @@ class Page:
 
     def svg(self, alt):
         w, h = round(self.width), round(self.height)
+        # The file brings the characters that the fonts of a machine may lack.
+        letters = lettering.embedded("".join(words.text for words in self.of(Words)))
+        family = FAMILY.replace(", sans", f", {lettering.FAMILY}, sans") if letters else FAMILY
         parts = [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{w}" height="{h}" viewBox="0 0 {w} {h}" role="img" '
-            f'aria-label={quoteattr(alt)} font-family="{FAMILY}">',
+            f'aria-label={quoteattr(alt)} font-family="{family}">',
+            *([f"<style>{letters}</style>"] if letters else []),
             f'<rect width="{w}" height="{h}" rx="8" fill="#FFFFFF"/>',
             *map(_svg, self.items),
             "</svg>",
@@ -150,7 +155,11 @@ class Page:
         """The same page as a matplotlib figure, 100 pixels to the inch."""
         import matplotlib.pyplot as plt
 
-        figure = plt.figure(figsize=(self.width / 100, self.height / 100), dpi=160, facecolor="white")
+        with lettering.as_names():
+            figure = plt.figure(
+                figsize=(self.width / 100, self.height / 100), dpi=160, facecolor="white",
+                FigureClass=lettering.figure_class(),
+            )  # fmt: skip
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set(xlim=(0, self.width), ylim=(self.height, 0))
         axes.axis("off")
