@@ -12,11 +12,14 @@ import sys
 import threading
 from pathlib import Path
 
+from cnnbook.arguments import whole_number
 from cnnbook.course.processes import OWN_GROUP, end_tree, end_with_parent
 from cnnbook.training.devices import saying_plainly
 
 # The folder that holds this cnnbook.
 HERE = str(Path(__file__).parents[2])
+# Processes for each core, above which a number is a slip and would only fill the memory.
+MOST_FOR_A_CORE = 8
 
 
 def launch(script, *arguments, processes=2, restarts=0, environment=None, say=print):
@@ -27,8 +30,8 @@ def launch(script, *arguments, processes=2, restarts=0, environment=None, say=pr
     one fails, or this call is interrupted or killed, all are ended; restarts: how often all are then started again.
     The code is 0, or that of the process that failed first, 128 + n where signal n ended it. environment: more variables.
     """
-    if processes < 1:
-        raise ValueError(f"processes is at least 1, got {processes}")
+    processes = whole_number(processes, "processes", most=MOST_FOR_A_CORE * (os.cpu_count() or 1))
+    restarts = whole_number(restarts, "restarts", least=0)
     if not Path(script).is_file():
         raise ValueError(f"there is no script {script}")
     for attempt in range(restarts + 1):
