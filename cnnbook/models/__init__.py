@@ -102,6 +102,7 @@ def decode(probabilities, top=5):
         raise ValueError(
             f"probabilities of the 1000 ImageNet classes have the shape (n, 1000), got {p.shape}"
         )
+    # The first word of each synset of ILSVRC 2012 (WordNet), in the order of all published weights.
     names = (Path(__file__).parent / "imagenet_classes.txt").read_text("utf-8").splitlines()
     return [[(names[i], float(row[i])) for i in np.argsort(row)[::-1][:top]] for row in p]
 
