@@ -34,7 +34,7 @@ SHARED = {
 }
 # The public face, what notebooks say, and the ground: all that is not a room.
 LOOSE = {"__init__", "__main__", "layers", "distributed", "claims", "exercises", "segmentation"} | {
-    *("arguments", "machine", "numerics", "files", "tables", "lettering", "keras_internals")
+    *("arguments", "machine", "numerics", "files", "tables", "keras_internals")
 }
 
 
