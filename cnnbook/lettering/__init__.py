@@ -14,7 +14,7 @@ import functools
 import io
 from pathlib import Path
 
-__all__ = ["FAMILY", "as_names", "embedded", "figure_class"]
+__all__ = ["FAMILY", "as_names", "chinese", "embedded", "figure_class"]
 FAMILY = "cnnbook Hans"
 FILE = Path(__file__).with_name("cnnbook-hans.ttf")
 # What machines may have for the rarer characters, best first.
@@ -141,13 +141,18 @@ def _elsewhere():
     return [family for family in ELSEWHERE if family in here]
 
 
+def chinese(text):
+    """The Chinese characters in a text that our font has, each once, in order."""
+    return sorted(c for c in set(text) if ord(c) >= 0x2E80 and ord(c) in _covered())
+
+
 @functools.lru_cache(maxsize=64)
 def embedded(text):
     """A style sheet with a font of the Chinese characters in a text, for an SVG file, which no page's font reaches.
 
-    Empty where there are none. An element is drawn with it by naming FAMILY among its fonts.
+    Empty where there are none. An element is drawn with it by naming FAMILY first among its fonts.
     """
-    wanted = sorted(ord(c) for c in set(text) if ord(c) >= 0x2E80 and ord(c) in _covered())
+    wanted = chinese(text)
     if not wanted:
         return ""
     from fontTools import subset
@@ -155,7 +160,7 @@ def embedded(text):
     options = subset.Options(hinting=False, recalc_timestamp=False, notdef_outline=True)
     font = subset.load_font(FILE, options)
     subsetter = subset.Subsetter(options)
-    subsetter.populate(unicodes=wanted)
+    subsetter.populate(text="".join(wanted))
     subsetter.subset(font)
     file = io.BytesIO()
     font.save(file)

@@ -138,10 +138,9 @@ class Page:
         w, h = round(self.width), round(self.height)
         # The file brings the characters that the fonts of a machine may lack.
         letters = lettering.embedded("".join(words.text for words in self.of(Words)))
-        family = FAMILY.replace(", sans", f", {lettering.FAMILY}, sans") if letters else FAMILY
         parts = [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{w}" height="{h}" viewBox="0 0 {w} {h}" role="img" '
-            f'aria-label={quoteattr(alt)} font-family="{family}">',
+            f'aria-label={quoteattr(alt)} font-family="{FAMILY}">',
             *([f"<style>{letters}</style>"] if letters else []),
             f'<rect width="{w}" height="{h}" rx="8" fill="#FFFFFF"/>',
             *map(_svg, self.items),
@@ -260,9 +259,11 @@ def _svg(item):
         return f'{line}<polygon points="{head}" fill="{item.color}"/>'
     turn = f' transform="rotate(-90 {_n(item.x)} {_n(item.y)})"' if item.turned else ""
     weight = ' font-weight="bold"' if item.bold else ""
+    # First of all, since browsers draw the first word without a font that they meet as a fallback.
+    family = f' font-family="{lettering.FAMILY}, {FAMILY}"' if lettering.chinese(item.text) else ""
     return (
         f'<text x="{_n(item.x)}" y="{_n(item.y + 0.36 * item.size)}" font-size="{item.size}" '
-        f'text-anchor="{item.anchor}" fill="{item.color}"{weight}{turn}>{escape(item.text)}</text>'
+        f'text-anchor="{item.anchor}" fill="{item.color}"{family}{weight}{turn}>{escape(item.text)}</text>'
     )
 
 
