@@ -2,6 +2,7 @@
 
 import io
 import logging
+import pickle
 import re
 import subprocess
 import sys
@@ -147,6 +148,9 @@ def test_latin_and_what_the_user_sets_stay(monkeypatch):
         axes.set_title("猫 A")
         figure.draw_without_rendering()
         assert axes.title.get_fontfamily() == ["STIXGeneral", lettering.FAMILY]
+    again = pickle.loads(pickle.dumps(figure))
+    assert type(again) is type(figure) and again.axes[0].get_title() == "猫 A"
+    assert repr(figure).startswith("<Figure size ")
     mono = font_manager.FontProperties(fname=font_manager.findfont("DejaVu Sans Mono"))
     text = axes.text(0, 0, "A", fontproperties=mono)
     figure.draw_without_rendering()
@@ -169,7 +173,7 @@ def test_a_formula_of_a_chapter_stays_one():
 
 
 def test_a_rare_character_asks_the_machine_and_stops_nothing(monkeypatch, caplog):
-    """𰻝 is in no small font. Where the machine has one of the known ones, it is asked after ours."""
+    """Where the machine has one of the fonts that are known to hold more, it is asked after ours."""
     monkeypatch.setattr(lettering, "ELSEWHERE", ("No such font", "STIXGeneral"))
     lettering._elsewhere.cache_clear()
     figure, axes = style.figure()

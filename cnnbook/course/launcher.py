@@ -29,6 +29,7 @@ def launch(script, *arguments, processes=2, restarts=0, environment=None, say=pr
     KERAS_BACKEND says otherwise. What they print goes to `say`, line by line, after the process' number in brackets. When
     one fails, or this call is interrupted or killed, all are ended; restarts: how often all are then started again.
     The code is 0, or that of the process that failed first, 128 + n where signal n ended it. environment: more variables.
+    ValueError without the script, for a negative number of restarts, and for more than eight processes a core.
     """
     processes = whole_number(processes, "processes", most=MOST_FOR_A_CORE * (os.cpu_count() or 1))
     restarts = whole_number(restarts, "restarts", least=0)

@@ -46,9 +46,10 @@ def figure_class():
 
     _register()
 
-    # Called as matplotlib's own, since figures show their class in a notebook.
+    # Called as matplotlib's own, since figures show their class in a notebook; and found in this file by pickle.
     class Figure(figure.Figure):
         __doc__ = figure.Figure.__doc__
+        __qualname__ = "Figure"
 
         def __init__(self, *args, **options):
             super().__init__(*args, **options)
@@ -73,6 +74,12 @@ def figure_class():
             return super().get_tightbbox(*args, **options)
 
     return Figure
+
+
+def __getattr__(name):
+    if name == "Figure":
+        return figure_class()
+    raise AttributeError(f"cnnbook.lettering has no {name!r}")
 
 
 def _register():

@@ -56,14 +56,14 @@ class Checkpoint:
     """A PyTorch checkpoint inside a package, which our `extra` installs.
 
     scaling: how the net wants its pixels. names: a function model -> {layer: its name in the checkpoint}. sha256: the
-    checkpoint's digest.
+    checkpoint's digest, without which any file is taken.
     """
 
     package: str
     extra: str
     scaling: str
     names: Callable
-    sha256: str
+    sha256: str | None = None
 
     def loader(self, builder, arguments):
         """A function of the model. Raises ImportError where the package is missing, and as `KerasApplication.loader`."""
