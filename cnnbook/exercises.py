@@ -13,7 +13,7 @@ import math
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set, Sized
 from numbers import Number
 
 from cnnbook import answers
@@ -27,6 +27,9 @@ class _Differs(Exception):
 
 # Wrong answers in this process, by the exercise's key: the second one is told the second hint.
 _wrong = Counter()
+# No exercise asks for more values.
+_MOST = 1_000_000
+_COLLECTION = "A list, a tuple or a set is wanted."
 _NOT_YET = "Not answered yet: replace the ... above and run this cell again."
 
 
@@ -71,7 +74,17 @@ def _answered(key, right, answer):
     return "\n".join(filter(None, [f"Not right yet: {_short(answer)}.", words, hint]))
 
 
+def _check_end(answer):
+    """_Differs for what has no end or a far one: itertools.count(), range(10**15); also for what could be read only once."""
+    sized = isinstance(answer, Sized)
+    if isinstance(answer, Iterable) and not (sized or hasattr(answer, "__array__")):
+        raise _Differs(_COLLECTION)
+    if sized and not hasattr(answer, "__array__") and len(answer) > _MOST:
+        raise _Differs(f"{len(answer)} values are too many.")
+
+
 def _judge(answer, right):
+    _check_end(answer)
     if callable(right.correct):
         said = right.correct(answer)
         # A function that consists of asserts returns None.
@@ -85,6 +98,7 @@ def _verdict(answer, correct, why, tolerance, hint):
     if _unanswered(answer):
         return _NOT_YET
     try:
+        _check_end(answer)
         if callable(correct):
             if not _truth(correct(answer)):
                 raise _Differs
@@ -154,15 +168,13 @@ def _compare(answer, correct, tolerance):
             raise _Differs(f"The keys wanted are {', '.join(map(str, correct))}.")
         _elementwise([(k, answer[k], correct[k]) for k in correct], tolerance)
     elif isinstance(correct, Set):
-        wanted = {_key(c) for c in correct}
-        # A generator may have no end, and a range a far one: the first that is wrong ends it.
         if isinstance(answer, (str, Number)) or not isinstance(answer, Collection):
-            raise _Differs(f"A set of {len(correct)} values is wanted.")
-        found = set()
-        for a in answer:
-            found.add(_key(a))
-            if not found <= wanted:
+            raise _Differs(_COLLECTION)
+        wanted, found = {_key(c) for c in correct}, set()
+        for value in map(_key, answer):
+            if value not in wanted:
                 raise _Differs
+            found.add(value)
         if found != wanted:
             raise _Differs
     elif isinstance(correct, Sequence):

@@ -1,4 +1,5 @@
-"""Every private name of Keras that cnnbook reads, in one place, as a function with a name that says what it gives.
+"""Every private name of Keras that cnnbook reads, and one of JAX, in one place, as a function with a name that says what it
+gives.
 
 When a release moves one, its test in tests/test_keras_internals.py says which. Nothing else in the package may use a
 private name of Keras (a test there, too). Keras is imported by the functions that need it, so that importing this module
@@ -6,6 +7,7 @@ stays quick.
 """
 
 import contextlib
+import functools
 import sys
 
 
@@ -18,6 +20,26 @@ def deep_graphs(frames=20_000):
         yield
     finally:
         sys.setrecursionlimit(before)
+
+
+@contextlib.contextmanager
+def collectives_on_loopback():
+    """JAX' processes on CPUs, where they first look for their devices in this block, listen on the loopback alone.
+
+    By itself JAX has them listen at the address of the machine's own name. Yields whether this JAX can be held to it.
+    """
+    try:
+        from jax._src.xla_bridge import _jax
+
+        make = _jax.make_gloo_tcp_collectives
+    except (ImportError, AttributeError):
+        yield False
+        return
+    _jax.make_gloo_tcp_collectives = functools.partial(make, hostname="127.0.0.1")
+    try:
+        yield True
+    finally:
+        _jax.make_gloo_tcp_collectives = make
 
 
 # --------------------------------------------------------------------------- the graph

@@ -84,7 +84,7 @@ def test_a_locally_connected_layer_is_saved_whole(tmp_path):
     net = keras.Model(x, y)
     net.save(tmp_path / "net.keras")
     image = np.random.default_rng(0).normal(size=(2, 8, 9, 2)).astype("float32")
-    again = cnnbook.load(tmp_path / "net.keras")
+    again = cnnbook.load(tmp_path / "net.keras", trusted=True)
     np.testing.assert_array_equal(read(again(image)), read(net(image)))
     layer = again.get_layer("l")
     assert (layer.kernel_size, layer.strides, layer.use_bias) == ((3, 2), (2, 1), False)

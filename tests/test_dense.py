@@ -198,7 +198,7 @@ def test_fcn_starts_undecided_trains_and_survives_a_save(name, tmp_path):
     kernels = {w.path for w in net.trainable_weights if w.name == "kernel"}
     assert all(np.abs(found[path]).max() > 1e-9 for path in kernels)
     net.save(tmp_path / "net.keras")
-    np.testing.assert_array_equal(read(cnnbook.load(tmp_path / "net.keras")(x)), read(net(x)))
+    np.testing.assert_array_equal(read(cnnbook.load(tmp_path / "net.keras", trusted=True)(x)), read(net(x)))
 
 
 def test_fcn_of_any_size_equals_the_one_of_fixed_size():
@@ -410,7 +410,9 @@ def test_forward_on_a_backbone(tmp_path):
     out = read(net(x, training=False))
     assert out.shape == (1, 65, 97, 3) and np.allclose(out.sum(-1), 1, atol=1e-5)
     net.save(tmp_path / "net.keras")
-    np.testing.assert_array_equal(read(cnnbook.load(tmp_path / "net.keras")(x, training=False)), out)
+    np.testing.assert_array_equal(
+        read(cnnbook.load(tmp_path / "net.keras", trusted=True)(x, training=False)), out
+    )
     assert net.get_layer("block_1_expand") is base.get_layer("block_1_expand")  # used, not copied
 
 

@@ -1,5 +1,6 @@
 """Several devices and processes give the numbers of one; a run that was killed goes on; nothing is left running."""
 
+import contextlib
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 import types
+import warnings
 from pathlib import Path
 
 import keras
@@ -143,6 +145,49 @@ def test_a_job_is_read_from_torchruns_variables():
     assert devices._torchrun(dict(MASTER_ADDR="node7", MASTER_PORT="29500")) is None
 
 
+@pytest.mark.parametrize(
+    "host, alone",
+    [("127.0.0.1", True), ("127.9.9.9", True), ("localhost", True), ("::1", True), ("[::1]", True),
+     ("10.0.0.1", False), ("node7", False), ("localhost.example.org", False), ("127.example.org", False), ("::", False)],
+)  # fmt: skip
+def test_a_job_on_loopback_stays_there(host, alone, monkeypatch):
+    """Where all processes are on this machine nothing listens on a network: neither the first process nor Gloo."""
+    jax, told = pytest.importorskip("jax"), {}
+
+    def joined(address, processes, rank, **options):
+        told.update(options, address=address, loopback=inside)
+
+    @contextlib.contextmanager
+    def on_loopback():
+        nonlocal inside
+        inside = True
+        yield True
+        inside = False
+
+    inside = False
+    monkeypatch.setattr(devices, "collectives_on_loopback", on_loopback)
+    monkeypatch.setattr(jax.distributed, "initialize", joined)
+    monkeypatch.setattr(jax, "process_count", lambda: told.update(counted=inside) or 2)
+    devices._join(
+        (*devices._torchrun(dict(MASTER_ADDR=host, MASTER_PORT="5", WORLD_SIZE="2", RANK="1"))[:1], 2, 1), 10
+    )
+    address = "[::1]:5" if host in ("::1", "[::1]") else "[::]:5" if host == "::" else f"{host}:5"
+    assert told["address"] == address and told["coordinator_bind_address"] == (address if alone else None)
+    # JAX makes its collectives when it is first asked for devices.
+    assert (told["loopback"], told["counted"]) == (alone, alone)
+
+
+def test_a_jax_that_cannot_be_held_to_loopback_says_so(monkeypatch):
+    """Then Gloo listens at the address of the machine's name, which is a warning where that is on a network."""
+    for address, warned in (("192.0.2.2", True), ("127.0.1.1", False)):
+        monkeypatch.setattr("socket.gethostbyname", lambda name, address=address: address)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            devices._warn_of_networks()
+        assert len(said) == warned
+        assert not warned or "192.0.2.2" in str(said[0].message)
+
+
 @pytest.mark.parametrize("backend", ["tensorflow", "torch"])
 def test_a_backend_that_would_share_nothing_is_refused(backend, monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: backend)
@@ -203,6 +248,14 @@ def test_launch_tells_each_its_place_and_passes_on_what_it_prints(script):
     )
     with pytest.raises(ValueError, match="there is no script nowhere.py"):
         distributed.launch("nowhere.py")
+    for wrong, message in (
+        (dict(restarts=-1), "restarts is a whole number of at least 0, got -1"),
+        (dict(processes=0), "processes is a whole number from 1 to"),
+        (dict(processes=10**6), f"processes is a whole number from 1 to {8 * os.cpu_count()}, got 1000000"),
+        (dict(processes=1.5), "processes is a whole number"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            distributed.launch(path, say=lines.append, **wrong)
 
 
 def test_when_one_fails_all_end_and_nothing_is_left(script, tmp_path):

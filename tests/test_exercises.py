@@ -1,6 +1,7 @@
 """The check cells say right, wrong or not answered, and never stop a notebook."""
 
 import functools
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -77,6 +78,32 @@ def test_wrong_element_is_named(capsys):
 @pytest.mark.parametrize("correct", [3, "a", [1, 2], {"a": 1}, {1}, lambda a: a["no"], object()])
 def test_never_raises(capsys, answer, correct):
     assert said(capsys, answer, correct)
+
+
+class Endless:
+    """Never ends, and does not say so as an iterator does."""
+
+    def __iter__(self):
+        return itertools.count()
+
+
+@pytest.mark.parametrize(
+    "answer", [itertools.count(), iter("ab"), (n for n in (1, 2)), range(10**15), Endless()]
+)
+def test_what_has_no_end_is_not_waited_for(capsys, answer):
+    """A set is compared with a collection; and with a long one only up to what is not in it."""
+    assert said(capsys, answer, {1, 2}).startswith("Not right yet")
+    assert said(capsys, [answer], [{1, 2}]).startswith("Not right yet")
+    # By its key, too: the function that judges it would go through it.
+    wrong = said(capsys, "errata.ten_sentences", answer)
+    assert wrong.startswith("Not right yet"), wrong
+
+
+def test_a_set_may_be_given_as_any_collection(capsys):
+    for answer in ({1, 2}, [2, 1, 1], (1, 2), {1: "a", 2: "b"}.keys(), range(1, 3)):
+        assert said(capsys, answer, {1, 2}).startswith("Right.")
+    for answer in ([1], [1, 2, 3], "12", 3):
+        assert said(capsys, answer, {1, 2}).startswith("Not right yet")
 
 
 def shown(*objects, monkeypatch):

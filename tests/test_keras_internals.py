@@ -31,6 +31,23 @@ def net():
     return keras.Model(image, L.Dense(2, name="top")(L.Flatten(name="flat")(x)))
 
 
+def test_collectives_on_loopback_is_gloo_s_host_name(monkeypatch):
+    """The one private name of JAX: the function that makes Gloo, which takes the name of a host to listen at."""
+    bridge = pytest.importorskip("jax._src.xla_bridge")
+    assert "hostname: str" in bridge._jax.make_gloo_tcp_collectives.__doc__
+    assert "_jax.make_gloo_tcp_collectives(" in inspect.getsource(bridge.make_cpu_client)
+    monkeypatch.setattr(bridge._jax, "make_gloo_tcp_collectives", lambda **given: given)
+    with internals.collectives_on_loopback() as held:
+        assert held and bridge._jax.make_gloo_tcp_collectives(distributed_client=1) == {
+            "distributed_client": 1,
+            "hostname": "127.0.0.1",
+        }
+    assert bridge._jax.make_gloo_tcp_collectives(distributed_client=1) == {"distributed_client": 1}
+    monkeypatch.delattr(bridge._jax, "make_gloo_tcp_collectives")
+    with internals.collectives_on_loopback() as held:
+        assert held is False
+
+
 def test_calls_in_go_by_nodes_by_depth(net):
     calls = internals.calls_in(net)
     assert [call.operation.name for call in calls] == [

@@ -315,7 +315,7 @@ PREDICT = """
 import sys
 import numpy as np
 from cnnbook import transfer
-made = transfer.load(sys.argv[1])
+made = transfer.load(sys.argv[1], trusted=True)
 np.save(sys.argv[2], made.probabilities(sys.argv[3:]))
 print(*[label for label, p in made.predict(sys.argv[3:])], sep="|")
 """
@@ -338,7 +338,7 @@ def test_a_classifier_of_a_folder_answers_the_same_in_a_fresh_process(folder, tm
     assert there.returncode == 0, there.stderr
     assert there.stdout.strip().split("|") == [label for label, _ in made.predict(files)]
     np.testing.assert_allclose(np.load(out), made.probabilities(files), atol=1e-5)
-    assert isinstance(cnnbook.load(path), keras.Model)
+    assert isinstance(cnnbook.load(path, trusted=True), keras.Model)
 
 
 @pytest.fixture(scope="module")

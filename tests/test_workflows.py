@@ -50,6 +50,19 @@ def test_what_is_called_exists(path):
         assert "constraints.txt" not in line or (ROOT / "constraints.txt").exists()
 
 
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)
+def test_code_under_test_gets_no_rights(path):
+    """The token of a checkout is not left where a pull request's code can read it, and may read only."""
+    workflow = yaml.safe_load(path.read_text("utf-8"))
+    assert workflow["permissions"] == {"contents": "read"}
+    assert "pull_request_target" not in workflow[True]
+    checkouts = [s for s in steps(path) if s.get("uses", "").startswith("actions/checkout@")]
+    assert checkouts and all(s["with"]["persist-credentials"] is False for s in checkouts)
+    for step in steps(path):
+        # What others write, such as the title of a pull request, does not become a part of a command.
+        assert not re.search(r"\$\{\{(?!\s*matrix\.)", step.get("run", "")), step["run"]
+
+
 def test_weekly_tries_every_runtime_of_colab_on_its_python():
     jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "weekly.yml").read_text("utf-8"))["jobs"]
     tried = {row["runtime"]: row["python"] for row in jobs["colab"]["strategy"]["matrix"]["include"]}

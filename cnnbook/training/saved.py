@@ -17,11 +17,25 @@ from . import optimiser as _optimiser  # noqa: F401
 __all__ = ["load"]
 
 
-def load(path, **options):
+# Below it a file may run commands when it is opened, safe_mode or not: CVE-2025-1550 (fixed in 3.9), CVE-2025-8747 and -9906
+# (3.11.0), CVE-2025-9905 (3.11.3), CVE-2026-1462 (3.13.2).
+SAFE_SINCE = "3.13.2"
+
+
+def load(path, *, trusted=False, **options):
     """Opens a model saved by `model.save(path)`, our own layers included; `options` as keras.models.load_model.
 
-    ValueError where a newer Keras than this one has saved it, in words that this one does not know.
+    trusted: whether you know who made the file. Before Keras 3.13.2 a file can run commands when it is opened, so there
+    only a trusted one is; a newer Keras refuses such files itself, trusted or not.
+    ValueError for a file that an old Keras should trust and was not told to, and where a newer Keras than this one has saved
+    it, in words that this one does not know.
     """
+    if not trusted and Version(keras.__version__) < Version(SAFE_SINCE):
+        raise ValueError(
+            f"{path} is not opened: Keras {keras.__version__} here runs commands that a file may hold, which Keras "
+            f'{SAFE_SINCE} and later refuse. pip install "keras>={SAFE_SINCE}", and start Python again; or, where you know '
+            "who made the file, pass trusted=True"
+        )
     with deep_graphs():
         try:
             return keras.models.load_model(path, **options)

@@ -117,9 +117,9 @@ def _unscaled(images):
         )
 
 
-def load(path):
-    """The `Classifier` that was saved at `path`."""
-    return Classifier(training.load(path))
+def load(path, *, trusted=False):
+    """The `Classifier` that was saved at `path`. trusted, ValueError: as for `cnnbook.load`, which opens it."""
+    return Classifier(training.load(path, trusted=trusted))
 
 
 class Evaluation:

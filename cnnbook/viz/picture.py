@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 
-from .. import tables
+from .. import lettering, tables
 from . import style
 
 
@@ -23,11 +23,16 @@ class Picture:
         self.draw(axes)
         return figure
 
+    def _drawn(self):
+        """The figure, in which names of classes, layers and files stand as they are."""
+        with lettering.as_names():
+            return self._figure()
+
     def figure(self):
         """A matplotlib figure; it shows once where a cell ends with it."""
         import matplotlib.pyplot as plt
 
-        figure = self._figure()
+        figure = self._drawn()
         plt.close(figure)
         return figure
 

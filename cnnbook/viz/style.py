@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from .. import lettering
+
 # Okabe & Ito's palette: told apart with every form of colour vision, and in grey by order of lightness
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 SETTINGS = {
@@ -24,7 +26,10 @@ SETTINGS = {
 
 
 def figure(width=7, height=4, rows=1, columns=1, **options):
-    """A figure of that size in inches in the course's style, and its axes, as matplotlib's `subplots` returns them."""
+    """A figure of that size in inches in the course's style, and its axes, as matplotlib's `subplots` returns them.
+
+    Chinese texts are drawn on every machine: what the fonts of rcParams lack comes from one in the package.
+    """
     import matplotlib.pyplot as plt
 
     # Not plt.rc_context: it would also take back the switch to interactive figures that the first figure of a notebook
@@ -32,7 +37,8 @@ def figure(width=7, height=4, rows=1, columns=1, **options):
     before = {key: plt.rcParams[key] for key in SETTINGS}
     plt.rcParams.update(SETTINGS)
     try:
-        return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **options)
+        options = {"FigureClass": lettering.figure_class(), "layout": "constrained", **options}
+        return plt.subplots(rows, columns, figsize=(width, height), **options)
     finally:
         plt.rcParams.update(before)
 

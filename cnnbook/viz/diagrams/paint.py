@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
+from ... import lettering
 from ..picture import Picture
 
 INK, GREY, RULE = "#1A1A1A", "#5F5F5F", "#8A8A8A"
@@ -135,9 +136,12 @@ class Page:
 
     def svg(self, alt):
         w, h = round(self.width), round(self.height)
+        # The file brings the characters that the fonts of a machine may lack.
+        letters = lettering.embedded("".join(words.text for words in self.of(Words)))
         parts = [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{w}" height="{h}" viewBox="0 0 {w} {h}" role="img" '
             f'aria-label={quoteattr(alt)} font-family="{FAMILY}">',
+            *([f"<style>{letters}</style>"] if letters else []),
             f'<rect width="{w}" height="{h}" rx="8" fill="#FFFFFF"/>',
             *map(_svg, self.items),
             "</svg>",
@@ -150,7 +154,11 @@ class Page:
         """The same page as a matplotlib figure, 100 pixels to the inch."""
         import matplotlib.pyplot as plt
 
-        figure = plt.figure(figsize=(self.width / 100, self.height / 100), dpi=160, facecolor="white")
+        with lettering.as_names():
+            figure = plt.figure(
+                figsize=(self.width / 100, self.height / 100), dpi=160, facecolor="white",
+                FigureClass=lettering.figure_class(),
+            )  # fmt: skip
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set(xlim=(0, self.width), ylim=(self.height, 0))
         axes.axis("off")
@@ -251,9 +259,11 @@ def _svg(item):
         return f'{line}<polygon points="{head}" fill="{item.color}"/>'
     turn = f' transform="rotate(-90 {_n(item.x)} {_n(item.y)})"' if item.turned else ""
     weight = ' font-weight="bold"' if item.bold else ""
+    # First of all, since browsers draw the first word without a font that they meet as a fallback.
+    family = f' font-family="{lettering.FAMILY}, {FAMILY}"' if lettering.chinese(item.text) else ""
     return (
         f'<text x="{_n(item.x)}" y="{_n(item.y + 0.36 * item.size)}" font-size="{item.size}" '
-        f'text-anchor="{item.anchor}" fill="{item.color}"{weight}{turn}>{escape(item.text)}</text>'
+        f'text-anchor="{item.anchor}" fill="{item.color}"{family}{weight}{turn}>{escape(item.text)}</text>'
     )
 
 

@@ -177,6 +177,7 @@ class Film(Recorder, Replay):
 
 def stand_still(figure):
     """Lays a figure out once, so that its frames do not move."""
+    figure.fall_back()
     figure.get_layout_engine().execute(figure)
     figure.set_layout_engine("none")
 

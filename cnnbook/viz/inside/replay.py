@@ -70,7 +70,7 @@ class Replay(Picture):
         """The frames as PNG files (bytes), with 256 colours so that a page stays small."""
         import matplotlib.pyplot as plt
 
-        figure, files = self._figure(), []
+        figure, files = self._drawn(), []
         for k in range(len(self.labels)):
             self._turn(figure, k)
             files.append(png(figure, colors=256))
