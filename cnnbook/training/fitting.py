@@ -81,7 +81,8 @@ def fit(
     """
     _check(model, x, y)
     if validation is not None:
-        _check(model, *validation, of="held-out ")
+        held_x, held_y = validation
+        _check(model, held_x, held_y, of="held-out ")
     check_loss(model, loss, y)
     share, dense = devices.share(model), np.ndim(y) == 3
     _check_shares(share, protocol, x, validation)
