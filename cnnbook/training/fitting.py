@@ -85,7 +85,8 @@ def fit(
     x, y, validation, pixel_weights = arrays_of(model, x, y, validation, pixel_weights)
     _check(model, x, y)
     if validation is not None:
-        _check(model, *validation, of="held-out ")
+        held_x, held_y = validation
+        _check(model, held_x, held_y, of="held-out ")
     check_loss(model, loss, y)
     others = callbacks_of(callbacks)
     share, dense = _share(model, protocol, x, validation), np.ndim(y) == 3
