@@ -135,7 +135,7 @@ def decoded(data):
         raise Unusable(CONVERT if other else NO_IMAGE) from None
     except Exception as error:
         # Pillow's decoders raise nearly anything on a broken file.
-        raise Unusable(f"damaged ({error})") from None
+        raise Unusable(f"damaged ({printable(error)})") from None
 
 
 def _fits(image):

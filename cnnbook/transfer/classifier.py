@@ -71,7 +71,7 @@ class Classifier:
                 "width, np.repeat(x[..., None], 3, axis=-1) makes RGB of grey (n, h, w)"
             )
         _unscaled(images)
-        return images
+        return images.astype("uint8", copy=False) if images.dtype.kind in "iu" else images
 
     def evaluate(self, x, y, files=None):
         """An `Evaluation` on uint8 images (n, h, w, 3), labels (n,) and the images' files, if there are any."""
