@@ -83,11 +83,7 @@ def fit(
     layers say synchronized=True; under a MirroredStrategy dropout also draws for each device anew.
     """
     x, y, validation, pixel_weights = arrays_of(model, x, y, validation, pixel_weights)
-    _check(model, x, y)
-    if validation is not None:
-        held_x, held_y = validation
-        _check(model, held_x, held_y, of="held-out ")
-    check_loss(model, loss, y)
+    _check_all(model, x, y, validation, loss)
     others = callbacks_of(callbacks)
     share, dense = _share(model, protocol, x, validation), np.ndim(y) == 3
     optimizer = _compile(model, protocol, len(x), loss=loss, dense=dense, share=share)
@@ -231,6 +227,14 @@ def _share(model, protocol, x, validation):
         counts["the number of held-out images"] = len(validation[0])
     share.check(counts)
     return share
+
+
+def _check_all(model, x, y, validation, loss):
+    """ValueError where images, labels, those held out, loss and model do not fit."""
+    _check(model, x, y)
+    if validation is not None:
+        _check(model, *validation, of="held-out ")
+    check_loss(model, loss, y)
 
 
 def _check(model, x, y, of=""):
