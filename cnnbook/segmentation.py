@@ -39,13 +39,21 @@ def labels(predictions, *, from_logits=False):
     predictions = np.asarray(predictions)
     if predictions.shape[-1] > 1:
         return predictions.argmax(-1)
-    low, high = (float(predictions.min()), float(predictions.max())) if predictions.size else (0, 1)
-    if not from_logits and (low < -1e-3 or high > 1 + 1e-3):
-        raise ValueError(
-            f"a probability is from 0 to 1, and this one channel goes from {low:.4g} to {high:.4g}: "
-            "of logits, labels(..., from_logits=True)"
-        )
+    _check_range(predictions, from_logits)
     return (predictions[..., 0] >= (0 if from_logits else 0.5)).astype("int64")
+
+
+def _check_range(predictions, from_logits):
+    """ValueError for predictions that cannot be what they are taken for, where their values can be looked at."""
+    try:
+        p = np.asarray(predictions)
+    except Exception:  # a tensor inside of a compiled function has none; each backend has an error of its own
+        return
+    if not from_logits and p.size and (p.min() < -1e-3 or p.max() > 1 + 1e-3):
+        raise ValueError(
+            f"probabilities are from 0 to 1, and these predictions go from {float(p.min()):.4g} to {float(p.max()):.4g}: "
+            "of logits, from_logits=True"
+        )
 
 
 def centre(masks, height, width):
@@ -162,6 +170,7 @@ def weighted_cross_entropy(labels, predictions, weights=None, *, from_logits=Fal
     labels (n, h, w) or (n, h, w, 1), predictions (n, h, w, classes), weights (n, h, w): Keras' cross-entropy, binary for one
     channel, with `weights` as its sample_weight.
     """
+    _check_range(predictions, from_logits)
     if predictions.shape[-1] == 1:
         loss, labels = (
             keras.losses.BinaryCrossentropy(from_logits=from_logits),
@@ -182,6 +191,7 @@ def dice_loss(labels, predictions, *, from_logits=False, smooth=1.0):
     counts alike, however few its pixels; `smooth` (in pixels) keeps a class that an image lacks from counting, which
     Keras' own Dice does not: there such a class is a loss of 1, whatever the net says.
     """
+    _check_range(predictions, from_logits)
     p = _probabilities(predictions, from_logits)
     t = ops.one_hot(ops.cast(_without_channel(labels), "int32"), p.shape[-1], dtype=p.dtype)
     both, sizes = ops.sum(p * t, (1, 2)), ops.sum(p, (1, 2)) + ops.sum(t, (1, 2))
@@ -194,6 +204,7 @@ def focal_loss(labels, predictions, *, gamma=2.0, from_logits=False):
     labels (n, h, w), predictions (n, h, w, classes): Keras' focal cross-entropy, binary for one channel, without the weights
     alpha of the classes.
     """
+    _check_range(predictions, from_logits)
     labels, classes = _without_channel(labels), predictions.shape[-1]
     if classes == 1:
         return keras.losses.binary_focal_crossentropy(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cnnbook.arguments import whole_number
+from cnnbook.arguments import whole_number, whole_numbers
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3), np.arange(4).max()])
@@ -23,3 +23,25 @@ def test_the_bounds_belong_to_what_is_possible():
     for value in (-1, 10):
         with pytest.raises(ValueError, match=f"^target is a whole number from 0 to 9, got {value}$"):
             whole_number(value, "target", least=0, most=9)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint64", "bool", "float16", "float32"])
+def test_arrays_of_whole_numbers_of_every_kind_are_integers_afterwards(dtype):
+    found = whole_numbers(np.array([0, 1, 1], dtype), "labels")
+    assert found.tolist() == [0, 1, 1] and found.dtype.kind in "iub"
+
+
+@pytest.mark.parametrize(
+    "values, given",
+    [
+        ([0.0, 0.5], "0.5"),
+        ([1.0, np.nan], "nan"),
+        ([np.inf], "inf"),
+        (["1"], "<U1"),
+        ([1j], "complex128"),
+        ([None], "nan"),
+    ],
+)
+def test_arrays_of_other_things_are_refused(values, given):
+    with pytest.raises(ValueError, match=f"labels are whole numbers, got {given}"):
+        whole_numbers(values, "labels")

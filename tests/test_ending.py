@@ -55,6 +55,7 @@ MAPS = {
         [L.Softmax(), L.UpSampling2D(2, interpolation="bilinear"), L.Cropping2D(1)],
         [average(L.Softmax(), L.Conv2D(3, 1, activation="softmax"))],
         [nested(L.Softmax()), L.Activation("linear", dtype="float32")],
+        [lambda x: ops.mean(ops.stack([ops.softmax(x), ops.softmax(-x)], 1), 1)],
         [L.Activation("sparsemax")],
     ],
     "sigmoid": [
@@ -75,6 +76,7 @@ MAPS = {
         [L.ReLU(), GAP(), L.Activation("linear")],
         [nested(L.Conv2D(5, 1)), GAP()],
         [average(L.Conv2D(3, 1), L.Conv2D(3, 1))],
+        [lambda x: ops.mean(ops.stack([x, -x], 1), 1)],
         [lambda x: L.Add()([x, L.ReLU()(L.Conv2D(3, 1)(x))])],
         [L.Softmax(), GAP(), L.Dense(5)],
         [GAP(), L.BatchNormalization(), lambda x: x / 0.5 + 1],

@@ -166,6 +166,14 @@ def test_focal_loss_by_hand():
 
 
 @pytest.mark.parametrize("loss", ["weighted_cross_entropy", "dice_loss", "focal_loss"])
+def test_losses_refuse_logits_that_are_taken_for_probabilities(loss):
+    """Where the values can be looked at; inside of a compiled function `fit` sees to it."""
+    for logits in (np.log(P), keras.ops.convert_to_tensor(np.log(P))):
+        with pytest.raises(ValueError, match="from 0 to 1, .* from -2.3.*from_logits=True"):
+            getattr(segmentation, loss)(LABELS, logits)
+
+
+@pytest.mark.parametrize("loss", ["weighted_cross_entropy", "dice_loss", "focal_loss"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_gradients_are_finite_even_where_the_net_is_certain(loss, channels):
     logits = np.random.default_rng(0).normal(0, 40, (2, 4, 5, channels)).astype("float32")

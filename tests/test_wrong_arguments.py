@@ -48,6 +48,7 @@ def landscape(**options):
         (lambda: models.VGG16(input_shape=(None, None, 3)), "need a fixed size"),
         (lambda: models.builder("ResNet51"), "there are LeNet5"),
         (lambda: models.decode(np.zeros((2, 10))), r"\(n, 1000\)"),
+        (lambda: models.decode(np.linspace(-2, 3, 1000)[None]), "from 0 to 1.* from -2 to 3.*softmax"),
         # the residual family
         (lambda: models.PreActResNetCIFAR(29), r"depth is 6n \+ 2 .*bottleneck=True.*got 29"),
         (lambda: models.PreActResNetCIFAR(166), r"9n \+ 2"),

@@ -232,7 +232,7 @@ _SUMS = "Add Subtract Multiply CustomScaleLayer SumSplits Sum"
 _SCALES = "Divide TrueDivide Negative Rescaling Normalization"
 _NORMS = "BatchNormalization LayerNormalization GroupNormalization RMSNormalization"
 _EXTREMES = "Maximum Minimum"
-_ALL = " ".join([_HAND_ON, _MEANS, _CHOICES, _SUMS, _SCALES, _EXTREMES, "Concatenate"])
+_ALL = " ".join([_HAND_ON, _MEANS, _CHOICES, _SUMS, _SCALES, _EXTREMES, "Concatenate Stack"])
 # Kernels: whatever goes in, sums of any size come out, unless the layer's own activation squashes them.
 _KERNELS = """
 Dense EinsumDense BaseConv BaseConvTranspose DepthwiseConv1D DepthwiseConv2D SeparableConv1D SeparableConv2D
@@ -417,18 +417,16 @@ def _handed_on(operation, before, given, made):
 def _kept_by(operation, values, count, given, made):
     """What an operation makes of values that are all of one sort: the same sort, another, or None."""
     axis = getattr(operation, "axis", None)
-    last = axis is not None and {-1, len(given) - 1} & {
-        *(axis if isinstance(axis, (tuple, list)) else (axis,))
-    }
+    axes = axis if isinstance(axis, (tuple, list)) else (axis,)
+    joins = _named(operation, "Concatenate Stack")
+    last = bool({-1, len(made if joins else given) - 1} & {*axes})
     if _named(operation, _MEANS):
-        whole = _named(operation, "Mean") and (axis is None or last)
-        beyond = getattr(operation, "interpolation", "nearest") not in (
-            "nearest",
-            "bilinear",
-        )  # bicubic overshoots
-        fails = values == "softmax" and whole or values in ("softmax", "sigmoid") and beyond
+        mixes_classes = _named(operation, "Mean") and (axis is None or last)
+        # bicubic overshoots
+        overshoots = getattr(operation, "interpolation", "nearest") not in ("nearest", "bilinear")
+        fails = values == "softmax" and mixes_classes or values in ("softmax", "sigmoid") and overshoots
         return None if fails else values
-    if _named(operation, "Concatenate"):
+    if joins:
         return None if values == "softmax" and last else values
     if _named(operation, _CHOICES):
         return None if values == "softmax" else values

@@ -94,13 +94,21 @@ def preprocess(model):
 
 
 def decode(probabilities, top=5):
-    """The `top` ImageNet names for each row of probabilities (n, 1000): a list of [(name, probability), ...]."""
+    """The `top` ImageNet names for each row of probabilities (n, 1000): a list of [(name, probability), ...].
+
+    ValueError for another shape, and for logits.
+    """
     import numpy as np
 
     p = np.asarray(probabilities)
     if p.ndim != 2 or p.shape[1] != 1000:
         raise ValueError(
             f"probabilities of the 1000 ImageNet classes have the shape (n, 1000), got {p.shape}"
+        )
+    if p.size and (p.min() < -1e-3 or p.max() > 1 + 1e-3):
+        raise ValueError(
+            f"probabilities are from 0 to 1, and these go from {p.min():.4g} to {p.max():.4g}: "
+            "of logits, decode(keras.ops.softmax(logits))"
         )
     names = (Path(__file__).parent / "imagenet_classes.txt").read_text("utf-8").splitlines()
     return [[(names[i], float(row[i])) for i in np.argsort(row)[::-1][:top]] for row in p]

@@ -79,10 +79,7 @@ def fit(
     nothing. JAX takes batch norm's statistics over the whole batch, a MirroredStrategy over each device's part, unless the
     layers say synchronized=True; under a MirroredStrategy dropout also draws for each device anew.
     """
-    _check(model, x, y)
-    if validation is not None:
-        _check(model, *validation, of="held-out ")
-    check_loss(model, loss, y)
+    _check(model, x, y, validation, loss)
     share, dense = devices.share(model), np.ndim(y) == 3
     _check_shares(share, protocol, x, validation)
     optimizer = _compile(model, protocol, len(x), loss=loss, dense=dense, share=share)
@@ -225,8 +222,17 @@ def _check_shares(share, protocol, x, validation):
     share.check(counts)
 
 
-def _check(model, x, y, of=""):
-    """ValueError where images, labels and model do not fit. of: which they are, "held-out "."""
+def _check(model, x, y, validation, loss):
+    """ValueError where images, labels, held-out ones, loss and model do not fit."""
+    _check_images_and_labels(model, x, y)
+    if validation is not None:
+        held_x, held_y = validation
+        _check_images_and_labels(model, held_x, held_y, of="held-out ")
+    check_loss(model, loss, y)
+
+
+def _check_images_and_labels(model, x, y, of=""):
+    """ValueError where they and the model do not fit. of: which they are, "held-out "."""
     shape = model.input_shape[1:]
     fits = len(x.shape) == 4 and all(
         size in (None, given) for size, given in zip(shape, x.shape[1:], strict=True)
