@@ -25,10 +25,10 @@ def whole_numbers(values, name):
     if values.dtype.kind in "iub":
         return values
     try:
-        numbers = values.astype("float64")
+        numbers = values.astype("float64") if values.dtype.kind not in "USc" else None
     except (TypeError, ValueError):
-        raise ValueError(f"{name} are whole numbers, got {values.dtype}") from None
-    if values.dtype.kind in "US" or np.iscomplexobj(values):
+        numbers = None
+    if numbers is None:
         raise ValueError(f"{name} are whole numbers, got {values.dtype}")
     odd = numbers != np.floor(numbers)
     if odd.any() or not np.isfinite(numbers).all():

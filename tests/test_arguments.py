@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cnnbook import graph, models, training
-from cnnbook.arguments import whole_number
+from cnnbook.arguments import whole_number, whole_numbers
 from cnnbook.parts import layers
 
 
@@ -125,3 +125,25 @@ def test_measures_take_numpys_numbers():
     first = np.array(keras.random.normal((3,)))
     training.seed(7)
     np.testing.assert_array_equal(keras.random.normal((3,)), first)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint64", "bool", "float16", "float32"])
+def test_arrays_of_whole_numbers_of_every_kind_are_integers_afterwards(dtype):
+    found = whole_numbers(np.array([0, 1, 1], dtype), "labels")
+    assert found.tolist() == [0, 1, 1] and found.dtype.kind in "iub"
+
+
+@pytest.mark.parametrize(
+    "values, given",
+    [
+        ([0.0, 0.5], "0.5"),
+        ([1.0, np.nan], "nan"),
+        ([np.inf], "inf"),
+        (["1"], "<U1"),
+        ([1j], "complex128"),
+        ([None], "nan"),
+    ],
+)
+def test_arrays_of_other_things_are_refused(values, given):
+    with pytest.raises(ValueError, match=f"labels are whole numbers, got {given}"):
+        whole_numbers(values, "labels")

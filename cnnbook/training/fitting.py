@@ -83,7 +83,7 @@ def fit(
     layers say synchronized=True; under a MirroredStrategy dropout also draws for each device anew.
     """
     x, y, validation, pixel_weights = arrays_of(model, x, y, validation, pixel_weights)
-    _check_all(model, x, y, validation, loss)
+    _check(model, x, y, validation, loss)
     others = callbacks_of(callbacks)
     share, dense = _share(model, protocol, x, validation), np.ndim(y) == 3
     optimizer = _compile(model, protocol, len(x), loss=loss, dense=dense, share=share)
@@ -229,16 +229,17 @@ def _share(model, protocol, x, validation):
     return share
 
 
-def _check_all(model, x, y, validation, loss):
-    """ValueError where images, labels, those held out, loss and model do not fit."""
-    _check(model, x, y)
+def _check(model, x, y, validation, loss):
+    """ValueError where images, labels, held-out ones, loss and model do not fit."""
+    _check_images_and_labels(model, x, y)
     if validation is not None:
-        _check(model, *validation, of="held-out ")
+        held_x, held_y = validation
+        _check_images_and_labels(model, held_x, held_y, of="held-out ")
     check_loss(model, loss, y)
 
 
-def _check(model, x, y, of=""):
-    """ValueError where images, labels and model do not fit. of: which they are, "held-out "."""
+def _check_images_and_labels(model, x, y, of=""):
+    """ValueError where they and the model do not fit. of: which they are, "held-out "."""
     shape = model.input_shape[1:]
     fits = len(x.shape) == 4 and all(
         size in (None, given) for size, given in zip(shape, x.shape[1:], strict=True)
