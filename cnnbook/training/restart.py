@@ -101,9 +101,8 @@ class State(keras.callbacks.Callback):
         named = [f"{k} {there!r} there, {here!r} here" for k, (there, here) in different.items()]
         for name, curve in (("clean_training_accuracy", "train_accuracy"), ("validation", "val_loss")):
             there, here = curve in about["curves"], self.measured[name]
-            named += (
-                [f"{name} there, none here" if there else f"{name} here, none there"] if there != here else []
-            )
+            if there != here:
+                named.append(f"{name} there, none here" if there else f"{name} here, none there")
         # Files of an earlier version say nothing of the data.
         kept = about.get("data", self.data)
         named += [f"{name} holds other numbers" for name in DATA
