@@ -117,24 +117,28 @@ def test_measures_and_heads_take_lists_and_series(plain):
     np.testing.assert_array_equal(transfer.embeddings(model, list(x)), vectors)
 
 
-def test_a_head_learns_from_vectors_and_labels_of_any_form():
+@pytest.fixture
+def fitted(monkeypatch):
+    """What Keras' fit is given, which does nothing."""
+    given = []
+    monkeypatch.setattr(keras.Model, "fit", lambda model, x, y, **options: given.append((x, y)))
+    return given
+
+
+def test_heads_and_trials_are_fitted_to_the_numbers_given(fitted):
     x, y = images(16)
-    kernels = []
-    for form, labels in ((np.asarray, y), (list, list(y))):
-        training.seed(0)
-        inputs = keras.Input((6, 6, 1))
-        model = transfer.extend(keras.Model(inputs, L.Flatten()(inputs), name="flat"), ["a", "b"], dropout=0)
+    inputs = keras.Input((6, 6, 1))
+    model = transfer.extend(keras.Model(inputs, L.Flatten()(inputs), name="flat"), ["a", "b"])
+    for form, labels in ((np.asarray, y), (list, shuffled(y)), (list, list(y))):
         transfer.fit_head(model, form(x.reshape(16, -1)), labels, epochs=2)
-        kernels.append(np.array(model.get_layer("head_predictions").kernel))
-    np.testing.assert_array_equal(kernels[1], kernels[0])
-
-
-def test_trials_take_labels_of_any_form():
-    x, y = images(16)
     trials = transfer.Trials(net(), steps=3, batch_size=8)
-    expected = [np.array(w) for w in trials.run(x, y).get_weights()]
-    for one, other in zip(expected, trials.run(list(x), shuffled(y)).get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    for form, labels in ((np.asarray, y), (list, shuffled(y)), (list, list(y))):
+        trials.run(form(x), labels, shift=1, mirror=True)
+    for expected, *others in (fitted[:3], fitted[3:]):
+        for found in others:
+            np.testing.assert_array_equal(found[0], expected[0])
+            np.testing.assert_array_equal(found[1], expected[1])
+    np.testing.assert_array_equal(fitted[0][1], y)
 
 
 @pytest.mark.parametrize("classes", [np.array(["cat", "dog"]), pd.Series(["cat", "dog"], index=[7, 3])])
@@ -296,7 +300,7 @@ def test_a_file_of_the_version_before_goes_on(kept, tmp_path):
     """It says nothing of the data."""
 
     def older(about):
-        for name in ("data", "stopped"):
+        for name in ("net", "data", "stopped"):
             del about[name]
         assert set(about) == {"run", "epochs", "curves", "seconds"}
 
@@ -442,3 +446,24 @@ def test_one_s_own_callback_may_come_alone_but_not_set_the_rate():
     assert callback.epochs == 1
     with pytest.raises(TypeError, match="the learning rate follows the schedule of the run .* schedule="):
         run(*images(), callbacks=[callback])
+
+
+def test_another_net_of_the_same_weights_is_another_run(kept, tmp_path):
+    """A ReLU has no weights, so the file's numbers would fit."""
+    with pytest.raises(ValueError, match="run.npz holds another run .the net has other layers"):
+        again(kept, tmp_path, model=net([L.ReLU()]))
+
+
+def test_the_same_net_under_other_names_is_the_same_run(kept, tmp_path):
+    L.Dense(1)  # Keras counts on
+    layers = [L.Flatten(name="a"), L.Dense(2, "softmax", name="b")]
+    training.seed(0)
+    named = keras.Sequential([keras.Input((6, 6, 1)), *layers], name="other")
+    assert again(kept, tmp_path, model=named).curves == kept[1].curves
+
+
+def test_a_net_that_holds_a_function_is_not_compared(plain, tmp_path):
+    """Where a function of one's own stands in a file is no part of what it does."""
+    path = tmp_path / "run.npz"
+    first = run(*images(), net([L.Lambda(lambda x: x + 0)]), checkpoint=path)
+    assert run(*images(), net([L.Lambda(lambda x: x + 0.0)]), checkpoint=path).curves == first.curves

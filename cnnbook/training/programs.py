@@ -22,7 +22,7 @@ import numpy as np
 
 from ..keras_internals import all_layers, backend_functions, has_weight_decay
 
-__all__ = ["Program", "compiled", "described", "fed", "measuring", "state_of"]
+__all__ = ["Program", "compiled", "described", "digest_of", "fed", "measuring", "state_of"]
 
 # How many compiled functions are kept, those used last.
 MOST = 32
@@ -155,19 +155,35 @@ def described(model):
     patches = [_patches(layer) for layer in layers]
     if not all(map(_tells_all, layers)) or None in patches:
         return None
-    names = {layer.name for layer in layers}
-    names |= {operation.name for inner in layers for operation in getattr(inner, "operations", ())}
-    try:
-        config = json.dumps(_anonymous(model.get_config(), names, {}), sort_keys=True)
-    except (TypeError, NotImplementedError):
+    config = _configuration(model, layers)
+    if config is None:
         return None
     # What is read beside the configuration: which variables learn, the names of curves, what Keras is set to.
     variables = tuple((v.name, tuple(v.shape), str(v.dtype), v.trainable) for v in model.variables)
     outputs = tuple(model.output_names) if len(model.outputs) > 1 else ()
     settings = keras.config.floatx(), keras.config.epsilon(), keras.config.image_data_format()
     settings = *settings, backend_functions("nn").conv  # another one where `numerics.rounded_products` is on
-    digest = hashlib.sha256(config.encode()).hexdigest()
-    return digest, tuple(map(type, layers)), tuple(patches), variables, outputs, settings
+    return config, tuple(map(type, layers)), tuple(patches), variables, outputs, settings
+
+
+def digest_of(model):
+    """A digest of a net's layers and their settings, whatever they are called; None for a net with layers of one's own, or
+    with Lambdas, whose configuration also says where a function was written."""
+    layers = [model, *all_layers(model)]
+    if not all(map(_known, layers)) or any(isinstance(layer, keras.layers.Lambda) for layer in layers):
+        return None
+    return _configuration(model, layers)
+
+
+def _configuration(model, layers):
+    """A digest of a net's configuration without the names in it; None where it has none that can be compared."""
+    names = {layer.name for layer in layers}
+    names |= {operation.name for inner in layers for operation in getattr(inner, "operations", ())}
+    try:
+        config = json.dumps(_anonymous(model.get_config(), names, {}), sort_keys=True)
+    except (TypeError, NotImplementedError):
+        return None
+    return hashlib.sha256(config.encode()).hexdigest()
 
 
 def _tells_all(thing):

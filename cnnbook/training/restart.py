@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from .. import files
-from . import devices
+from . import devices, programs
 
 __all__ = ["State"]
 
@@ -17,6 +17,7 @@ __all__ = ["State"]
 LARGEST = 2**25
 # Bytes that are hashed at once.
 PIECE = 2**24
+NO_NET = [None, None]  # in files of an earlier version
 DATA = "x", "y", "pixel_weights", "validation's x", "validation's y"
 
 
@@ -26,7 +27,7 @@ class State(keras.callbacks.Callback):
     It is replaced after every epoch and always holds a whole one. Of several processes only the first reads and writes it.
     What other callbacks hold is not in it, but that one of them has ended the run is, and the weights that they left.
     settings: those of the run, as its `History` records them. x, y, pixel_weights, validation, clean_training_accuracy: as
-    `fit` has them. A file belongs to these numbers, and to what is measured after every epoch.
+    `fit` has them. A file belongs to these numbers, to the net's layers and to what is measured after every epoch.
     """
 
     def __init__(
@@ -38,6 +39,8 @@ class State(keras.callbacks.Callback):
         self.run = json.loads(json.dumps(dict(settings, backend=keras.backend.backend()), default=str))
         data = dict(zip(DATA, (x, y, pixel_weights, *(validation or (None, None))), strict=True))
         self.data = {name: _digest(array) for name, array in data.items()} if self.writes else {}
+        # Another Keras may say the same of a layer in other words.
+        self.net = [keras.__version__, programs.digest_of(model)]
         self.measured = {
             "clean_training_accuracy": clean_training_accuracy,
             "validation": validation is not None,
@@ -98,13 +101,15 @@ class State(keras.callbacks.Callback):
         named = [f"{k} {there!r} there, {here!r} here" for k, (there, here) in different.items()]
         for name, curve in (("clean_training_accuracy", "train_accuracy"), ("validation", "val_loss")):
             there, here = curve in about["curves"], self.measured[name]
-            named += (
-                [f"{name} there, none here" if there else f"{name} here, none there"] if there != here else []
-            )
+            if there != here:
+                named.append(f"{name} there, none here" if there else f"{name} here, none there")
         # Files of an earlier version say nothing of the data.
         kept = about.get("data", self.data)
         named += [f"{name} holds other numbers" for name in DATA
                   if None not in (kept.get(name), self.data[name]) and kept[name] != self.data[name]]  # fmt: skip
+        version, net = about.get("net", NO_NET)
+        if version == self.net[0] and None not in (net, self.net[1]) and net != self.net[1]:
+            named.append("the net has other layers, or the same with other settings")
         if len(named) == 1 and "epochs" in different:
             self._check_epochs(about)
         elif named:
@@ -146,7 +151,8 @@ class State(keras.callbacks.Callback):
 
     def _write(self):
         about = {
-            name: getattr(self, name) for name in ("run", "data", "epochs", "curves", "seconds", "stopped")
+            name: getattr(self, name)
+            for name in ("run", "net", "data", "epochs", "curves", "seconds", "stopped")
         }
         arrays = {f"v{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self.variables)}
         with files.replaced(self.path) as file:
@@ -162,13 +168,15 @@ def _check_size(header):
 
 def _checked(about):
     """What a file says of its run; an exception of some type where that is not what `State` writes."""
-    counted = isinstance(about["run"], dict) and isinstance(about["epochs"], int) and about["epochs"] > 0
-    curves = [about["curves"][key] for key in about["curves"]]
-    numbers = [about["seconds"], *(value for curve in curves for value in curve)]
-    if not (counted and all(isinstance(n, int | float) for n in numbers)):
-        raise ValueError("epochs, curves or seconds are not what they should be")
-    if not all(isinstance(about.get(key, {}), dict) for key in ("data", "curves")):
-        raise ValueError("data and curves are not what they should be")
+    kinds = dict(run=dict, epochs=int, curves=dict, seconds=int | float)
+    wrong = [name for name, kind in kinds.items() if not isinstance(about[name], kind)]
+    numbers = [value for curve in about["curves"].values() for value in curve]
+    wrong += ["curves"] if not all(isinstance(n, int | float) for n in numbers) else []
+    wrong += ["epochs"] if about["epochs"] < 1 else []
+    wrong += ["data"] if not isinstance(about.get("data", {}), dict) else []
+    wrong += ["net"] if len(about.get("net", NO_NET)) != len(NO_NET) else []
+    if wrong:
+        raise ValueError(f"its {', '.join(wrong)} are not what they should be")
     return about
 
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from .. import files, machine
+from ..arguments import array
 from . import batches
 from .fitting import fit
 from .protocol import settings_of, takes_protocol
@@ -35,6 +36,7 @@ class Results:
         go by keyword. What a run is found by: its label, the number and shape of the images, the protocol, the loss'
         name and whether there are pixel weights; of the others (validation, fast, ...) nothing is recorded.
         """
+        x = array(x, "x")
         settings = settings_of(protocol, x, loss=loss, pixel_weights=pixel_weights)
         if found := self._found(label, settings):
             return found

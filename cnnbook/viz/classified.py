@@ -14,7 +14,8 @@ class Confusion(Picture):
 
     def __init__(self, evaluation):
         self.evaluation, self.array = evaluation, evaluation.confusion
-        self.title = f"{evaluation.top1:.1%} of {len(evaluation.y):,} right"
+        count = len(evaluation.y)
+        self.title = f"{evaluation.top1:.1%} of {count:,} right" if count else "no held-out images"
         self.alt = f"Confusion matrix of {len(evaluation.classes)} classes, true by row: {self.title}."
         side = min(9, max(3.6, 0.55 * len(evaluation.classes) + 1.8))
         self.size = (side + 0.6, side)
