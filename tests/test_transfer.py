@@ -342,9 +342,9 @@ def test_predict_takes_one_picture_or_many(striped, folder):
         (lambda x: np.full(x.shape, np.nan), "from nan to nan"),
         (lambda x: x.astype(int) * 300, "pixels from 0 to 255"),
         (lambda x: x > 99, "pixels from 0 to 255 are needed.*got bool"),
-        (lambda x: x[..., 0], r"RGB images \(n, 16, 16, 3\) are needed.*\(2, 16, 16\).*makes RGB of grey"),
-        (lambda x: x[..., :1], r"RGB images.*\(2, 16, 16, 1\)"),
-        (lambda x: x[:, :9], r"RGB images.*\(2, 9, 16, 3\): data.resize"),
+        (lambda x: x[..., 0], r"images \(n, 16, 16, 3\) are needed.*\(2, 16, 16\).*makes RGB of grey"),
+        (lambda x: x[..., :1], r"images .*\(2, 16, 16, 1\)"),
+        (lambda x: x[:, :9], r"images .*\(2, 9, 16, 3\): data.resize"),
         (lambda x: [x[0], x[1, :9]], "images of one size are needed"),
     ],
 )
