@@ -349,20 +349,15 @@ def striped():
 def test_predict_takes_one_picture_or_many(striped, folder):
     files = sorted(folder.rglob("[0-9]*.png"))[::13]
     x = np.stack([data.pixels(file) for file in files])
-    expected = striped.predict(x)
+    expected = striped.predict(files)
     assert len(expected) == len(files) and {label for label, _ in expected} <= {"lying", "stand\x1bing"}
-    for many in (
-        files,
-        map(str, files),
-        np.array([str(f) for f in files]),
-        list(x),
-        x.astype("float32"),
-        x.astype(int),
-    ):
-        assert striped.predict(many) == expected
-    for one in (str(files[0]), files[0], x[0], [x[0]]):
-        ((label, probability),) = striped.predict(one)
-        assert label == expected[0][0] and probability == pytest.approx(expected[0][1], abs=1e-6)
+    names = [str(file) for file in files]
+    for many in (x, names, iter(names), np.array(names), list(x), x.astype("float32"), x.astype(int)):
+        np.testing.assert_array_equal(striped._pixels(many), x)
+    for one in (names[0], files[0], x[0], [x[0]]):
+        np.testing.assert_array_equal(striped._pixels(one), x[:1])
+    ((label, probability),) = striped.predict(names[0])
+    assert label == expected[0][0] and probability == pytest.approx(expected[0][1], abs=1e-6)
     assert striped.predict([]) == striped.predict(x[:0]) == []
     assert striped.probabilities([]).shape == (0, 2)
     assert repr(striped).endswith(r"lying, stand\x1bing")
@@ -376,9 +371,9 @@ def test_predict_takes_one_picture_or_many(striped, folder):
         (lambda x: np.full(x.shape, np.nan), "from nan to nan"),
         (lambda x: x.astype(int) * 300, "pixels from 0 to 255"),
         (lambda x: x > 99, "pixels from 0 to 255 are needed.*got bool"),
-        (lambda x: x[..., 0], r"RGB images \(n, 16, 16, 3\) are needed.*\(2, 16, 16\).*makes RGB of grey"),
-        (lambda x: x[..., :1], r"RGB images.*\(2, 16, 16, 1\)"),
-        (lambda x: x[:, :9], r"RGB images.*\(2, 9, 16, 3\): data.resize"),
+        (lambda x: x[..., 0], r"images \(n, 16, 16, 3\) are needed.*\(2, 16, 16\).*makes RGB of grey"),
+        (lambda x: x[..., :1], r"images .*\(2, 16, 16, 1\)"),
+        (lambda x: x[:, :9], r"images .*\(2, 9, 16, 3\): data.resize"),
         (lambda x: [x[0], x[1, :9]], "images of one size are needed"),
     ],
 )

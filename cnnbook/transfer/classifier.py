@@ -61,13 +61,12 @@ class Classifier:
                     f"images of one size are needed, got {sorted({np.shape(i) for i in images})}"
                 )
             images = np.stack(images) if images else np.empty((0, *(size or (1, 1)), 3), "uint8")
-        images = np.asarray(images)
-        images = images[None] if images.ndim == 3 and images.shape[-1] == 3 else images
-        wanted = (None, *self.model.input_shape[1:])
-        if images.ndim != 4 or any(w not in (None, s) for w, s in zip(wanted, images.shape, strict=True)):
-            shape = f"(n, {', '.join('any' if side is None else str(side) for side in wanted[1:])})"
+        images, wanted = np.asarray(images), self.model.input_shape[1:]
+        images = images[None] if _fits(images.shape, wanted) else images
+        if not _fits(images.shape, (None, *wanted)):
+            shape = f"(n, {', '.join('any' if side is None else str(side) for side in wanted)})"
             raise ValueError(
-                f"RGB images {shape} are needed, or files, got an array {images.shape}: data.resize changes the height and "
+                f"images {shape} are needed, or files, got an array {images.shape}: data.resize changes the height and "
                 "width, np.repeat(x[..., None], 3, axis=-1) makes RGB of grey (n, h, w)"
             )
         _unscaled(images)
@@ -100,6 +99,10 @@ def _place(path):
         raise ValueError(f"a classifier is saved as a .keras file, got {path.name!r}")
     files.ready(path)
     return path
+
+
+def _fits(shape, wanted):
+    return len(shape) == len(wanted) and all(w in (None, s) for s, w in zip(shape, wanted, strict=True))
 
 
 def _unscaled(images):
