@@ -97,6 +97,9 @@ HARMFUL = {
 @pytest.mark.parametrize("what", HARMFUL)
 def test_what_keras_refuses_stays_refused(tmp_path, what):
     """The layer's own configuration and its call, as in a functional model; nothing is run, trusted or not."""
+    if what == "a file as a vocabulary":
+        # Keras makes the layer by TensorFlow, whatever computes.
+        pytest.importorskip("tensorflow")
     canary = tmp_path / "canary"
     layer = HARMFUL[what] | {"name": "evil", "inbound_nodes": [{"args": [f"touch {canary}"], "kwargs": {}}]}
     config = {
