@@ -212,6 +212,7 @@ def test_a_run_with_a_partial_is_found_again():
         ([GAP(), L.Softmax()], "crossentropie", "crossentropie"),
         ([GAP(), L.Lambda(lambda x: x, name="odd")], None, "odd .Lambda.* loss="),
         ([GAP(), L.Lambda(lambda x: x)], "sparse_categorical_crossentropy", "from_logits="),
+        ([GAP(), L.Dense(1), L.Reshape(())], None, "no axis of classes"),
         ([GAP(), L.Dense(1, activation="tanh")], keras.losses.MeanSquaredError(), "tanh"),
     ],
 )
