@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from keras import layers as L
 
-from cnnbook import segmentation, training, transfer
+from cnnbook import files, segmentation, training, transfer
 from cnnbook.training import results
 
 pd = pytest.importorskip("pandas")
@@ -460,6 +460,15 @@ def test_the_same_net_under_other_names_is_the_same_run(kept, tmp_path):
     training.seed(0)
     named = keras.Sequential([keras.Input((6, 6, 1)), *layers], name="other")
     assert again(kept, tmp_path, model=named).curves == kept[1].curves
+
+
+def test_a_run_that_is_over_is_read_from_a_folder_that_cannot_be_written(kept, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        files, "obstacle", lambda folder: PermissionError(13, "Permission denied", str(folder))
+    )
+    assert again(kept, tmp_path).curves == kept[1].curves
+    with pytest.raises(ValueError, match="run.npz cannot be written: .*Permission denied"):
+        again(kept, tmp_path, rewritten(lambda about: about.update(epochs=1)))
 
 
 def test_a_net_that_holds_a_function_is_not_compared(plain, tmp_path):

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import cnnbook
-from cnnbook import data, graph, models, training, transfer, viz, weights
+from cnnbook import data, files, graph, models, training, transfer, viz, weights
 from cnnbook.parts.layers import Labels
 
 ROOT = Path(__file__).parents[1]
@@ -564,6 +564,20 @@ def test_a_damaged_cache_is_made_anew_and_said(damage, tmp_path, capsys):
     assert "vectors.npz is damaged (" in (said := capsys.readouterr().out) and "computed anew" in said
     np.testing.assert_array_equal(transfer.embeddings(net, x, cache=cache), vectors)
     assert not capsys.readouterr().out
+
+
+def test_a_cache_is_read_where_it_cannot_be_written(tmp_path, monkeypatch):
+    inputs = keras.Input((4, 4, 1))
+    net, x = keras.Model(inputs, keras.layers.Flatten()(inputs)), np.arange(32.0).reshape(2, 4, 4, 1)
+    cache = tmp_path / "vectors.npz"
+    vectors = transfer.embeddings(net, x, cache=cache)
+    monkeypatch.setattr(
+        files, "obstacle", lambda folder: PermissionError(13, "Permission denied", str(folder))
+    )
+    np.testing.assert_array_equal(transfer.embeddings(net, x, cache=cache), vectors)
+    monkeypatch.setattr(training, "outputs", lambda *a, **k: pytest.fail("computed"), raising=False)
+    with pytest.raises(ValueError, match="vectors.npz cannot be written: .*Permission denied"):
+        transfer.embeddings(net, x + 1, cache=cache)
 
 
 def test_what_is_no_cache_is_not_written_over(tmp_path):

@@ -54,8 +54,6 @@ class State(keras.callbacks.Callback):
 
         ValueError where the file is damaged or of another run, or cannot be written.
         """
-        if self.writes:
-            files.ready(self.path)
         about, arrays = self._read() if self.writes else (None, None)
         about, arrays = devices.from_first(about, arrays, self.variables)
         if about is None:
@@ -74,7 +72,8 @@ class State(keras.callbacks.Callback):
         return self.curves
 
     def _read(self):
-        if not self.path.exists():
+        if not self.path.is_file():
+            files.ready(self.path)
             return None, None
         try:
             headers = files.headers(self.path)
@@ -84,6 +83,8 @@ class State(keras.callbacks.Callback):
         except Exception as error:
             raise self._damaged(error) from None
         self._check_run(about)
+        if about["epochs"] < self.run["epochs"] and not about.get("stopped"):
+            files.ready(self.path)
         shapes = {f"v{i}": tuple(v.shape) for i, v in enumerate(self.variables)}
         if {name: shape for name, (shape, _) in headers.items() if name != "about"} != shapes:
             raise self._another("weights of other shapes")

@@ -193,7 +193,7 @@ def classifier(
     epochs, seed = whole_number(epochs, "epochs"), whole_number(seed, "seed", least=0)
     if save is not None:
         save = _place(save)
-    if cache is not None:
+    if cache is not None and not Path(cache).is_file():
         files.ready(cache)
     images, shape = _images(source, size, seed, verbose)
     fewest = _fewest(images)

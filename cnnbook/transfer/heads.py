@@ -76,9 +76,11 @@ def embeddings(model, x, *, layer=None, cache=None, batch_size=32):
     if layer not in known:
         raise ValueError(f"{model.name} has no layer {layer!r}")
     key = _fingerprint(flat, layer, x) if cache is not None else None
-    kept = _kept(Path(cache), key) if cache is not None else None
-    if kept is not None:
-        return kept
+    if cache is not None:
+        kept = _kept(Path(cache), key)
+        if kept is not None:
+            return kept
+        files.ready(cache)
     output = known[layer].tensor
     if len(output.shape) == 4:
         output = L.GlobalAveragePooling2D()(output)
@@ -93,10 +95,9 @@ def embeddings(model, x, *, layer=None, cache=None, batch_size=32):
 
 
 def _kept(cache, key):
-    """The features that a cache holds under that key; None where it has to be written. ValueError where it cannot be, and
-    for a file of other content, which would be lost."""
-    files.ready(cache)
-    if not cache.exists():
+    """The features that a cache holds under that key; None where it has to be written. ValueError for a file of other
+    content, which would be lost."""
+    if not cache.is_file():
         return None
     try:
         headers = files.headers(cache)
