@@ -55,9 +55,7 @@ def _count(call, first_axes):
     operation, times = call.operation, 1
     free = any(None in t.shape[1:] for t in call.input_tensors)
     tensors = [
-        keras.KerasTensor(
-            (n, *(side or _SOME_SIDE for side in t.shape[1:])) if t.shape else (), dtype=t.dtype
-        )
+        _of_shape((n, *(side or _SOME_SIDE for side in t.shape[1:])) if t.shape else (), t)
         for n, t in zip(first_axes, call.input_tensors, strict=True)
     ]
     args, kwargs = filled_in(call, dict(zip(map(id, call.input_tensors), tensors, strict=True)))
@@ -67,7 +65,7 @@ def _count(call, first_axes):
     if isinstance(operation, keras.layers.TimeDistributed):
         # Keras runs the layer inside once for each step; we run it for one.
         watched, step, times = operation.layer, tensors[0].shape[2:], tensors[0].shape[1]
-        args, kwargs = (keras.KerasTensor((first_axes[0], *step), dtype=tensors[0].dtype),), {}
+        args, kwargs = (_of_shape((first_axes[0], *step), tensors[0]),), {}
     watch, first = _watched(watched, args, kwargs)
     known = watch.understood and not unseen_kernels(operation, watch)
     if free:
@@ -75,6 +73,11 @@ def _count(call, first_axes):
     macs = watch.macs * times
     seen = first is not None and len(first) == len(call.outputs) and None not in first
     return Count(macs if known else None, macs, first if seen else None)
+
+
+def _of_shape(shape, tensor):
+    """A KerasTensor of this shape, else as another one. With a name: Keras numbers those without."""
+    return keras.KerasTensor(shape, dtype=tensor.dtype, name="watched")
 
 
 def _watched(operation, args, kwargs):
