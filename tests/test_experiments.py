@@ -169,7 +169,7 @@ def test_live_sizes_seeds_and_variants_can_be_chosen(room):
     for arguments, words in (
         (dict(m=3), "has no size 'm'; it has: n"),
         (dict(variants=["up"]), "has no variant 'up'; it has: flat, steep/up"),
-        (dict(seeds=0), "seeds is a whole number from 1, got 0"),
+        (dict(seeds=0), "seeds is a whole number of at least 1, got 0"),
     ):
         with pytest.raises(ValueError, match=words):
             line.live(**arguments)
@@ -209,7 +209,7 @@ def test_histories_are_grouped_as_curves_take_them():
         ),
         (dict(live=dict(epochs=3, rate=1)), "'slow', live size: rate is given twice"),
         (dict(live=dict(epochs=3, seed=1)), "seed is given twice; the seed comes by itself"),
-        (dict(kept_seeds=0), "kept_seeds is a whole number from 1, got 0"),
+        (dict(kept_seeds=0), "kept_seeds is a whole number of at least 1, got 0"),
         (dict(variants={}), "needs at least one variant"),
         (dict(variants={"slow": dict(rate=trained)}), "rate is function, which no file can hold"),
     ],

@@ -6,8 +6,10 @@ import keras
 import numpy as np
 import pytest
 from helpers.random_nets import multiplied, random_net
+from keras import layers as L
 
 from cnnbook import graph
+from cnnbook.keras_internals import producer
 from cnnbook.viz.inside import fields
 from cnnbook.viz.reading import Net
 
@@ -48,12 +50,30 @@ def windows_hold_every_gradient(net):
             )
 
 
-# What a net's output means (logits or probabilities, for an image or a pixel) belongs here as well.
+def the_end_is_what_was_put_there(net):
+    """Of every output, alone and behind a net around it that only passes values on: kind, place, classes, labels."""
+    image = keras.Input(net.model.input_shape[1:])
+    outputs = keras.tree.flatten(net.model(image))
+    around = keras.Model(image, [L.Dropout(0.5)(L.Activation("linear")(tensor)) for tensor in outputs])
+    for i, answer in enumerate(map(read, net.answers)):
+        units, last = answer.shape[-1], producer(net.model.outputs[i])
+        scores = last.activation is keras.activations.linear
+        kind = {1: ("probability", "logit"), 3: ("softmax", "logits")}[units][scores]
+        labels = answer.argmax(-1) if units > 1 else (answer[..., 0] > (0 if scores else 0.5)).astype(int)
+        for model in (net.model, around):
+            end = graph.ending(model, i)
+            place = "pixel" if answer.ndim == 4 else "image"
+            assert (end.kind, end.per, end.classes) == (kind, place, max(units, 2)), f"output {i}: {end}"
+            np.testing.assert_array_equal(end.labels(answer), labels)
+            np.testing.assert_allclose(end.probabilities(answer).sum(-1), 1, atol=1e-5)
+
+
 CHECKS = [
     flattened_gives_the_same,
     parameters_are_those_of_keras,
     multiply_adds_are_those_of_the_framework,
     windows_hold_every_gradient,
+    the_end_is_what_was_put_there,
 ]
 
 

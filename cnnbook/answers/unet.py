@@ -28,7 +28,9 @@ def right_step(function):
         f"one concatenation to 8 + 8 channels is wanted, got {joined or 'none'}; a sum is FCN's way, not U-Net's"
     )
     params = sum(row.params for row in rows)
-    assert params == (4 * 16 * 8 + 8) + (9 * 16 * 8 + 8) + (9 * 8 * 8 + 8), f"your step has {params:,} parameters"
+    assert params == (4 * 16 * 8 + 8) + (9 * 16 * 8 + 8) + (9 * 8 * 8 + 8), (
+        f"your step has {params:,} parameters"
+    )
     rng = np.random.default_rng(0)
     maps = [rng.normal(size=(1, *tensor.shape[1:])).astype("float32") for tensor in (below, skip)]
     assert yours.predict(maps, verbose=0).min() >= 0, "no ReLU follows the last convolution"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from ... import training
+from ...arguments import whole_number
 from ...sources.decisive import digest
 from .evidence import Evidence
 from .measured import Run, Runs, checked
@@ -69,7 +70,7 @@ class Experiment:
         chosen = list(self.variants) if variants is None else list(variants)
         self._known(chosen, self.variants, "variant")
         self._known(sizes, self.live_size, "size")
-        seeds = range(seed, seed + _count(self.live_seeds if seeds is None else seeds, "seeds"))
+        seeds = range(seed, seed + whole_number(self.live_seeds if seeds is None else seeds, "seeds"))
         # Imports Keras, whose seconds are not those of a run.
         training.seed(seed)
         todo = [(variant, s) for variant in chosen for s in seeds]
@@ -128,8 +129,8 @@ class Experiment:
     def _check(self):
         if not self.variants:
             raise ValueError(f"{self.function.__name__} needs at least one variant: {{name: parameters}}")
-        _count(self.live_seeds, "live_seeds")
-        _count(self.kept_seeds, "kept_seeds")
+        whole_number(self.live_seeds, "live_seeds")
+        whole_number(self.kept_seeds, "kept_seeds")
         signature = inspect.signature(self.function)
         takes = ", ".join(signature.parameters)
         for size_name, size in (("live", self.live_size), ("kept", self.kept_size)):
@@ -154,12 +155,6 @@ class Experiment:
                 f"{self.name or self.function.__name__} has no {kind} {', '.join(map(repr, unknown))}; "
                 f"it has: {', '.join(map(str, known))}"
             )
-
-
-def _count(value, name):
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} is a whole number from 1, got {value!r}")
-    return value
 
 
 def _plain_json(parameters, where):
