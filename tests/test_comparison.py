@@ -53,3 +53,21 @@ def test_order_of_stages_and_nothing_changed():
     assert list(found.stages) == ["image", "a1", "b1", "c1", "d1", "e1"]
     same = cnnbook.compare(net("a1"), net("a1"))
     assert same.layers == {} and "no layer differs" in repr(same)
+
+
+def test_layers_that_cannot_be_saved_are_compared_by_what_they_are():
+    class Scaled(L.Layer):
+        def __init__(self, function):
+            super().__init__()
+            self.function = function
+
+        def call(self, x):
+            return self.function(x)
+
+    def net(filters):
+        image = keras.Input((8, 8, 1), name="image")
+        x = Scaled(abs)(image)
+        return keras.Model(image, L.Conv2D(filters, 3, name="conv")(x))
+
+    text = str(cnnbook.compare(net(2), net(4)))
+    assert "filters 2 -> 4" in text and "Scaled" not in text

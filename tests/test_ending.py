@@ -234,3 +234,19 @@ def test_the_courses_own_nets():
     backbone = keras.Sequential([keras.Input((4, 4, 3)), L.Conv2D(2, 1)])
     extended = graph.ending(transfer.extend(backbone, ["cat", "dog"], preprocess="tf"))
     assert (extended.kind, [o.name for o in extended.after]) == ("softmax", ["labels"])
+
+
+def test_a_stand_in_for_another_layer_is_no_layer_of_ours():
+    """Two nested nets have a layer of one name, whose call is its own: flattened, it is known as little as before."""
+
+    class Mine(L.Dense):
+        def call(self, x):
+            return ops.tanh(super().call(x))
+
+    def net(name):
+        image = keras.Input((4,))
+        return keras.Model(image, Mine(3, name="scores")(image), name=name)
+
+    image = keras.Input((4,))
+    two = keras.Model(image, L.Average()([net("one")(image), net("two")(image)]))
+    assert graph.ending(two).kind is None and graph.ending(graph.flatten(two)).kind is None

@@ -420,3 +420,28 @@ def test_scaling_from_minus_one_to_one():
     expected = apps.inception_v3.preprocess_input(rgb.copy())
     np.testing.assert_allclose(models.preprocess(models.InceptionV3)(rgb), expected, atol=1e-6)
     np.testing.assert_allclose(models.preprocess("InceptionResNetV2")(rgb), expected, atol=1e-6)
+
+
+def test_layers_counted_out_by_keras_do_not_meet_by_their_numbers():
+    """Without the graph's help conv2d_1 of the one net may be conv2d of the other: nothing is copied."""
+
+    def chain(first, *top):
+        convolutions = [L.Conv2D(4, 3, padding="same", name=f"conv2d_{first + i}") for i in range(3)]
+        return small(*convolutions, *top)
+
+    reference, model = chain(0, L.GlobalAveragePooling2D(), L.Dense(2, name="dense")), chain(1)
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="no layer 'conv2d_3' with weights, and the two cannot be paired"):
+        weights.port(reference, model, partial=True)
+    assert all(map(np.array_equal, before, model.get_weights()))
+
+
+def test_a_norm_behind_a_dense_layer_fits_one_behind_its_convolution():
+    dense = small(L.Flatten(), L.Dense(5, use_bias=False, name="fc1"), L.BatchNormalization(name="bn"))
+    sliding = small(L.Conv2D(5, 8, use_bias=False, name="fc1"), L.BatchNormalization(name="bn"))
+    randomised(dense)
+    weights.port(dense, sliding)
+    image = np.random.default_rng(0).normal(size=(2, 8, 8, 4)).astype("float32")
+    np.testing.assert_allclose(
+        outputs(sliding, image).reshape(len(image), -1), outputs(dense, image), atol=1e-4
+    )

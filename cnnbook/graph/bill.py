@@ -17,8 +17,10 @@ def learned_in(layer):
 
 def sizes(variables, learned):
     """(trained, state): how many numbers variables hold, whether allocated or not. learned: ids, as of `learned_in`."""
-    trained = sum(math.prod(v.shape) for v in variables if id(v) in learned)
-    return trained, sum(math.prod(v.shape) for v in variables) - trained
+    held = {True: 0, False: 0}
+    for variable in variables:
+        held[id(variable) in learned] += math.prod(variable.shape)
+    return held[True], held[False]
 
 
 def refuse_channels_first(operation):
@@ -47,8 +49,8 @@ class Bill:
         return sizes(variables, learned_in(operation)) if variables else (0, 0)
 
     def macs(self, node, rule):
-        """(multiply-adds of a call for one image, what is known of them, the length of its output's first axis for one
-        image), as in `Row`. A net that cuts its maps into windows may have many entries of the first axis for one image."""
+        """(macs, macs_at_least, copies) of a call: the first two as in `Row`; copies is how many entries of the first axis of its
+        output belong to one image, more than 1 where a net cuts its maps into windows."""
         if not node.input_tensors:
             self._first.update((id(t), 1) for t in node.outputs)
             self._free_batch = self._free_batch and all(t.shape[:1] == (None,) for t in node.outputs)

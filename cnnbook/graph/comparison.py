@@ -199,7 +199,10 @@ def _difference(a, b):
 
 
 def _settings(operation):
-    return _own(operation.get_config() if hasattr(operation, "get_config") else {})
+    try:
+        return _own(operation.get_config() if hasattr(operation, "get_config") else {})
+    except NotImplementedError:  # a layer that cannot be saved: its kind and its inputs are compared
+        return {}
 
 
 def _own(value):

@@ -141,6 +141,7 @@ def _under(name, operation):
     """
     cls = operation.__class__
     parts = {"name": property(lambda self: name), "__class__": property(lambda self: cls)}
+    parts["__module__"] = cls.__module__
     stand_in = object.__new__(type(cls.__name__, (cls,), parts))
     object.__setattr__(stand_in, "__dict__", vars(operation))
     return stand_in

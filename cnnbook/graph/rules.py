@@ -472,7 +472,7 @@ for _name, _parts in _MERGES.items():
 # that are left out in training. Keras does not export these classes.
 _LAYERS_BY_NAME = {
     "CustomScaleLayer": Rule(**_MERGES["Add"]),
-    "LayerScale": Rule("pointwise", macs=None, words=lower_case_words),
+    "LayerScale": Rule("pointwise", words=lower_case_words),
     "StochasticDepth": Rule("pointwise", macs=None, words=lower_case_words),
 }
 _BY_NAME |= {name: Rule(**parts) for name, parts in _MERGES.items() if name != "Average"}

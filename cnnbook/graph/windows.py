@@ -30,12 +30,12 @@ def windows(rows, row):
 
 def placed(row, field, rows):
     """(the `Row` of a call with its window and centre, its `Field`); rows: those before it."""
-    row = replace(row, field=field)
     if not field.known:
-        return row, field
+        return replace(row, field=field), field
     if field.regular:
         centre = tuple(first + (size - 1) / 2 for first, size in zip(field.start, field.size, strict=True))
-        return replace(row, centre=centre), field
+        return replace(row, field=field, centre=centre), field
+    row = replace(row, field=field)
     places = {r.name: i for i, r in enumerate(rows)}
     read = [rows[places[name]] for name in row.reads]
     before = union([r.field for r in read])

@@ -45,7 +45,9 @@ def port(reference, model, *, names=None, partial=False):
         if [v.shape for v in values] != shapes:
             raise ValueError(f"{ours}: expected shapes {shapes}, {name} has {[v.shape for v in values]}")
         ranks = target.ranks.get(ours), source.ranks.get(name)
-        if isinstance(layer, _NORMS) and None not in ranks and ranks[0] != ranks[1]:
+        # A convolution over the whole map and a dense layer are one thing, and so are the norms behind them.
+        dense = {target.read_by.get(ours), source.read_by.get(name)} == {L.Conv2D, L.Dense}
+        if isinstance(layer, _NORMS) and None not in ranks and ranks[0] != ranks[1] and not dense:
             where = [("behind", "before")[rank > 2] for rank in ranks]
             raise ValueError(
                 f"{ours} normalises {where[0]} the pool, {name} of {reference.name} {where[1]} it"
@@ -68,7 +70,7 @@ class _Net:
     """The layers of a model that have weights, by name, the rank of their first output, and what reads it in this model."""
 
     def __init__(self, model):
-        self.model, self.layers, self.ranks = model, {}, {}
+        self.model, self.layers, self.ranks, self.read_by = model, {}, {}, {}
         # ids of the tensors that a layer makes and an operation reads; the operations that read a tensor
         self.made, self.read, self.readers = defaultdict(set), defaultdict(set), defaultdict(dict)
         if not graph.is_graph(model):  # its layers can be found, not how they are connected
@@ -90,6 +92,7 @@ class _Net:
             if getattr(operation, "weights", None):
                 self.layers.setdefault(operation.name, operation)
                 self.ranks.setdefault(operation.name, len(call.outputs[0].shape))
+                self.read_by.setdefault(operation.name, _last_to_matter(call.input_tensors[0])[0].__class__)
 
     def reader(self, name):
         """The operation that alone reads what a layer puts out, and reads nothing else; None if there is none."""
@@ -102,7 +105,11 @@ class _Net:
 
 
 def _met(source, target, names):
-    """{our layer: the reference's} where names do not meet: those given, or found by the graph, or the only ones left."""
+    """{our layer: the reference's} where names do not meet: those given, or found by the graph, or the only ones left.
+
+    Where the graph does not say it, layers whose names Keras has counted out do not meet by them: conv2d_1 is another layer
+    in every process.
+    """
     missing = [name for name in target.layers if name not in source.layers]
     if names is not None or not missing:
         return names or {}
@@ -115,9 +122,11 @@ def _met(source, target, names):
     except ValueError as error:
         rest = {name: layer for name, layer in source.layers.items() if name not in target.layers}
         found = {ours: _only_one(target, missing, ours, rest) for ours in missing}
-        if None not in found.values():
+        met = [name for name in target.layers if name in source.layers]
+        counted_out = [name for name in met if _named_by_keras(name, source.layers[name])]
+        if None not in found.values() and not counted_out:
             return found
-        first = next(ours for ours, theirs in found.items() if theirs is None)
+        first = next((ours for ours, theirs in found.items() if theirs is None), missing[0])
         raise ValueError(
             f"{target.model.name}: the reference {source.model.name} has no layer {first!r} with weights, and the two "
             f"cannot be paired by their graphs ({error}); names={{ours: theirs}} says which layers meet"
