@@ -114,7 +114,7 @@ models: env
 	@$(PY) -m cnnbook models $(ARGS)
 
 # The environments stay: delete .venv, .venv-jax, .venv-colab and .venv-newest by hand.
-# So do the students' copies, which may hold answers.
+# So do the students' copies, which may hold answers, and executed notebooks that somebody edited.
 clean:
-	find build -mindepth 1 -maxdepth 1 ! -name student -exec rm -rf {} + 2>/dev/null || true
+	find build -mindepth 1 -maxdepth 1 ! -name student ! -name edited -exec rm -rf {} + 2>/dev/null || true
 	rm -rf book/_build .pytest_cache .ruff_cache

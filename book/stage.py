@@ -31,7 +31,7 @@ LINK = re.compile(r"(?P<image>!?)\[(?P<text>(?:[^\[\]]|\[[^\[\]]*\])*)\]\((?P<to
 FENCE = re.compile(r"(^(?:```|~~~).*?^(?:```|~~~)|`[^`\n]+`)", re.M | re.S)
 # What MyST takes for a directive or a role, in the forms that open one.
 DIRECTIVE = re.compile(r"^(?P<before>[ \t>*+\-\d.)]*(?:`{3,}|~{3,}|:{3,})[ \t]*)\{(?P<name>[^}\n]*)\}", re.M)
-ROLE = re.compile(r"\{(?P<name>[\w:+.-]+)\}$")
+ROLE = re.compile(r"\{(?P<name>[\w:+.-]+)\}\Z")
 # Those that only shape what is written: others read files, import modules or show pages of other people.
 DIRECTIVES = {"note", "tip", "hint", "important", "warning", "caution", "attention", "danger", "error", "seealso",
               "admonition", "dropdown", "math", "list-table", "code-block"}  # fmt: skip

@@ -79,8 +79,13 @@ def _check_end(answer):
     sized = isinstance(answer, Sized)
     if isinstance(answer, Iterable) and not (sized or hasattr(answer, "__array__")):
         raise _Differs(_COLLECTION)
-    if sized and not hasattr(answer, "__array__") and len(answer) > _MOST:
-        raise _Differs(f"{len(answer)} values are too many.")
+    if sized and not hasattr(answer, "__array__"):
+        try:
+            few = len(answer) <= _MOST
+        except OverflowError:  # of a range
+            few = False
+        if not few:
+            raise _Differs("These are too many values.")
 
 
 def _judge(answer, right):

@@ -210,7 +210,10 @@ def focal_loss(labels, predictions, *, gamma=2.0, from_logits=False):
     labels, classes = _without_channel(labels), predictions.shape[-1]
     if classes == 1:
         return keras.losses.binary_focal_crossentropy(
-            labels[..., None], predictions, gamma=gamma, from_logits=from_logits
+            labels if len(labels.shape) == len(predictions.shape) else labels[..., None],
+            predictions,
+            gamma=gamma,
+            from_logits=from_logits,
         )
     one_hot = ops.one_hot(ops.cast(labels, "int32"), classes)
     return keras.losses.categorical_focal_crossentropy(

@@ -319,3 +319,31 @@ def test_the_loss_of_gradients_reads_labels_of_one_unit():
     z = read(model(X))[:, 0]
     value, _ = gradients.of_weights(model, gradients.loss_on(X, B, from_logits=True))
     assert value == pytest.approx(one_unit(z, B), rel=1e-4)
+
+
+def test_a_saved_net_opens_with_the_loss_that_trained_it_or_with_none(tmp_path):
+    """A loss of other arguments under the same name would change what evaluate says."""
+    logit = net(maps(1), GAP())
+    partial = functools.partial(keras.losses.binary_crossentropy, from_logits=True)
+    training.fit(logit, X, B, epochs=1, loss=partial, verbose=False)
+    dice = net(maps(2))
+    training.fit(dice, X, MASKS, epochs=1, loss=segmentation.dice_loss, verbose=False)
+    logit.save(tmp_path / "logit.keras")
+    dice.save(tmp_path / "dice.keras")
+    opened = training.load(tmp_path / "logit.keras", trusted=True)
+    assert opened.evaluate(X, B[:, None], verbose=0) == pytest.approx(logit.evaluate(X, B[:, None], verbose=0))
+    without = training.load(tmp_path / "dice.keras", trusted=True)
+    assert not without.compiled
+    np.testing.assert_array_equal(read(without(X)), read(dice(X)))
+
+
+def test_losses_of_keras_by_name_read_labels_of_one_unit():
+    logit = net(maps(1), GAP(), L.Activation("sigmoid"))
+    by_name = training.gradient_norms(logit, X, B, loss="binary_crossentropy")
+    assert by_name == pytest.approx(training.gradient_norms(logit, X, B), rel=1e-4)
+
+
+def test_accuracy_checks_its_labels_before_it_computes(monkeypatch):
+    monkeypatch.setattr("cnnbook.training.measures.outputs", None)
+    with pytest.raises(ValueError, match=r"labels of shape \(12,\) for these images, got \(12, 3\)"):
+        training.accuracy(ENDS["softmax"](), X, ONE_HOT)

@@ -316,7 +316,7 @@ def test_what_overflows_is_named(broken, photo):
     with pytest.raises(ValueError, match="kernels of conv have 1 numbers that are not finite"):
         viz.filters(broken, "conv")
     large = ends_in(L.Rescaling(1e30, name="up"), L.Rescaling(1e30, name="further"))
-    with pytest.raises(ValueError, match=r"its weights are, and it begins in further \(Rescaling\)"):
+    with pytest.raises(ValueError, match=r"its weights are finite, and it begins in further \(Rescaling\)"):
         viz.saliency(large, photo)
 
 

@@ -68,6 +68,6 @@ def listed(names: Iterable[str], most: int = 3) -> str:
 def _mark(folder):
     try:
         mark = json.loads((folder / MARK).read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return mark if isinstance(mark, dict) else {}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import math
 import os
 import shutil
 from pathlib import Path
@@ -102,7 +101,7 @@ class Records:
         """A notebook's record; an empty one where there is none that can be read, or what is there is none of ours."""
         try:
             record = json.loads((self.folder / "results" / f"{name}.json").read_text("utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return record if _is_record(record) else {}
 
@@ -217,7 +216,8 @@ def _is_claim(said):
 
 
 def _is_number(value):
-    return isinstance(value, int | float) and math.isfinite(value)
+    # Whole numbers of JSON have no end.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def _sha256(path):

@@ -80,7 +80,7 @@ class Finished(Records):
         try:
             record = json.loads((self.folder / "runs" / f"{key}.json").read_text("utf-8"))
             return (Run.from_dict(record), record["facts"]) if record["key"] == key else None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
 

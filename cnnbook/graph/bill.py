@@ -49,8 +49,8 @@ class Bill:
         return sizes(variables, learned_in(operation)) if variables else (0, 0)
 
     def macs(self, node, rule):
-        """(macs, macs_at_least, copies) of a call: the first two as in `Row`; copies is how many entries of the first axis of its
-        output belong to one image, more than 1 where a net cuts its maps into windows."""
+        """(macs, macs_at_least, copies) of a call: the first two as in `Row`; copies is how many entries of the first axis
+        of its output belong to one image, more than 1 where a net cuts its maps into windows."""
         if not node.input_tensors:
             self._first.update((id(t), 1) for t in node.outputs)
             self._free_batch = self._free_batch and all(t.shape[:1] == (None,) for t in node.outputs)

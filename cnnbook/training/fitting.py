@@ -68,9 +68,9 @@ def fit(
     net that computes as one that was trained before is not compiled again (`training.programs`).
 
     Afterwards the net is compiled with a stock keras.optimizers.SGD at the protocol's rate, whatever trained it: a file of
-    it opens without cnnbook. After a run too short for batch norm's moving averages to forget what they began with, mean
-    and variance are measured anew, over at most 32 batches, and the last epoch's held-out numbers with them
-    (`training.statistics`).
+    it opens without cnnbook; after a loss that Keras does not know, by compile=False. After a run too short for batch norm's
+    moving averages to forget what they began with, mean and variance are measured anew, over at most 32 batches, and the
+    last epoch's held-out numbers with them (`training.statistics`).
 
     Raises ValueError where images, labels, held-out ones, loss and model do not fit, or the file is damaged, of another run,
     or cannot be written. x, y and all that belongs to them may be lists, or Series of pandas, whose index plays no part.

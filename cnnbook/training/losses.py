@@ -21,6 +21,12 @@ __all__ = [
 
 SPARSE = {"sparse_categorical_crossentropy", "SparseCategoricalCrossentropy"}
 BINARY = {"binary_crossentropy", "BinaryCrossentropy", "binary_focal_crossentropy", "BinaryFocalCrossentropy"}
+# Keras' own functions as classes, which it can save and share
+CLASSES = {
+    keras.losses.sparse_categorical_crossentropy: keras.losses.SparseCategoricalCrossentropy,
+    keras.losses.categorical_crossentropy: keras.losses.CategoricalCrossentropy,
+    keras.losses.binary_crossentropy: keras.losses.BinaryCrossentropy,
+}
 ONE_HOT = {
     *("categorical_crossentropy", "CategoricalCrossentropy", "categorical_hinge", "CategoricalHinge"),
     *("categorical_focal_crossentropy", "CategoricalFocalCrossentropy"),
@@ -68,7 +74,18 @@ def loss_on_labels(model, y, loss=None):
         check_loss(model, function, y)
     elif _told(function) is not None or _asks(function):
         check_labels(model, y)
-    return function
+    one_unit = _units(model) == 1 and not isinstance(function, keras.losses.Loss)
+    return _with_the_units_axis(function) if one_unit else function
+
+
+def _with_the_units_axis(function):
+    """A loss of labels (n, ...) for predictions (n, ..., 1), which Keras' functions compare axis by axis."""
+
+    def loss(labels, predictions):
+        lacks = len(labels.shape) < len(predictions.shape)
+        return function(keras.ops.expand_dims(labels, -1) if lacks else labels, predictions)
+
+    return loss
 
 
 def check_loss(model, loss, y):
@@ -118,26 +135,24 @@ def _name(loss):
 
 
 def _plain(loss):
-    """The same loss as Keras can save it: a partial as a function of the name of what it calls."""
+    """The same loss as Keras can save it: a partial as a class, or as a function that no other bears the name of, since by
+    the name alone a file would be opened with a loss of other arguments."""
     if not isinstance(loss, functools.partial):
         return loss
+    if loss.func in CLASSES and not loss.args:
+        return CLASSES[loss.func](**loss.keywords)
 
     def plain(labels, predictions):
         return loss(labels, predictions)
 
-    plain.__name__ = plain.__qualname__ = _name(loss)
+    plain.__name__ = plain.__qualname__ = f"{_name(loss)}_with_arguments"
     return plain
 
 
 def _from_logits(function):
     """A function that asks for from_logits, told that it is so: Keras' own as its class, which Keras can save and share."""
-    classes = {
-        keras.losses.sparse_categorical_crossentropy: keras.losses.SparseCategoricalCrossentropy,
-        keras.losses.categorical_crossentropy: keras.losses.CategoricalCrossentropy,
-        keras.losses.binary_crossentropy: keras.losses.BinaryCrossentropy,
-    }
-    if not isinstance(function, functools.partial) and function in classes:
-        return classes[function](from_logits=True)
+    if not isinstance(function, functools.partial) and function in CLASSES:
+        return CLASSES[function](from_logits=True)
     return _plain(functools.partial(function, from_logits=True))
 
 
@@ -203,6 +218,8 @@ def check_images(x, of=""):
         raise ValueError(f"{of}images are at least one image, got an array of shape {x.shape}")
     if x.dtype.kind in "iub":
         return
-    for i, image in enumerate(x):
-        if not (finite := np.isfinite(image)).all():
-            raise ValueError(f"{of}images are finite numbers; image {i} holds {image[~finite][0]}")
+    for start in range(0, len(x), 256):
+        part = x[start : start + 256]
+        if not (finite := np.isfinite(part)).all():
+            i, wrong = start + np.argwhere(~finite)[0][0], part[~finite][0]
+            raise ValueError(f"{of}images are finite numbers; image {i} holds {wrong}")

@@ -24,10 +24,10 @@ def accuracy(model, x, y, batch_size=500, *, kind=None):
     """
     if np.ndim(y) == 3:
         return segmentation.pixel_accuracy(*predicted(model, x, y, kind=kind))
-    found, y = _classes(model, outputs(model, x, batch_size), kind), whole_numbers(y, "labels")
-    if y.shape != found.shape:
-        raise ValueError(f"{model.name} gives labels of shape {found.shape} for these images, got {y.shape}")
-    return float(np.mean(found == y))
+    y = whole_numbers(y, "labels")
+    if y.ndim != 1 or len(y) != len(x):
+        raise ValueError(f"{model.name} gives labels of shape {(len(x),)} for these images, got {y.shape}")
+    return float(np.mean(_classes(model, outputs(model, x, batch_size), kind) == y))
 
 
 def _classes(model, found, kind):
@@ -61,8 +61,8 @@ def top_k(scores, y, k=5):
 def predicted(model, x, masks, batch_size=50, *, kind=None):
     """(true, predicted) classes of every pixel of images x (n, h, w, c), masks (n, h, w), both of the size of the net's
     output, the first one's where it has several: what the scores of cnnbook.segmentation compare. kind: as in `accuracy`."""
-    found = outputs(model, x, batch_size)
-    return segmentation.centre(array(masks, "masks"), *found.shape[1:3]), _classes(model, found, kind)
+    masks, found = array(masks, "masks"), outputs(model, x, batch_size)
+    return segmentation.centre(masks, *found.shape[1:3]), _classes(model, found, kind)
 
 
 def outputs(model, x, batch_size=500, *, label=None):
@@ -74,9 +74,16 @@ def outputs(model, x, batch_size=500, *, label=None):
     inputs = getattr(model, "inputs", None) or ()
     if len(inputs) < 2:  # of several each has its own
         x = array(x, "x")
-    if len(inputs) == 1:
-        check_size(model, x)
     batch_size = whole_number(batch_size, "batch_size")
+    try:
+        return _computed(model, x, batch_size, label)
+    except Exception:
+        if len(inputs) == 1:
+            check_size(model, x)  # says it in words, where it is the size
+        raise
+
+
+def _computed(model, x, batch_size, label):
     if devices.shared(model):
         return keras.tree.flatten(devices.predict(model, x, batch_size))[0]
     label = label or model.name

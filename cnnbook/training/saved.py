@@ -25,6 +25,8 @@ SAFE_SINCE = "3.13.2"
 def load(path, *, trusted=False, **options):
     """Opens a model saved by `model.save(path)`, our own layers included; `options` as keras.models.load_model.
 
+    A net that was trained with a loss that Keras does not know comes uncompiled: it predicts; compile it to train on.
+
     trusted: whether you know who made the file. Before Keras 3.13.2 a file can run commands when it is opened, so there
     only a trusted one is; a newer Keras refuses such files itself, trusted or not.
     ValueError for a file that an old Keras should trust and was not told to, and where a newer Keras than this one has saved
@@ -40,6 +42,9 @@ def load(path, *, trusted=False, **options):
         try:
             return keras.models.load_model(path, **options)
         except (TypeError, ValueError) as error:
+            # A loss of one's own, of cnnbook's too, is no part of what a net computes.
+            if "compile" not in options and "Could not locate function" in str(error):
+                return keras.models.load_model(path, compile=False, **options)
             theirs = _saved_by(path)
             if theirs is None or Version(theirs) <= Version(keras.__version__):
                 raise

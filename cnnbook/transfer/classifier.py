@@ -269,7 +269,8 @@ def _save(trained, path):
     """Saves what took long to train; where that fails by now, a warning says so and the net is not lost."""
     try:
         trained.save(path)
-    except OSError as error:
+    # Keras raises errors of many types for a layer that it cannot write.
+    except Exception as error:
         warnings.warn(
             f"{path} was not written ({error}): the classifier that is returned saves itself by .save(PATH)",
             stacklevel=3,

@@ -43,8 +43,8 @@ def entrance(net):
         values = net.run({net.input: ops.convert_to_tensor(x)}, [row.name for row in rows], at_rest)
     except Exception:  # somebody else's Lambda may ask for anything; then nothing is known of it
         return Entrance(rows[0].name, "any")
-    ends = {name: _typical(value) for name, value in values.items()}
-    changed = [row.name for row in rows if not _same(ends[row.name], _typical(x))]
+    ends = {row.name: _typical(values[row.name]) for row in rows if len(row.output_shape or ()) == 3}
+    changed = [name for name, end in ends.items() if not _same(end, _typical(x))]
     if not changed:
         return Entrance()
     found = {_judged(*ends[name]) for name in last if name in changed}
@@ -186,6 +186,7 @@ def _check_range(net, first, images, preprocess):
         raise ValueError(
             f"{name} begins with {first.by}: it takes values from 0 to {255 if pixels else 1}, these go from {low:.4g} to "
             f"{high:.4g}"
+            + ("; np.clip(image, 0, 255) cuts off what resizing has added" if high > 255 else "")
         )
     if first.takes == "as is" and preprocess is None and images.dtype == np.uint8:
         raise ValueError(

@@ -195,14 +195,16 @@ class Net:
             made = self.run({self.input: ops.convert_to_tensor(images[:1])}, [row.name for row in self.rows])
             wrong = [row for row in self.rows if not _finite(made[row.name])]
             first = wrong[0] if wrong else self.rows[-1]
-            where = f"its weights are, and it begins in {first.name} ({first.kind})"
+            where = f"its weights are finite, and it begins in {first.name} ({first.kind})"
         raise ValueError(f"{self.model.name} answers with numbers that are not finite: {where}")
 
     def _first_with_wrong_weights(self):
         for row in self.rows:
             weights = [v for v in getattr(row.operation, "weights", ()) if not _finite(v)]
             if weights:
-                return f"its first weights that are not are {weights[0].name} of {row.name} ({row.kind})"
+                return (
+                    f"the first weights that are not finite are {weights[0].name} of {row.name} ({row.kind})"
+                )
         return ""
 
 

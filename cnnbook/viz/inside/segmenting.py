@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from ... import graph, segmentation
-from ...arguments import whole_numbers
+from ...arguments import whole_number, whole_numbers
 from .. import style
 from ..picture import Picture, in_unit_range, panels
 from ..reading import Net
@@ -227,6 +227,7 @@ def segmented(model, image, classes, *, truth=None, shown=None, background=0, ki
     image: as the net reads it; shown: the picture to draw instead, of the same size. Where the net's output is smaller, the
     middle of image and truth is shown. kind: how the net ends, where it does not show it, see `graph.ending`.
     """
+    model = graph.as_functional(model)
     if len(model.outputs) > 1:
         raise ValueError(
             f"{model.name} has {len(model.outputs)} outputs: take one, as unet_plus_plus.prune does"
@@ -237,6 +238,10 @@ def segmented(model, image, classes, *, truth=None, shown=None, background=0, ki
             f"{model.name} gives {tuple(model.outputs[0].shape)}: a class for every pixel is (n, h, w, classes)"
         )
     outputs = keras.ops.convert_to_numpy(model(np.asarray(image)[None], training=False))
+    if not np.isfinite(outputs).all():
+        raise ValueError(
+            f"{model.name} answers with numbers that are not finite: look at its weights and the image"
+        )
     array, probability = end.labels(outputs)[0], end.probabilities(outputs)[0].max(-1)
     picture = segmentation.centre(_rgb(image if shown is None else shown)[None], *array.shape)[0]
     if truth is not None:
@@ -290,7 +295,7 @@ def skips(model, image, layer=None, *, channels=5):
     layer: the name of a concatenation or an addition, the last one by default; layers and bare operations, of nested and
     Sequential models too. channels: how many of each map are shown, those that vary most over the image (h, w, c).
     """
-    image = np.asarray(image)[None]
+    channels, image = whole_number(channels, "channels"), np.asarray(image)[None]
     net = Net(model, image.shape[1:])
     merges = {
         row.name: row

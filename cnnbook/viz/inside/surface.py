@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from ...arguments import whole_number
-from ...graph import flatten, kernel_axes
+from ...graph import as_functional, flatten, kernel_axes
 from ...keras_internals import all_layers, own_trainable_variables
 from ...training import gradients
 from .. import style
@@ -146,11 +146,12 @@ def landscape(
 
     points = {1: 41, 2: 13}.get(dimensions) if points is None else points
     _check(dimensions, points, span, statistics)
+    batch = whole_number(batch, "batch")
     x, y = np.asarray(x), np.asarray(y)
     if len(x) != len(y) or not len(x):
         raise ValueError(f"as many labels as images, at least one: got {len(x)} images and {len(y)} labels")
     losses.check_images(x)
-    loss = losses.loss_on_labels(model, y, loss)
+    loss = losses.loss_on_labels(as_functional(model), y, loss)
     if directions is None:
         rng = np.random.default_rng([seed, 9913])  # not the stream that may have made the weights
         directions = [direction(model, rng) for _ in range(dimensions)]

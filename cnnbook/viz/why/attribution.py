@@ -56,7 +56,7 @@ class Attribution(Picture):
         if not (np.isfinite(array).all() and np.isfinite(values).all()):
             raise ValueError(
                 f"{title} of {question.net.model.name} for {question.label} is not finite: the {question.measure} is "
-                f"{question.score:.4g}, but a gradient behind it overflows or has no value"
+                f"{question.score:.4g}, but a number behind it overflows or has no value"
             )
         where = f" at {layer}" if layer else ""
         self.alt = f"{title}{where} for {question.label}: a heat map over the image, {array.shape[0]} x {array.shape[1]}"

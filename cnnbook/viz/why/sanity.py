@@ -81,6 +81,8 @@ def randomisation(model, image, method, *, steps=4, seed=0, **arguments):
     steps = whole_number(steps, "steps")
     first = call(model, image, **arguments)
     arguments["target"] = first.question.target
+    if "names" in arguments:
+        arguments["names"] = first.question.names  # read once
     layers = list(dict.fromkeys(row.operation for row in first.question.net.rows if row.params))[::-1]
     groups = [g for g in np.array_split(np.arange(len(layers)), min(steps, len(layers))) if len(g)]
     rng, maps, lowest = np.random.default_rng(seed), [first], [None]
