@@ -262,3 +262,14 @@ def test_whole_numbers_of_numpy_count_and_others_do_not(counted, what):
     for wrong in (lambda n: n + 0.5, lambda n: True):
         with pytest.raises(ValueError):
             COUNTS[what](model, x, wrong)
+
+
+def test_a_number_for_each_image_is_no_map_and_no_obstacle():
+    """A net that subtracts the brightness of the whole image answers as before where all of it is brighter."""
+    image = keras.Input((SIDE, SIDE, 3))
+    brightness = keras.ops.mean(image, axis=(1, 2, 3))
+    x = L.Conv2D(3, 3, name="conv")(image - keras.ops.reshape(brightness, (-1, 1, 1, 1)))
+    model = nets.seeded(keras.Model(image, L.Dense(2, name="scores")(L.GlobalAveragePooling2D()(x))), scale=0.1)
+    first, brighter = (viz.saliency(model, RGB.astype("float32") / 2 + more) for more in (0, 50))
+    assert first.array.max() > 0
+    np.testing.assert_allclose(first.array, brighter.array, rtol=1e-4, atol=1e-6)
