@@ -438,7 +438,7 @@ def test_pictures_of_an_evaluation():
     many = transfer.Evaluation([f"class {i}" for i in range(21)], None, np.arange(21), np.eye(21))
     axes = viz.confusion(many).figure().axes[0]
     assert not axes.texts and axes.get_xticklabels()[3].get_rotation() == 45
-    with pytest.raises(ValueError, match="at least one image"):
+    with pytest.raises(ValueError, match="most is a whole number of at least 1, got 0"):
         viz.hardest(result, most=0)
 
 

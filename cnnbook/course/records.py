@@ -77,12 +77,14 @@ class Records:
         """Raises UserError where the folder holds what is not ours."""
         # Versions before left no mark, but always this file.
         known = {EDITED, *(folder for folder, _ in PLACES), self.scratch.name, self.summary.name}
-        mark.check(
-            self.folder,
-            self.command,
-            recognised=(self.folder / LOCK).exists(),
-            known=known if self.shared else None,
-        )
+        ours = (self.folder / LOCK).exists()
+        try:
+            mark.check(self.folder, self.command, recognised=ours, known=known if self.shared else None)
+        except UserError:
+            # Another run may have begun in the folder between these two looks at it.
+            if ours or not (self.folder / LOCK).exists():
+                raise
+            mark.check(self.folder, self.command, recognised=True)
 
     def prepare(self, stems: set[str]) -> None:
         """Make the folders; remove what an interrupted run left, and the results of notebooks that are gone."""
