@@ -331,7 +331,9 @@ def test_a_saved_net_opens_with_the_loss_that_trained_it_or_with_none(tmp_path):
     logit.save(tmp_path / "logit.keras")
     dice.save(tmp_path / "dice.keras")
     opened = training.load(tmp_path / "logit.keras", trusted=True)
-    assert opened.evaluate(X, B[:, None], verbose=0) == pytest.approx(logit.evaluate(X, B[:, None], verbose=0))
+    assert opened.evaluate(X, B[:, None], verbose=0) == pytest.approx(
+        logit.evaluate(X, B[:, None], verbose=0)
+    )
     without = training.load(tmp_path / "dice.keras", trusted=True)
     assert not without.compiled
     np.testing.assert_array_equal(read(without(X)), read(dice(X)))

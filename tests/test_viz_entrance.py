@@ -269,7 +269,9 @@ def test_a_number_for_each_image_is_no_map_and_no_obstacle():
     image = keras.Input((SIDE, SIDE, 3))
     brightness = keras.ops.mean(image, axis=(1, 2, 3))
     x = L.Conv2D(3, 3, name="conv")(image - keras.ops.reshape(brightness, (-1, 1, 1, 1)))
-    model = nets.seeded(keras.Model(image, L.Dense(2, name="scores")(L.GlobalAveragePooling2D()(x))), scale=0.1)
+    model = nets.seeded(
+        keras.Model(image, L.Dense(2, name="scores")(L.GlobalAveragePooling2D()(x))), scale=0.1
+    )
     first, brighter = (viz.saliency(model, RGB.astype("float32") / 2 + more) for more in (0, 50))
     assert first.array.max() > 0
     np.testing.assert_allclose(first.array, brighter.array, rtol=1e-4, atol=1e-6)
