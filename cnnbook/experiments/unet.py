@@ -151,10 +151,15 @@ def counted_cells(instances, answers):
     return {"found": float(found / total), "merged": float(merged / total), "pieces": drawn / total}
 
 
+def drawn_cells(images, size, seed):
+    """Cells that touch, `images` to train on and 60 held out, those of a run of `touching` with this seed."""
+    return data.load("cells", size=size, train=images, test=60, seed=seed, verbose=False)
+
+
 def touching(*, weighed, widths, images, epochs, size, seed):
     """Cells found and merged, and pieces drawn, by a U-Net that learned with the weight map of seams or without; and its
     answers for the first two images held out."""
-    cells = data.load("cells", size=size, train=images, test=60, seed=seed, verbose=False)
+    cells = drawn_cells(images, size, seed)
     weights, scaled = cells.weights["train"] if weighed else None, cells.standardised()
     training.seed(seed)
     net = u_net(scaled.x_train.shape[1:], widths)
