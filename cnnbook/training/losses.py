@@ -74,8 +74,10 @@ def loss_on_labels(model, y, loss=None):
         check_loss(model, function, y)
     elif _told(function) is not None or _asks(function):
         check_labels(model, y)
-    one_unit = _units(model) == 1 and not isinstance(function, keras.losses.Loss)
-    return _with_the_units_axis(function) if one_unit else function
+    keras_function = getattr(function, "__module__", "").startswith("keras.") and not isinstance(
+        function, keras.losses.Loss
+    )
+    return _with_the_units_axis(function) if keras_function and _units(model) == 1 else function
 
 
 def _with_the_units_axis(function):

@@ -72,7 +72,8 @@ def outputs(model, x, batch_size=500, *, label=None):
     name. On JAX nets that compute alike share what was compiled for one.
     """
     inputs = getattr(model, "inputs", None) or ()
-    if len(inputs) < 2:  # of several each has its own
+    # Of several inputs each has its own; what has a shape may be read batch by batch.
+    if len(inputs) < 2 and not hasattr(x, "shape"):
         x = array(x, "x")
     batch_size = whole_number(batch_size, "batch_size")
     try:
