@@ -95,7 +95,7 @@ ANSWERS = {
     ),
     "verdict": Answer(
         right_verdict,
-        why="Three seeds can show that two ranges do not touch, or that they do; more seeds could still change either.",
+        why="Ranges that do not touch are what three seeds can show; more seeds could still bring them together.",
         hints=(
             "Compare the worst seed of the better variant with the best seed of the other.",
             "If the two ranges share a value, three seeds decide nothing.",
