@@ -13,8 +13,19 @@ import pkgutil
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
-__all__ = ["Answer", "decided_by_ranges", "find", "name_of", "names", "of", "outputs_of_both", "says"]
+__all__ = [
+    "Answer",
+    "compared_by_ranges",
+    "decided_by_ranges",
+    "find",
+    "name_of",
+    "names",
+    "of",
+    "outputs_of_both",
+    "says",
+]
 
 
 @dataclass(frozen=True)
@@ -78,7 +89,14 @@ def find(key: str) -> Answer:
     return answers[entry]
 
 
-def decided_by_ranges(answer, *, of: str, values: str = "errors", highest: float = 100, between: str) -> None:
+def decided_by_ranges(
+    answer,
+    *,
+    of: str,
+    values: str = "errors",
+    highest: float = 100,
+    between: str = "errors are in per cent, between 0 and 100",
+) -> None:
     """Judges the answer ({name: numbers of three seeds or more} of two things, "decided" or "not decided"): it is decided
     where the two ranges do not touch. AssertionError, with the ranges, where the answer says something else.
 
@@ -92,6 +110,18 @@ def decided_by_ranges(answer, *, of: str, values: str = "errors", highest: float
     assert all(0 < value < highest for value in a + b), between
     ranges = f"the {values} go from {a[0]:.2f} to {a[-1]:.2f} and from {b[0]:.2f} to {b[-1]:.2f}"
     says(verdict, a[-1] < b[0] or b[-1] < a[0], ranges)
+
+
+def compared_by_ranges(**options) -> Answer:
+    """The answer to an experiment that compares two things over seeds; options: those of `decided_by_ranges`."""
+    return Answer(
+        partial(decided_by_ranges, **options),
+        why="Three seeds can show that two ranges do not touch, or that they do; more seeds could still change either.",
+        hints=(
+            "Compare the worst seed of the better one with the best seed of the other.",
+            "If the two ranges share a value, three seeds decide nothing.",
+        ),
+    )
 
 
 def says(verdict, decided: bool, numbers: str) -> None:

@@ -1,6 +1,6 @@
 """Answers to the exercises of chapter 11."""
 
-from cnnbook.answers import Answer, decided_by_ranges, outputs_of_both
+from cnnbook.answers import Answer, compared_by_ranges, outputs_of_both
 
 
 def right_dense_block(block):
@@ -57,10 +57,6 @@ def right_grouped(function):
         assert apart < 1e-4, f"{groups} groups: the largest difference to Conv2D is {apart:.2g}"
 
 
-def right_verdict(answer):
-    decided_by_ranges(answer, of="numbers of paths", between="errors are in per cent, between 0 and 100")
-
-
 ANSWERS = {
     "channels": Answer(
         {"channels": 148, "joins": 45},
@@ -94,12 +90,5 @@ ANSWERS = {
             "The kernel has shape (3, 3, channels / groups, filters): only the filters have to be split.",
         ),
     ),
-    "verdict": Answer(
-        right_verdict,
-        why="Three seeds can show that two ranges do not touch, or that they do; more seeds could still change either.",
-        hints=(
-            "Compare the worst seed of the better net with the best seed of the other.",
-            "If the two ranges share a value, three seeds decide nothing.",
-        ),
-    ),
+    "verdict": compared_by_ranges(of="numbers of paths"),
 }

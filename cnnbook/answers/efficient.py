@@ -1,6 +1,6 @@
 """Answers to the exercises of chapter 13."""
 
-from cnnbook.answers import Answer, decided_by_ranges
+from cnnbook.answers import Answer, compared_by_ranges
 
 
 def right_separable(layer):
@@ -53,10 +53,6 @@ def right_undo(function):
         )
 
 
-def right_verdict(answer):
-    decided_by_ranges(answer, of="variants", between="errors are in per cent, between 0 and 100")
-
-
 ANSWERS = {
     "larger_kernel": Answer(
         1 / 128 + 1 / 25,
@@ -93,12 +89,5 @@ ANSWERS = {
             "exchanged, swap, and flatten.",
         ),
     ),
-    "verdict": Answer(
-        right_verdict,
-        why="Ranges that do not touch are what three seeds can show; more seeds could still bring them together.",
-        hints=(
-            "Compare the worst seed of the better variant with the best seed of the other.",
-            "If the two ranges share a value, three seeds decide nothing.",
-        ),
-    ),
+    "verdict": compared_by_ranges(of="variants"),
 }

@@ -1,6 +1,6 @@
 """Answers to the exercises of chapter 07."""
 
-from cnnbook.answers import Answer, decided_by_ranges
+from cnnbook.answers import Answer, compared_by_ranges
 
 
 def _give(net, drawn, reductions):
@@ -89,11 +89,6 @@ def right_split(function):
         assert left < least + 1e-6, f"your product leaves squares of {left:.3f}, the best one {least:.3f}"
 
 
-def right_verdict(answer):
-    loss = "the loss of ten classes begins near 2.3, or a little higher, and falls"
-    decided_by_ranges(answer, of="nets", values="losses", highest=10, between=loss)
-
-
 ANSWERS = {
     "eleven": Answer(
         22 / 121,
@@ -128,12 +123,10 @@ ANSWERS = {
             "Keep the first column of u, the first row of v and the first strength, and mind the shapes.",
         ),
     ),
-    "verdict": Answer(
-        right_verdict,
-        why="Three seeds can show that two ranges do not touch, or that they do; more seeds could still change either.",
-        hints=(
-            "Compare the worst seed of the better net with the best seed of the other.",
-            "If the two ranges share a value, three seeds decide nothing.",
-        ),
+    "verdict": compared_by_ranges(
+        of="nets",
+        values="losses",
+        highest=10,
+        between="the loss of ten classes begins near 2.3, or a little higher, and falls",
     ),
 }

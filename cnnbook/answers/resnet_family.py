@@ -1,6 +1,6 @@
 """Answers to the exercises of chapter 09."""
 
-from cnnbook.answers import Answer, decided_by_ranges, outputs_of_both
+from cnnbook.answers import Answer, compared_by_ranges, outputs_of_both
 
 
 def right_bottleneck(block):
@@ -42,10 +42,6 @@ def right_best_of(function):
         assert abs(float(value) - wanted) < error, f"{what}: yours gives {float(value):.3f}"
 
 
-def right_verdict(answer):
-    decided_by_ranges(answer, of="depths", between="errors are in per cent, between 0 and 100")
-
-
 ANSWERS = {
     "name": Answer(
         200,
@@ -79,12 +75,5 @@ ANSWERS = {
             "First the lowest along the runs, then the mean of these; 100,000 repetitions are quick.",
         ),
     ),
-    "verdict": Answer(
-        right_verdict,
-        why="Ranges that do not touch are what three seeds can show; more seeds could still bring them together.",
-        hints=(
-            "Compare the worst seed of the better depth with the best seed of the other.",
-            "If the two ranges share a value, three seeds decide nothing.",
-        ),
-    ),
+    "verdict": compared_by_ranges(of="depths"),
 }

@@ -2,7 +2,7 @@
 
 import math
 
-from cnnbook.answers import Answer, decided_by_ranges
+from cnnbook.answers import Answer, compared_by_ranges
 
 
 def right_step(function):
@@ -55,10 +55,6 @@ def right_overlap(function):
         )
 
 
-def right_verdict(answer):
-    decided_by_ranges(answer, of="nets", values="scores", highest=1, between="outline F lies between 0 and 1")
-
-
 ANSWERS = {
     "side": Answer(
         516,
@@ -93,12 +89,7 @@ ANSWERS = {
             "What is the union of a class that occurs nowhere? Leave such a class out of the mean.",
         ),
     ),
-    "verdict": Answer(
-        right_verdict,
-        why="Three seeds can show that two ranges do not touch, or that they do; more seeds could still change either.",
-        hints=(
-            "Compare the worst seed of the better net with the best seed of the other.",
-            "If the two ranges share a value, three seeds decide nothing.",
-        ),
+    "verdict": compared_by_ranges(
+        of="nets", values="scores", highest=1, between="outline F lies between 0 and 1"
     ),
 }
