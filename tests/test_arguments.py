@@ -68,7 +68,7 @@ def test_other_builders_arguments(monkeypatch):
             models.ResNetCIFAR(wrong)
     with pytest.raises(ValueError, match="classes is a whole number of at least 1, got True"):
         models.ResNetCIFAR(8, classes=True)
-    with pytest.raises(ValueError, match="each side must be at least"):
+    with pytest.raises(ValueError, match="each side is a whole number of at least 3 pixels"):
         models.ResNetCIFAR(8, input_shape=(32.0, 32, 3))
 
 
@@ -89,6 +89,14 @@ def test_layers_keep_pythons_numbers():
             layers.LocallyConnected2D(**wrong)
     with pytest.raises(ValueError, match="radius is a whole number of at least 0, got -1"):
         layers.LocalResponseNormalization(-1)
+    for make, words in (
+        (lambda: layers.ShuffleChannels(2.0), "groups is a whole number of at least 1, got 2.0"),
+        (lambda: layers.TakeChannels(-1, 2), "start is a whole number of at least 0, got -1"),
+        (lambda: layers.TakeChannels(0, "2"), "stop is a whole number of at least 1, got '2'"),
+        (lambda: layers.MatchSize(1.5), "offset is None or a whole number, got 1.5"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            make()
 
 
 def test_a_protocol_of_numpys_numbers_is_the_same_and_can_be_kept(tmp_path):

@@ -152,6 +152,29 @@ def test_names_of_classes_in_any_form(classes):
             transfer.extend(body, wrong)
 
 
+def test_heads_and_trials_check_their_labels():
+    x, y = images(16)
+    inputs = keras.Input((6, 6, 1))
+    body = keras.Model(inputs, L.GlobalAveragePooling2D()(L.Conv2D(3, 3)(inputs)))
+    model = transfer.extend(body, 2)
+    vectors, trials = transfer.embeddings(model, x), transfer.Trials(transfer.extend(body, 2), steps=1)
+    for labels, words in (
+        (y + 5, "labels are 0 to 1"),
+        (np.eye(2)[y % 2], "one label for each image"),
+        (y[:3], "got 16 and labels of shape"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            transfer.fit_head(model, vectors, labels)
+        with pytest.raises(ValueError, match=words):
+            trials.run(x, labels)
+
+
+def test_a_net_without_a_graph_is_refused_in_words():
+    x, y = images(8)
+    with pytest.raises(ValueError, match="has not been built"):
+        training.fit(keras.Sequential([L.Flatten(), L.Dense(2)]), x, y, epochs=1)
+
+
 def test_masks_as_lists_are_scored():
     inputs = keras.Input((6, 6, 1))
     dense = keras.Model(inputs, L.Conv2D(2, 1, activation="softmax")(inputs))

@@ -38,6 +38,10 @@ def landscape(**options):
         (lambda: models.LeNet5(classes=1), "softmax over one class"),
         (lambda: models.NiN(classes=1), "softmax over one class"),
         (
+            lambda: models.LeNet5(classes=1, classifier_activation=keras.layers.Softmax()),
+            "softmax over one class",
+        ),
+        (
             lambda: models.VGG11(classes=1, classifier_activation=keras.activations.softmax),
             "softmax over one class",
         ),

@@ -311,7 +311,9 @@ def image(input_shape, *, smallest=1, step=1, flexible=True):
                 "give one, or include_top=False"
             )
         if side is not None and (integer(side) or 0) < smallest:
-            raise ValueError(f"input_shape {input_shape!r}: each side must be at least {smallest} pixels")
+            raise ValueError(
+                f"input_shape {input_shape!r}: each side is a whole number of at least {smallest} pixels"
+            )
         if side is not None and (side - smallest) % step:
             low = side - (side - smallest) % step
             raise ValueError(
@@ -324,7 +326,9 @@ def image(input_shape, *, smallest=1, step=1, flexible=True):
 def number_of_classes(arguments):
     """Raises ValueError for a number of classes that is none, and for a softmax over one class."""
     classes = whole_number(arguments["classes"], "classes")
-    if classes == 1 and arguments["classifier_activation"] in ("softmax", keras.activations.softmax):
+    activation = arguments["classifier_activation"]
+    squashes = isinstance(activation, L.Softmax) or activation in ("softmax", keras.activations.softmax)
+    if classes == 1 and squashes:
         raise ValueError(
             'softmax over one class is always 1: classes=1 takes classifier_activation="sigmoid", or classes=2'
         )

@@ -192,10 +192,10 @@ class ShuffleChannels(keras.layers.Layer):
 
     def __init__(self, groups, **options):
         super().__init__(**options)
-        self.groups = plain(groups)
+        self.groups = whole_number(groups, "groups")
 
     def build(self, shape):
-        if self.groups < 1 or shape[-1] % self.groups:
+        if shape[-1] % self.groups:
             raise ValueError(f"{self.name}: {shape[-1]} channels do not make {self.groups} equal groups")
 
     def call(self, x):
@@ -215,14 +215,15 @@ graph.register(ShuffleChannels, group="channels", box="other", words=_words_and_
 
 @keras.saving.register_keras_serializable(package="cnnbook")
 class TakeChannels(keras.layers.Layer):
-    """Channels `start` to `stop`, the last not included: (..., channels) to (..., stop - start), no parameters."""
+    """Channels `start` to `stop`, counted from 0, the last not included: (..., channels) to (..., stop - start), no
+    parameters."""
 
     def __init__(self, start, stop, **options):
         super().__init__(**options)
-        self.start, self.stop = plain(start), plain(stop)
+        self.start, self.stop = whole_number(start, "start", least=0), whole_number(stop, "stop")
 
     def build(self, shape):
-        if not 0 <= self.start < self.stop <= shape[-1]:
+        if not self.start < self.stop <= shape[-1]:
             raise ValueError(
                 f"{self.name} takes channels {self.start} to {self.stop}, but its input has {shape[-1]}"
             )
@@ -459,6 +460,8 @@ class MatchSize(keras.layers.Layer):
 
     def __init__(self, offset=None, **options):
         super().__init__(**options)
+        if offset is not None and integer(offset) is None:
+            raise ValueError(f"offset is None or a whole number, got {offset!r}")
         self.offset = plain(offset)
 
     def call(self, inputs):

@@ -80,8 +80,9 @@ def arrays_of(model, x, y, validation=None, pixel_weights=None):
     """What `fit` is given to train on and to measure, as arrays: x, y, (x, y) held out or None, pixel_weights or None.
 
     ValueError for what makes no array of numbers, by its name, for weights that are not one for each of y's pixels, and
-    for images of a size that a net with a class for every pixel does not take.
+    for images of a size that a net with a class for every pixel does not take; and for a net without a graph.
     """
+    graph.as_functional(model)
     x, y = array(x, "x"), array(y, "y")
     if validation is not None:
         if not isinstance(validation, tuple | list) or len(validation) != 2:

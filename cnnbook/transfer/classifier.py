@@ -10,6 +10,7 @@ import numpy as np
 from .. import data, files, graph, models, training
 from ..arguments import array, whole_number
 from ..tables import printable
+from ..training.losses import check_labels
 from .freezing import STRATEGIES, advice, freeze
 from .heads import embeddings, extend, fit_head, names
 
@@ -75,6 +76,9 @@ class Classifier:
     def evaluate(self, x, y, files=None):
         """An `Evaluation` on uint8 images (n, h, w, 3), labels (n,) and the images' files, if there are any."""
         y = array(y, "y")
+        if y.ndim != 1 or len(y) != len(x):
+            raise ValueError(f"one label for each image: got {len(x)} images and labels of shape {y.shape}")
+        check_labels(self.model, y)
         found = self.probabilities(x) if len(y) else np.empty((0, len(self.classes)), "float32")
         return Evaluation(self.classes, x, y, found, files)
 

@@ -12,6 +12,7 @@ from keras import layers as L
 from .. import files, graph, training, weights
 from ..arguments import array, integer, whole_number
 from ..parts import layers as ours
+from ..training.losses import check_labels
 
 __all__ = ["Trials", "embeddings", "extend", "fit_head", "names"]
 # The layers of the head that `extend` puts on a backbone.
@@ -146,6 +147,7 @@ def fit_head(model, vectors, y, *, epochs=60, batch_size=32, learning_rate=0.05,
     falls as a cosine; momentum is 0.9. ValueError for a net without such a head.
     """
     vectors, y = array(vectors, "vectors"), array(y, "y")
+    _check(model, vectors, y)
     epochs, batch_size = whole_number(epochs, "epochs"), whole_number(batch_size, "batch_size")
     x = inputs = keras.Input(vectors.shape[1:])
     for name in (NORM, DROPOUT, DENSE):
@@ -161,6 +163,15 @@ def fit_head(model, vectors, y, *, epochs=60, batch_size=32, learning_rate=0.05,
     with training.programs.fed(head, None, None, loss=head.loss):
         head.fit(vectors, y, epochs=epochs, batch_size=batch_size, verbose=0)
     return model
+
+
+def _check(model, x, y):
+    """ValueError unless there are images or vectors x, and a label of the net's for each."""
+    if not len(x) or y.ndim != 1 or len(x) != len(y):
+        raise ValueError(
+            f"one label for each image, and at least one: got {len(x)} and labels of shape {y.shape}"
+        )
+    check_labels(model, y)
 
 
 class Trials:
@@ -201,7 +212,8 @@ class Trials:
 
         start: the weights to start from, by default those at the time of compiling. shift, mirror: as in training.fit.
         """
-        x, y = array(x, "x"), array(y, "y")
+        x, y, seed = array(x, "x"), array(y, "y"), whole_number(seed, "seed", least=0)
+        _check(self.model, x, y)
         self.model.set_weights(self.start if start is None else start)
         for variable in self.optimizer.variables:
             variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
