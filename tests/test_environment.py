@@ -63,6 +63,12 @@ def test_constraints_hold_names_and_versions_only():
     assert len(named(CONSTRAINTS)) == len(CONSTRAINTS)
 
 
+def test_uv_is_held_to_the_same_versions():
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]
+    assert tools["uv"]["constraint-dependencies"] == CONSTRAINTS
+    assert "uv.lock" in (ROOT / ".gitignore").read_text("utf-8").split()
+
+
 def test_constraints_cover_and_satisfy_what_is_asked():
     pinned = {r.name: str(r.specifier)[2:] for r in map(requirements.Requirement, CONSTRAINTS)}
     asked = [
