@@ -21,8 +21,8 @@ def steps(path):
         yield from job["steps"]
 
 
-def test_the_four_are_here():
-    assert [p.stem for p in WORKFLOWS] == ["ci", "gpu", "jax", "weekly"]
+def test_the_five_are_here():
+    assert [p.stem for p in WORKFLOWS] == ["ci", "gpu", "jax", "release", "weekly"]
 
 
 @pytest.mark.skipif(find_spec("check_jsonschema") is None, reason="check-jsonschema is not installed")
@@ -100,3 +100,11 @@ def test_gpu_runs_every_notebook_at_full_size():
     runs = [s["run"] for s in steps(ROOT / ".github" / "workflows" / "gpu.yml") if "run" in s]
     (line,) = [r for r in runs if "cnnbook run" in r]
     assert "--profile gpu" in line and "--only" not in line
+
+
+def test_a_release_tests_the_wheel_and_sends_nothing():
+    path = ROOT / ".github" / "workflows" / "release.yml"
+    runs = [s["run"] for s in steps(path) if "run" in s]
+    assert runs.index("python -m build") < runs.index("python -m twine check --strict dist/*")
+    assert {"make test-colab", "make test-newest"} <= set(runs)
+    assert not any("upload" in run for run in runs) and "secrets" not in path.read_text("utf-8")
