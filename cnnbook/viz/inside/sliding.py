@@ -51,7 +51,7 @@ class Slide(Replay):
         grids = self.padded, self.kernel, self.products[0, 0], self.array
         widths = [max(grid.shape[1], 2.6) for grid in grids]
         cell = min(0.42, 8.2 / sum(widths))
-        height = cell * max(grid.shape[0] for grid in grids) + 0.75
+        height = cell * max(grid.shape[0] for grid in grids) + 0.6
         figure, axes = style.figure(cell * sum(widths) + 0.8, height, 1, 4, width_ratios=widths)
         titles = "image" + (" and padding" if self.padding else ""), "kernel", "products", "output"
         drawn = [
