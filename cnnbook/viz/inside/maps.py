@@ -288,7 +288,9 @@ class Convolution(Picture):
         if max(kernel.shape) <= 3:
             for (r, c), value in np.ndenumerate(kernel):
                 ink = "white" if abs(value) > 0.6 * weight else "black"
-                axis.text(c, r, f"{round(float(value), 2) + 0.0:.2f}", ha="center", va="center", size=7, color=ink)
+                axis.text(
+                    c, r, f"{round(float(value), 2) + 0.0:.2f}", ha="center", va="center", size=7, color=ink
+                )
 
 
 def _tint(name, cmap):
