@@ -179,6 +179,21 @@ def test_what_follows_a_convolution_point_by_point(net, image):
         viz.convolve(net, image, "conv2", 8)
 
 
+def test_the_colours_of_an_image_are_drawn_in_their_colours():
+    inputs = keras.Input((6, 7, 3))
+    model = keras.Model(inputs, L.Conv2D(1, 3, use_bias=False, name="conv")(inputs))
+    model.layers[-1].set_weights([np.full((3, 3, 3, 1), -0.0, "float32")])
+    axes = viz.convolve(model, np.abs(nets.image((6, 7, 3))), "conv", 0).figure().axes
+    inputs_drawn = [axis.images[0] for axis in axes if axis.get_title().endswith("of the image")]
+    strongest = [int(np.argmax(image.cmap(0.5)[:3])) for image in inputs_drawn]
+    assert strongest == [0, 1, 2] and len({image.get_clim() for image in inputs_drawn}) == 1
+    # No sign before a zero, and the sum stands under the sums.
+    assert {text.get_text() for axis in axes for text in axis.texts} == {"0.00"}
+    assert axes[-1].get_title() == "sum of all 3, no bias"
+    columns = {axis.get_title(): axis.get_subplotspec().colspan.start for axis in axes}
+    assert columns["sum of all 3, no bias"] == columns["sum so far"] == 3
+
+
 # --------------------------------------------------------------------------- receptive fields
 
 

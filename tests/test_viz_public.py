@@ -37,6 +37,7 @@ def mask(images):
 
 # fmt: off
 CALLS = {
+    "slide": lambda net, x: viz.slide(x[0, :5, :5, 0], [[1, 0], [0, -1]]),
     "feature_maps": lambda net, x: viz.feature_maps(net, x[0], "conv2"),
     "filters": lambda net, x: viz.filters(net, "conv1"),
     "convolve": lambda net, x: viz.convolve(net, x[0], "conv2", 1),

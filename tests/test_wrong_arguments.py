@@ -107,6 +107,14 @@ def landscape(**options):
         (lambda: viz.Film(None, "conv1", frames=1), "frames is a whole number of at least 2"),
         (lambda: viz.Film(None, "conv1").figure(), "no frames"),
         (lambda: viz.browse(nets.cam_net(), nets.image((16, 20, 3)), most=0), "most is a whole number"),
+        # a kernel on a grid
+        (lambda: viz.slide(np.zeros((3, 3, 1)), MASK), r"image is a grid .*\(3, 3, 1\)"),
+        (lambda: viz.slide(np.full((3, 3), np.nan), [[1.0]]), "image has numbers that are not finite"),
+        (lambda: viz.slide(np.zeros((13, 5)), [[1.0]]), "13 x 5 cells cannot be read; 12 a side"),
+        (lambda: viz.slide(np.zeros((9, 9)), [[1.0]]), "81 frames are too many"),
+        (lambda: viz.slide(np.zeros((4, 5)), np.ones((3, 3)), dilation=2), "5 x 5 does not fit into 4 x 5"),
+        (lambda: viz.slide(np.zeros((4, 5)), [[1.0]], stride=0), "stride is a whole number of at least 1"),
+        (lambda: viz.slide(np.zeros((4, 5)), [[1.0]], padding=-1), "padding is a whole number of at least 0"),
         # drawings of masks
         (lambda: viz.overlay(np.zeros((4, 4)), np.zeros((4, 5), int), CLASSES), "differ in size"),
         (lambda: viz.overlay(np.zeros((4, 4)), np.full((4, 4), 3), CLASSES), "labels are 0 to 2"),

@@ -8,7 +8,8 @@ TensorFlow and JAX alike. Whether a net scales its pixels itself, what its outpu
 is read off the net. Wrong arguments raise ValueError that says what was given and what is possible.
 
 diagrams    stacks: networks side by side, a box per layer; diagram: a network, or one block, as its paper draws it
-inside      feature_maps, filters, convolve: what is inside, and one convolution taken apart
+inside      slide: a kernel at every place of a grid of numbers
+            feature_maps, filters, convolve: what is inside, and one convolution taken apart
             receptive_field, field_explorer: what a unit can see, and does see
             maximise: the image that a channel answers to most
             nearest, embed: what is alike for a layer
@@ -35,6 +36,7 @@ _FILES = {
     "trade_off": "trading",
     "stacks": "diagrams.stacks",
     "diagram": "diagrams.diagram",
+    "slide": "inside.sliding",
     **dict.fromkeys(("feature_maps", "filters", "convolve"), "inside.maps"),
     "receptive_field": "inside.fields",
     "field_explorer": "inside.explorer",

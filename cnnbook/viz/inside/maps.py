@@ -233,11 +233,12 @@ class Convolution(Picture):
         rows = [*self._sum_rows(), self._last_row()]
         figure, axes = style.figure(7.4, 1.72 * len(rows) + 0.5, len(rows), 4, squeeze=False)
         for line, row in zip(axes, rows, strict=True):
-            for axis, (title, values, (cmap, low, high)) in zip(line, row, strict=False):
+            # The last row stands under the sums that it goes on with.
+            for axis in line[: 4 - len(row)]:
+                axis.remove()
+            for axis, (title, values, (cmap, low, high)) in zip(line[4 - len(row) :], row, strict=True):
                 axis.imshow(values, cmap=cmap, vmin=low, vmax=high)
                 bare(axis, title, fontsize=8.5, pad=3)
-            for axis in line[len(row) :]:
-                axis.remove()
         for i, line in zip(self.drawn, axes, strict=False):
             self._write_numbers(self.kernels[..., i], line[1])
         title = f"{self.layer}, channel {self.channel}: red adds, blue takes away, white is 0"
@@ -257,11 +258,11 @@ class Convolution(Picture):
     def _sum_rows(self):
         """For each map drawn, panels (title, values, colour scale): the map, its kernel, their product, the sum so far."""
         weight = np.abs(self.kernels).max() or 1
-        inputs, scale = heat_scale(self.inputs[..., self.drawn]), self._scale()
+        (cmap, *ends), scale = heat_scale(self.inputs[..., self.drawn]), self._scale()
         sums = np.cumsum(self.products[..., self.drawn], axis=-1)
         for r, i in enumerate(self.drawn):
             yield [
-                (self.names[i], self.inputs[..., i], inputs),
+                (self.names[i], self.inputs[..., i], (_tint(self.names[i], cmap), *ends)),
                 ("its kernel", self.kernels[..., i], ("RdBu_r", -weight, weight)),
                 ("map * kernel", self.products[..., i], scale),
                 ("sum so far", sums[..., r], scale),
@@ -287,7 +288,23 @@ class Convolution(Picture):
         if max(kernel.shape) <= 3:
             for (r, c), value in np.ndenumerate(kernel):
                 ink = "white" if abs(value) > 0.6 * weight else "black"
-                axis.text(c, r, f"{value:.2f}", ha="center", va="center", size=7, color=ink)
+                axis.text(
+                    c, r, f"{round(float(value), 2) + 0.0:.2f}", ha="center", va="center", size=7, color=ink
+                )
+
+
+def _tint(name, cmap):
+    """The colour map of an input: black to its colour for a colour of the image that has no sign, else `cmap`."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    colour, _, of = name.partition(" ")
+    if of != "of the image" or cmap == "RdBu_r":
+        return cmap
+    return LinearSegmentedColormap.from_list(name, ["black", _LIGHT[colour], "white"])
+
+
+# Light enough to be seen on black; the map ends in white, so that strength is told without the hue.
+_LIGHT = {"red": "#F0503C", "green": "#35B54A", "blue": "#4C7DF0"}
 
 
 def convolve(model, image, layer, channel, *, rows=4, preprocess=None):
