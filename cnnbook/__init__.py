@@ -23,6 +23,7 @@ __version__ = "0.1.0"
 
 _MODULES = (
     "claims",
+    "counts",
     "data",
     "distributed",
     "exercises",
@@ -43,7 +44,7 @@ _MODULES = (
     "viz",
     "weights",
 )
-_NAMES = {"claim": "claims", "compare": "graph", "count": "models", "load": "training", "summary": "graph"}
+_NAMES = {"claim": "claims", "compare": "graph", "count": "counts", "load": "training", "summary": "graph"}
 __all__ = [*_MODULES, *_NAMES]
 
 

@@ -6,9 +6,7 @@ from keras import layers
 
 import cnnbook
 from cnnbook import models
-from cnnbook.models.counts import Difference
-
-pytestmark = pytest.mark.jax
+from cnnbook.counts import Difference
 
 
 def told(model):

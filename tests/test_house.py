@@ -33,7 +33,7 @@ SHARED = {
     ".network",
 }
 # The public face, what notebooks say, and the ground: all that is not a room.
-LOOSE = {"__init__", "__main__", "layers", "distributed", "claims", "exercises", "segmentation"} | {
+LOOSE = {"__init__", "__main__", "layers", "distributed", "claims", "counts", "exercises", "segmentation"} | {
     *("arguments", "machine", "numerics", "files", "tables", "keras_internals")
 }
 

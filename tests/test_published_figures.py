@@ -9,7 +9,7 @@ import keras
 import pytest
 from helpers.zoo import BRANCHES, DEEP
 
-from cnnbook import graph, models, weights
+from cnnbook import counts, graph, models, weights
 from cnnbook.training import fast
 
 pytestmark = pytest.mark.jax
@@ -35,7 +35,7 @@ def test_published_figures(built):
     total = graph.totals(net)
     assert total["params"] == row["params"]
     assert total["macs"] == row["macs"]
-    assert models.counts.convolutions(net) == row["convolutions"]
+    assert counts.convolutions(net) == row["convolutions"]
     if row["receptive_field"]:
         assert total["receptive_field"] == (row["receptive_field"],) * 2
         assert total["stride"] == (row["stride"],) * 2

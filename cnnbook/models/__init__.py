@@ -31,16 +31,13 @@ import importlib
 import json
 from pathlib import Path
 
-from .counts import Count, count
 from .published import detectors, winners, zoo
 from .registry import BUILDERS, TABLE, builder, imagenet_sources
 
 __all__ = [
     *BUILDERS,
     "BUILDERS",
-    "Count",
     "builder",
-    "count",
     "decode",
     "detectors",
     "figures",

@@ -9,9 +9,9 @@ import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 
-from .. import graph, tables
-from ..graph.bill import learned_in, macs_text
-from .registry import builder
+from . import graph, tables
+from .graph.bill import learned_in, macs_text
+from .models import builder, figures
 
 __all__ = ["Count", "Difference", "count"]
 
@@ -90,7 +90,7 @@ def count(model):
     See `Count` for what it holds. The nearest is looked for among the nets of this package alone.
     """
     total = graph.totals(model)
-    matches = [row for row in _figures() if row["params"] == total["params"]]
+    matches = [row for row in figures() if row["params"] == total["params"]]
     # Of nets with as many parameters the one with as many multiply-adds is meant.
     matches.sort(key=lambda row: abs(row["macs"] - (total["macs"] or 0)))
     ours = _layers(model)
@@ -192,12 +192,6 @@ class Count:
         return said + tables.html("", columns, lines, totals=False)
 
 
-def _figures():
-    from . import figures
-
-    return figures()
-
-
 def convolutions(model):
     """How many layers of a model convolve: those with a kernel of four axes or more, locally connected ones too."""
     operations = {id(row.operation): row.operation for row in graph.trace(model)}
@@ -233,7 +227,7 @@ def _likely(model, params):
         return row["builder"].lower() != name, sizes + abs(deep - row["convolutions"]) / row["convolutions"]
 
     ranked = {}
-    for row in sorted(_figures(), key=far):
+    for row in sorted(figures(), key=far):
         ranked.setdefault((row["builder"], row["params"]), row)
     rows = list(ranked.values())
     # Where both sums are right with biases or another classifier, nothing else is looked at.
