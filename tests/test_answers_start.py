@@ -125,7 +125,12 @@ def test_the_experiment(capsys):
     right(capsys, "activation", (apart, "decided"))
     refused(capsys, "activation", (apart, "not decided"), "from 0.75 to 0.78 and from 0.70 to 0.74")
     refused(capsys, "activation", ({"tanh": [0.75], "relu": [0.7]}, "decided"), "three seeds for each")
-    refused(capsys, "activation", ({"tanh": [75, 77, 78], "relu": [70, 72, 74]}, "decided"), "shares, between 0 and 1")
+    refused(
+        capsys,
+        "activation",
+        ({"tanh": [75, 77, 78], "relu": [70, 72, 74]}, "decided"),
+        "shares, between 0 and 1",
+    )
 
 
 # The list of the names that one needs
@@ -159,7 +164,9 @@ def test_a_name_is_there_and_first_used_where_the_list_says(name, number):
     elif root in ("check", "show_source"):
         place, rest = exercises, root
     else:
-        place, rest = (cnnbook, root) if not rest else (cnnbook if root == "cnnbook" else getattr(cnnbook, root), rest)
+        place, rest = (
+            (cnnbook, root) if not rest else (cnnbook if root == "cnnbook" else getattr(cnnbook, root), rest)
+        )
     assert callable(getattr(place, rest))
     used = re.compile(rf"(?<![\w.]){re.escape(name)}\b")
     chapters = sorted(path.name[:2] for path in (ROOT / "chapters").glob("[0-9]*.md"))

@@ -16,7 +16,9 @@ def _is_cross_entropy(loss):
     one = float(loss(np.array([[0.2, 0.5, 0.3]]), np.array([1])))
     assert abs(one - math.log(2)) < 1e-5, f"One image whose right class has the probability 0.5: {one:.4f}."
     by_hand = -sum(math.log(p[k]) for p, k in zip(probabilities, labels, strict=True)) / 6
-    assert abs(found - by_hand) < 1e-5, f"Of six images it gives {float(found):.4f}, a sum by hand another number."
+    assert abs(found - by_hand) < 1e-5, (
+        f"Of six images it gives {float(found):.4f}, a sum by hand another number."
+    )
 
 
 def _subsamples(layer_class):
@@ -32,7 +34,9 @@ def _subsamples(layer_class):
     weights = layer.trainable_variables
     count = sum(math.prod(weight.shape) for weight in weights)
     assert count == 6, f"With 3 maps it trains {count} numbers: two for each map are wanted."
-    assert len(weights) == 2, f"It has {len(weights)} weights: one of coefficients and one of biases are wanted."
+    assert len(weights) == 2, (
+        f"It has {len(weights)} weights: one of coefficients and one of biases are wanted."
+    )
     x = np.random.default_rng(7).normal(size=(2, 6, 4, 3)).astype("float32")
     mean = (x[:, ::2, ::2] + x[:, 1::2, ::2] + x[:, ::2, 1::2] + x[:, 1::2, 1::2]) / 4
     with numerics.exact():
@@ -44,7 +48,9 @@ def _subsamples(layer_class):
             weight.assign(values.reshape(weight.shape))
         found = keras.ops.convert_to_numpy(layer(x))
     # Which of the two weights was made first is the reader's choice.
-    apart = min(float(np.abs(found - by_hand).max()) for by_hand in (first * mean + second, second * mean + first))
+    apart = min(
+        float(np.abs(found - by_hand).max()) for by_hand in (first * mean + second, second * mean + first)
+    )
     assert apart < 1e-4, f"With other coefficients and biases it is {apart:.2g} away from a sum by hand."
 
 
@@ -75,7 +81,10 @@ ANSWERS = {
     "descent": Answer(
         2 - 0.1 * 2 * 2,
         why="The gradient is 2w = 4, and 2 - 0.1 * 4 = 1.6.",
-        hints=("Differentiate the loss first.", "The step is the rate times the gradient, and goes downhill."),
+        hints=(
+            "Differentiate the loss first.",
+            "The step is the rate times the gradient, and goes downhill.",
+        ),
         tolerance=0.005,
     ),
     "momentum": Answer(
@@ -90,12 +99,18 @@ ANSWERS = {
     "chain": Answer(
         2 * (3 * 1 + 1) * 3,
         why="Outer derivative 2 (3x + 1) = 8, inner derivative 3.",
-        hints=("Differentiate the square first, with the bracket as it is.", "Then multiply by the bracket's own slope."),
+        hints=(
+            "Differentiate the square first, with the bracket as it is.",
+            "Then multiply by the bracket's own slope.",
+        ),
     ),
     "curves": Answer(
         "over-fitting",
         why="The network goes on learning what only the training images have.",
-        hints=("The network does get better at something: at what?", "It fits its training images too well for others."),
+        hints=(
+            "The network does get better at something: at what?",
+            "It fits its training images too well for others.",
+        ),
     ),
     "choosing": Answer(
         "validation",
@@ -113,7 +128,10 @@ ANSWERS = {
     "colour": Answer(
         61_706 + 6 * 5 * 5 * 2,
         why="Only C1 sees the image: each of its six kernels gets 5 x 5 weights for each of the two added channels.",
-        hints=("Which layers see the image itself?", "A kernel has its weights once for every channel that it reads."),
+        hints=(
+            "Which layers see the image itself?",
+            "A kernel has its weights once for every channel that it reads.",
+        ),
     ),
     "deviation": Answer(
         (math.sqrt(0.85 * 0.15 / 2000), 0.85 * 0.15 / 0.001**2),
