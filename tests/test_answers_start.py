@@ -1,0 +1,177 @@
+"""Chapter 00: its exercises accept their solutions and refuse what readers get wrong, and its list of names is true."""
+
+import importlib
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from cnnbook import answers, exercises
+from cnnbook.answers import name_of, start
+
+pytestmark = pytest.mark.jax
+ROOT = Path(__file__).parents[1]
+ops = keras.ops
+
+
+@pytest.fixture(autouse=True)
+def nothing_answered_yet(monkeypatch):
+    monkeypatch.setattr(exercises, "_wrong", exercises.Counter())
+
+
+def verdict(capsys, entry, answer):
+    exercises.check(f"start.{entry}", answer)
+    return capsys.readouterr().out
+
+
+def right(capsys, entry, answer):
+    said = verdict(capsys, entry, answer)
+    assert said.startswith("Right. "), said
+
+
+def refused(capsys, entry, answer, *words):
+    said = verdict(capsys, entry, answer)
+    assert said.startswith("Not right yet"), said
+    assert all(word in said for word in words), said
+    return said
+
+
+@pytest.mark.parametrize(
+    "entry, answer, slips",
+    [
+        ("pixel", 2, (252 / 90, 180)),
+        ("softmax", 0.75, (np.log(3), 3)),
+        ("uniform", 2.303, (0.1, 1.0)),
+        ("confident", "b", ("A", "both")),
+        ("descent", 1.6, (1.8, 2.4)),
+        ("momentum", 0.92, (1.28, 0.88)),
+        ("chain", 24, (8, 16)),
+        ("curves", "Over-fitting", ("under-fitting", "both")),
+        ("choosing", "validation", ("test", "training")),
+        ("dense", 78_500, (78_400, 884)),
+        ("colour", 62_006, (62_156, 61_706)),
+        ("deviation", (0.00798, 127_500), ((0.1275, 127_500), (0.00798, 2000 * 8))),
+    ],
+)
+def test_values(capsys, entry, answer, slips):
+    right(capsys, entry, answer)
+    for number, slip in enumerate(slips, 1):
+        refused(capsys, entry, slip, f"Hint {number} of 2")
+
+
+def test_no_two_hints_are_alike():
+    hints = [hint for answer in answers.of("start").values() for hint in answer.hints]
+    assert len(hints) == len(set(hints))
+
+
+def cross_entropy(p, labels):
+    return -np.log(p[np.arange(len(labels)), labels]).mean()
+
+
+def test_the_loss(capsys):
+    right(capsys, "cross_entropy", cross_entropy)
+    refused(capsys, "cross_entropy", lambda p, y: len(y) * cross_entropy(p, y), "Of six images it gives")
+    refused(capsys, "cross_entropy", lambda p, y: -np.log(p[np.arange(len(y)), y]), "an array of shape (6,)")
+    refused(capsys, "cross_entropy", lambda p, y: -np.log2(p[np.arange(len(y)), y]).mean(), "0.5: 1.0000")
+
+
+class Subsampling(keras.layers.Layer):
+    def build(self, shape):
+        self.bias = self.add_weight(shape=(shape[-1],), initializer="zeros")
+        self.coefficient = self.add_weight(shape=(1, 1, 1, shape[-1]), initializer="ones")
+
+    def call(self, maps):
+        return ops.average_pool(maps, 2, 2, padding="valid") * self.coefficient + self.bias
+
+
+class OnePair(Subsampling):
+    def build(self, shape):
+        super().build((*shape[:-1], 1))
+
+
+class NoBias(Subsampling):
+    def build(self, shape):
+        self.coefficient, self.bias = self.add_weight(shape=(shape[-1],), initializer="ones"), 0.0
+
+
+class BiasFirst(Subsampling):
+    def call(self, maps):
+        return (ops.average_pool(maps, 2, 2, padding="valid") + self.bias) * self.coefficient
+
+
+class BySum(Subsampling):
+    def call(self, maps):
+        return 4 * super().call(maps)
+
+
+class FullSize(Subsampling):
+    def call(self, maps):
+        return ops.average_pool(maps, 2, 1, padding="same")
+
+
+def test_the_layer(capsys):
+    right(capsys, "subsampling", Subsampling)
+    refused(capsys, "subsampling", OnePair, "trains 2 numbers: two for each map")
+    refused(capsys, "subsampling", NoBias, "trains 3 numbers")
+    refused(capsys, "subsampling", BiasFirst, "away from a sum by hand")
+    refused(capsys, "subsampling", BySum, "the plain mean differ")
+    refused(capsys, "subsampling", FullSize, "came (None, 6, 4, 3)")
+
+
+def test_the_experiment(capsys):
+    apart = {"tanh": [0.75, 0.77, 0.78], "relu": [0.70, 0.72, 0.74]}
+    right(capsys, "activation", (apart, "decided"))
+    refused(capsys, "activation", (apart, "not decided"), "from 0.75 to 0.78 and from 0.70 to 0.74")
+    refused(capsys, "activation", ({"tanh": [0.75], "relu": [0.7]}, "decided"), "three seeds for each")
+    refused(
+        capsys,
+        "activation",
+        ({"tanh": [75, 77, 78], "relu": [70, 72, 74]}, "decided"),
+        "shares, between 0 and 1",
+    )
+
+
+# The list of the names that one needs
+
+
+def text_of(number):
+    (path,) = (ROOT / "chapters").glob(f"{number}-*.md")
+    return path.read_text("utf-8")
+
+
+def code_of(number):
+    return "\n".join(re.findall(r"^```\{code-cell\}.*?^```", text_of(number), re.M | re.S))
+
+
+NAMES = re.findall(r"^\| `([\w.]+)\([^`]*`[^|]*\| [^|]+ \| (\w\w) \|$", text_of("00"), re.M)
+
+
+@pytest.mark.checkout
+def test_fifteen_names():
+    assert len(NAMES) == 15, NAMES
+
+
+@pytest.mark.checkout
+@pytest.mark.parametrize("name, number", NAMES)
+def test_a_name_is_there_and_first_used_where_the_list_says(name, number):
+    import cnnbook
+
+    root, _, rest = name.partition(".")
+    if root == "gradients":
+        place = importlib.import_module("cnnbook.training.gradients")
+    elif root in ("check", "show_source"):
+        place, rest = exercises, root
+    else:
+        place, rest = (
+            (cnnbook, root) if not rest else (cnnbook if root == "cnnbook" else getattr(cnnbook, root), rest)
+        )
+    assert callable(getattr(place, rest))
+    used = re.compile(rf"(?<![\w.]){re.escape(name)}\b")
+    chapters = sorted(path.name[:2] for path in (ROOT / "chapters").glob("[0-9]*.md"))
+    assert next(n for n in chapters if used.search(code_of(n))) == number
+
+
+def test_the_answers_are_those_of_chapter_00():
+    assert name_of("00-start") == "start" and len(start.ANSWERS) == 15
