@@ -34,9 +34,7 @@ def _same_map(found, weighted):
     import numpy as np
 
     wanted = np.maximum(weighted, 0)
-    assert found.shape == wanted.shape, (
-        f"The map has the shape {found.shape}; the layer's is {wanted.shape}."
-    )
+    assert found.shape == wanted.shape, f"The map has the shape {found.shape}; the layer's is {wanted.shape}."
     assert found.min() >= 0, "The map has negative numbers."
     most = max(wanted.max(), 1e-3)
     if np.abs(found - wanted).max() <= 1e-3 * most:

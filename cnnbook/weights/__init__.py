@@ -9,4 +9,14 @@ from .local import local
 from .port import pair, port
 from .scaling import Preprocess, scaling
 
-__all__ = ["Checkpoint", "KerasApplication", "Preprocess", "edge_tuned", "local", "pair", "port", "pytorch", "scaling"]
+__all__ = [
+    "Checkpoint",
+    "KerasApplication",
+    "Preprocess",
+    "edge_tuned",
+    "local",
+    "pair",
+    "port",
+    "pytorch",
+    "scaling",
+]

@@ -96,10 +96,10 @@ class Film(Recorder, Replay):
     layer, and the loss.
 
     image: as the net takes it, or with preprocess. layers: names of layers or stages. filters: a convolution whose kernels
-    are kept, or None. channels: how many maps and kernels of a layer, the first ones, the same in all frames; a map that is 0
-    everywhere in the last frame is not drawn. frames: how many are kept at most, spread evenly over the training, the first
-    and the last among them. per_epoch: how many frames there may be of one epoch; with
-    more than one the film acts on single batches, and training on a card goes batch by batch.
+    are kept, or None. channels: how many maps and kernels of a layer, the first ones, the same in all frames; a map that is
+    0 everywhere in the last frame is not drawn. frames: how many are kept at most, spread evenly over the training, the
+    first and the last among them. per_epoch: how many frames there may be of one epoch; with more than one the film acts
+    on single batches, and training on a card goes batch by batch.
 
     `.array`: maps of the first layer (frames, height, width, channels); `.maps`: {layer: those}; `.kernels` (frames,
     height, width, inputs, outputs) or None; `.epochs`: the epoch of each frame, 0 before training; `.losses`: {"loss": one
@@ -160,7 +160,13 @@ class Film(Recorder, Replay):
         ratios = [max(0.55, min(1.6, (width - 0.2) * s.shape[1] / s.shape[2])) for s in strips.values()]
         heights = [1.7, *(ratio + 0.3 for ratio in ratios)]
         figure, axes = style.figure(
-            width, sum(heights), 1 + len(strips), 2, squeeze=False, height_ratios=heights, width_ratios=(1, 3.4)
+            width,
+            sum(heights),
+            1 + len(strips),
+            2,
+            squeeze=False,
+            height_ratios=heights,
+            width_ratios=(1, 3.4),
         )
         (seen, curve), *pairs = axes
         picture(seen, self.pixels, "the image", fontsize=9)

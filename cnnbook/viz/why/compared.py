@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from .. import style
 from ..picture import Picture, bare, heat_scale, in_unit_range, panels, picture, ratio_of
 
 
@@ -57,9 +56,7 @@ def stretched(values, size):
     matrices = []
     for n, pixels in zip(values.shape, size, strict=True):
         centres = (np.arange(n) + 0.5) * pixels / n - 0.5
-        matrices.append(
-            np.stack([np.interp(np.arange(pixels), centres, unit) for unit in np.eye(n)], axis=1)
-        )
+        matrices.append(np.stack([np.interp(np.arange(pixels), centres, unit) for unit in np.eye(n)], axis=1))
     return matrices[0] @ values @ matrices[1].T
 
 
