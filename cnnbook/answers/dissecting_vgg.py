@@ -39,8 +39,8 @@ def _same_map(found, weighted):
     most = max(wanted.max(), 1e-3)
     if np.abs(found - wanted).max() <= 1e-3 * most:
         return
-    factor = found.sum() / max(wanted.sum(), 1e-9)
-    if np.abs(found - factor * wanted).max() <= 1e-3 * factor * most:
+    factor = found.sum() / wanted.sum() if wanted.any() else 0
+    if factor and np.abs(found - factor * wanted).max() <= 1e-3 * factor * most:
         raise AssertionError(f"All numbers are {factor:.3g} times what they should be.")
     raise AssertionError(f"The map differs by up to {np.abs(found - wanted).max():.2g}.")
 

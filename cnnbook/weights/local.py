@@ -27,6 +27,9 @@ def local(builder):
     for whole, end in ((True, ""), (False, "_notop")):
         path = folder / FILE.format(name.lower(), end)
         if path.is_file():
-            reference = getattr(keras.applications, name)(weights=str(path), include_top=whole)
+            try:
+                reference = getattr(keras.applications, name)(weights=str(path), include_top=whole)
+            except (OSError, ValueError) as error:
+                raise OSError(f"{path} is no whole file of {name}'s weights: delete it ({error})") from error
             return port(reference, builder(include_top=whole))
     return None
