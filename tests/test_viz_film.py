@@ -203,3 +203,40 @@ def test_a_wrong_layer_is_told_before_training():
         training.fit(
             small(), nets.image((6, 12, 12, 1)), np.arange(6) % 3, epochs=1, callbacks=[film], verbose=False
         )
+
+
+def test_frames_between_two_epochs():
+    x, y = nets.image((24, 12, 12, 1)), np.arange(24) % 3
+    film = viz.Film(x[0], "conv2_conv", per_epoch=2)
+    model, early = small(), []
+    look = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: early.append(
+            viz.feature_maps(model, x[0], "conv2_conv").array[..., : film.channels]
+        )
+    )
+    training.fit(model, x, y, epochs=2, batch_size=4, callbacks=[film, look], verbose=False)
+    assert film.epochs == [0, 0.5, 1, 1.5, 2]
+    assert film.labels == ["before training", "epoch 0.5", "epoch 1", "epoch 1.5", "epoch 2"]
+    np.testing.assert_allclose(film.array[1], early[2], atol=1e-6)  # three of six batches
+    np.testing.assert_allclose(film.array[3], early[8], atol=1e-6)
+    assert len(page(film._repr_html_())[0]) == 5
+    plain = viz.Film(x[0], "conv2_conv")
+    by_batch = "on_train_batch_end"
+    assert getattr(type(plain), by_batch) is getattr(keras.callbacks.Callback, by_batch)
+
+
+def test_few_frames_of_many_are_spread_over_the_training():
+    x, y = nets.image((12, 12, 12, 1)), np.arange(12) % 3
+    film = viz.Film(x[0], "conv2_conv", per_epoch=3, frames=3)
+    training.fit(small(), x, y, epochs=2, batch_size=4, callbacks=[film], verbose=False)
+    assert film.epochs == [0, 1, 2]
+
+
+def test_a_map_that_ends_at_0_is_not_drawn(trained):
+    film = viz.Film(trained[1][0], "conv2_conv", channels=4)
+    maps = np.ones((2, 6, 6, 4), "float32")
+    maps[-1, ..., 2] = 0
+    film.maps, film.epochs = {"conv2_conv": maps}, [0, 1]
+    assert list(film.strips()) == ["conv2_conv, maps 0 to 3 without 1 that end at 0"]
+    maps[-1] = 0  # where all do, they are all drawn
+    assert list(film.strips()) == ["conv2_conv, maps 0 to 3"]

@@ -62,6 +62,7 @@ CALLS = {
     "randomisation": lambda net, x: viz.randomisation(net, x[0], "saliency", steps=1),
     "deletion": lambda net, x: viz.deletion(net, x[0], viz.saliency(net, x[0]), steps=2),
     "insertion": lambda net, x: viz.insertion(net, x[0], viz.saliency(net, x[0]), steps=2),
+    "heat_maps": lambda net, x: viz.heat_maps(x[0], {"mine": x[0, ..., 0], "coarse": x[0, ::4, ::4, 1] ** 2}),
     "beside": lambda net, x: viz.beside(viz.saliency(net, x[0]), viz.grad_cam(net, x[0])),
     "trade_off": lambda net, x: viz.trade_off(
         [dict(net="a", group="g", top1=70.0, images_per_s=9, memory_mb=300)]),

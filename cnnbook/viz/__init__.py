@@ -19,6 +19,7 @@ inside      slide: a kernel at every place of a grid of numbers
 why         cam, grad_cam, grad_cam_plus_plus, score_cam, saliency, smooth_grad, integrated_gradients,
             guided_backprop, deconvnet, occlusion: which pixels speak for a class
             randomisation, deletion, insertion: is that map about this net at all?
+            heat_maps: maps that code of one's own made of an image, side by side
 picture     beside: several pictures of one image in one figure
 runs        curves: training runs over epochs
 trading     trade_off: accuracy, memory and speed of nets in one chart, whose axes are chosen on the page
@@ -49,6 +50,7 @@ _FILES = {
     **dict.fromkeys(("saliency", "smooth_grad", "integrated_gradients"), "why.attribution"),
     **dict.fromkeys(("guided_backprop", "deconvnet", "occlusion"), "why.attribution"),
     **dict.fromkeys(("randomisation", "deletion", "insertion"), "why.sanity"),
+    "heat_maps": "why.compared",
 }
 __all__ = [*_FILES, "style"]
 

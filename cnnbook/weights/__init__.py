@@ -5,7 +5,18 @@ Nothing here builds a network or knows one by name: a builder says where its wei
 
 from . import pytorch
 from .imagenet import Checkpoint, KerasApplication, edge_tuned
+from .local import local
 from .port import pair, port
 from .scaling import Preprocess, scaling
 
-__all__ = ["Checkpoint", "KerasApplication", "Preprocess", "edge_tuned", "pair", "port", "pytorch", "scaling"]
+__all__ = [
+    "Checkpoint",
+    "KerasApplication",
+    "Preprocess",
+    "edge_tuned",
+    "local",
+    "pair",
+    "port",
+    "pytorch",
+    "scaling",
+]

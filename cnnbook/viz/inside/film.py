@@ -15,7 +15,7 @@ from ...arguments import whole_number
 from ...graph import stage_of
 from .. import style
 from ..entrance import prepare
-from ..picture import bare, heat_scale
+from ..picture import bare, heat_scale, picture
 from ..reading import HAND_ON
 from .maps import convolution_row, kernels_of
 from .replay import Replay
@@ -29,13 +29,14 @@ MOST_PIXELS = 48
 class Recorder(keras.callbacks.Callback):
     """Keeps the maps of layers for one image, the kernels of one layer, and the loss. See `Film`."""
 
-    def __init__(self, image, layers, *, filters=None, channels=8, frames=20, preprocess=None):
+    def __init__(self, image, layers, *, filters=None, channels=8, frames=20, per_epoch=1, preprocess=None):
         super().__init__()
         layers = [layers] if isinstance(layers, str) else list(layers)
         if not layers and filters is None:
             raise ValueError("a film needs at least one layer to watch, or filters=, a convolution")
         self.channels, self.most = whole_number(channels, "channels"), whole_number(frames, "frames", least=2)
         self.image, self.layers, self.watched, self.preprocess = image, layers, filters, preprocess
+        self.per_epoch = whole_number(per_epoch, "per_epoch")
         self._clear()
 
     def _clear(self):
@@ -47,15 +48,19 @@ class Recorder(keras.callbacks.Callback):
         # a wrong name fails here, before training
         self.rows = [net.map(layer) for layer in self.layers]
         self.row = None if self.watched is None else convolution_row(net, self.watched)
-        epochs = self.params["epochs"]
-        self.wanted = set(np.unique(np.linspace(0, epochs, min(self.most, epochs + 1)).round().astype(int)))
+        last = self.params["epochs"] * self.per_epoch
+        self.wanted = set(np.unique(np.linspace(0, last, min(self.most, last + 1)).round().astype(int)))
+        self.epoch = 0
         self._keep(0)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
 
     def on_epoch_end(self, epoch, logs=None):
         for key in ("loss", "val_loss"):
             if key in (logs or {}):
                 self.losses.setdefault(key, []).append(float(logs[key]))
-        if epoch + 1 in self.wanted:
+        if (epoch + 1) * self.per_epoch in self.wanted:
             self._keep(epoch + 1)
 
     def _keep(self, epoch):
@@ -91,13 +96,19 @@ class Film(Recorder, Replay):
     layer, and the loss.
 
     image: as the net takes it, or with preprocess. layers: names of layers or stages. filters: a convolution whose kernels
-    are kept, or None. channels: how many maps and kernels of a layer, the first ones, the same in all frames. frames: how
-    many are kept at most, spread evenly over the epochs, the first and the last among them.
+    are kept, or None. channels: how many maps and kernels of a layer, the first ones, the same in all frames; a map that is
+    0 everywhere in the last frame is not drawn. frames: how many are kept at most, spread evenly over the training, the
+    first and the last among them. per_epoch: how many frames there may be of one epoch; with more than one the film acts
+    on single batches, and training on a card goes batch by batch.
 
     `.array`: maps of the first layer (frames, height, width, channels); `.maps`: {layer: those}; `.kernels` (frames,
     height, width, inputs, outputs) or None; `.epochs`: the epoch of each frame, 0 before training; `.losses`: {"loss": one
     number per epoch, "val_loss": ...}.
     """
+
+    def __new__(cls, *arguments, per_epoch=1, **options):
+        # Whether a callback acts on single batches is read off its class (`training.on_card`).
+        return super().__new__(FilmOfBatches if cls is Film and per_epoch != 1 else cls)
 
     @property
     def array(self):
@@ -105,7 +116,7 @@ class Film(Recorder, Replay):
 
     @property
     def labels(self):
-        return ["before training" if e == 0 else f"epoch {e}" for e in self.epochs]
+        return ["before training" if e == 0 else f"epoch {round(e, 2):g}" for e in self.epochs]
 
     @property
     def sentence(self):
@@ -129,9 +140,13 @@ class Film(Recorder, Replay):
 
     def strips(self):
         """{title: (frames, height, width, 3) pictures}: a row of maps for each layer, then a row of kernels."""
-        strips = {
-            f"{name}, maps 0 to {maps.shape[-1] - 1}": map_strips(maps) for name, maps in self.maps.items()
-        }
+        strips = {}
+        for name, maps in self.maps.items():
+            alive = [k for k in range(maps.shape[-1]) if np.any(maps[-1, ..., k])]
+            which = f"maps 0 to {maps.shape[-1] - 1}"
+            if 0 < len(alive) < maps.shape[-1]:
+                maps, which = maps[..., alive], f"{which} without {maps.shape[-1] - len(alive)} that end at 0"
+            strips[f"{name}, {which}"] = map_strips(maps)
         if self.kernels is not None:
             inputs, outputs = self.kernels.shape[-2:]
             which = "" if inputs in (1, 3) else ", of input 0"
@@ -145,9 +160,17 @@ class Film(Recorder, Replay):
         ratios = [max(0.55, min(1.6, (width - 0.2) * s.shape[1] / s.shape[2])) for s in strips.values()]
         heights = [1.7, *(ratio + 0.3 for ratio in ratios)]
         figure, axes = style.figure(
-            width, sum(heights), 1 + len(strips), 1, squeeze=False, height_ratios=heights
+            width,
+            sum(heights),
+            1 + len(strips),
+            2,
+            squeeze=False,
+            height_ratios=heights,
+            width_ratios=(1, 3.4),
         )
-        curve, *rows = axes[:, 0]
+        (seen, curve), *pairs = axes
+        picture(seen, self.pixels, "the image", fontsize=9)
+        rows = [_across(pair) for pair in pairs]
         self._draw_losses(curve)
         drawn = [curve.axvline(self.epochs[-1], color="#555555", linewidth=1.2), curve]
         for (title, strip), row in zip(strips.items(), rows, strict=True):
@@ -173,6 +196,24 @@ class Film(Recorder, Replay):
         curve.set_title(self.labels[k], fontsize=10)
         for image, strip in zip(images, strips, strict=True):
             image.set_data(strip[k])
+
+
+class FilmOfBatches(Film):
+    """A `Film` that also keeps frames between two epochs, when an equal share of an epoch's batches has gone by."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        steps = self.params["steps"]
+        done, before = ((b * self.per_epoch) // steps for b in (batch + 1, batch))
+        if before < done < self.per_epoch and self.epoch * self.per_epoch + done in self.wanted:
+            self._keep(self.epoch + done / self.per_epoch)
+
+
+def _across(axes):
+    """One pair of axes in place of a row of them."""
+    figure, place = axes[0].figure, axes[0].get_subplotspec()
+    for axis in axes:
+        axis.remove()
+    return figure.add_subplot(place.get_gridspec()[place.rowspan.start, :])
 
 
 def stand_still(figure):
@@ -240,8 +281,15 @@ class Browser(Replay):
         )
         self.alt = f"Maps of {name} for one image"
 
+    def _strongest(self, maps):
+        """The numbers of the maps that are drawn, in their order; a map that is 0 everywhere only where all are."""
+        order = np.argsort(-np.abs(maps).mean((0, 1)), kind="stable")[: self.most]
+        return np.sort([i for i in order if np.any(maps[..., i])] or order[:1])
+
     def _figure(self):
-        figure, axes = style.figure(7.2, 4.2, 1, 2, width_ratios=(1, 3.2))
+        counts = [len(self._strongest(maps)) for maps in self.array.values()]
+        rows = max(-(-n // _columns(n)) / _columns(n) for n in counts)
+        figure, axes = style.figure(7.2, 0.5 + 5.3 * max(rows, 0.25), 1, 2, width_ratios=(1, 3.2))
         left, right = axes
         left.imshow(self.pixels, cmap="gray", vmin=0, vmax=1)
         bare(left, "image", fontsize=10)
@@ -252,9 +300,9 @@ class Browser(Replay):
 
     def _turn(self, figure, k):
         row, maps = self.rows[k], self.array[self.labels[k]]
-        strongest = np.sort(np.argsort(-np.abs(maps).mean((0, 1)), kind="stable")[: self.most])
+        strongest = self._strongest(maps)
         painted = coloured(maps[..., strongest].transpose(2, 0, 1), *heat_scale(maps[..., strongest]))
-        columns = int(np.ceil(np.sqrt(len(strongest) * 1.3)))
+        columns = _columns(len(strongest))
         blank = np.ones_like(painted[:1])
         lines = [painted[i : i + columns] for i in range(0, len(painted), columns)]
         lines = [strip(np.concatenate([line, *[blank] * (columns - len(line))])) for line in lines]
@@ -268,6 +316,11 @@ class Browser(Replay):
         sees = f"each unit sees {field[0]} x {field[1]} pixels" if field else "what a unit sees is not known"
         title = f"{row.name}: {len(strongest)} of {total} maps, {height} x {width}, {sees}"
         bare(right, title, fontsize=9)
+
+
+def _columns(n):
+    """How many of n maps stand side by side."""
+    return int(np.ceil(np.sqrt(n * 1.3)))
 
 
 def stage_ends(net, most=16):
