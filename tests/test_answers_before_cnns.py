@@ -109,7 +109,9 @@ def test_fisher_vectors_have_five_regions_of_length_one():
     from skimage.feature import learn_gmm
 
     maps = np.random.default_rng(2).normal(size=(2, 8, 8, 3))
-    gaussians = learn_gmm([maps.reshape(-1, 3)], n_modes=4, gm_args=dict(covariance_type="diag", random_state=0))
+    gaussians = learn_gmm(
+        [maps.reshape(-1, 3)], n_modes=4, gm_args=dict(covariance_type="diag", random_state=0)
+    )
     vectors = before_cnns.fisher_vectors(maps, gaussians)
     assert vectors.shape == (2, 5 * 2 * 3 * 4)
     assert np.allclose(np.linalg.norm(vectors.reshape(2, 5, -1), axis=2), 1, atol=1e-5)

@@ -35,7 +35,9 @@ def test_numbers(said):
 
 
 def test_sparse_convolution(said):
-    assert said("sparse", lambda maps, kernel, table: keras.ops.conv(maps, kernel * table)).startswith("Right.")
+    assert said("sparse", lambda maps, kernel, table: keras.ops.conv(maps, kernel * table)).startswith(
+        "Right."
+    )
     assert "where is the table" in said("sparse", lambda maps, kernel, table: keras.ops.conv(maps, kernel))
     padded = said("sparse", lambda m, k, t: keras.ops.conv(m, k * t, padding="same"))
     assert "2 x 3 places" in padded and "(2, 6, 7, 4)" in padded

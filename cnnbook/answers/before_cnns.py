@@ -24,7 +24,9 @@ def right_codes(codes):
     assert flat.item() == 255, f"where all are equal every bit is 1: the code is 255, yours is {flat.item()}"
     if not np.array_equal(found, wanted):
         bits = ([int(code).bit_count() for code in array.ravel()] for array in (found, wanted))
-        assert next(bits) != next(bits), "each code has the right number of ones, but they stand at other bits"
+        assert next(bits) != next(bits), (
+            "each code has the right number of ones, but they stand at other bits"
+        )
         share = np.mean(found == wanted)
         raise AssertionError(f"{share:.0%} of the codes are right")
     brighter = np.asarray(codes(image + 20))
@@ -63,7 +65,9 @@ def right_fisher(fisher):
         return
     assert not np.allclose(found, len(x) * wanted, atol=1e-5), "it grows with the number of descriptors"
     rooted = wanted * np.sqrt(weights)[:, None]
-    assert not np.allclose(found, rooted, atol=1e-6), "the formula divides by the root of each Gaussian's weight"
+    assert not np.allclose(found, rooted, atol=1e-6), (
+        "the formula divides by the root of each Gaussian's weight"
+    )
     apart = float(np.abs(found - wanted).max())
     raise AssertionError(f"it differs from the sum by hand by up to {apart:.2g}: look at the shares too")
 

@@ -20,7 +20,9 @@ def right_sparse(convolve):
         for i, j, k in np.ndindex(2, 3, 4):
             window = maps[:, i : i + 5, j : j + 5] * reads[:, k]
             sums[:, i, j, k] = (window * kernel[..., k]).sum((1, 2, 3))
-    assert not np.allclose(found, wanted[1], atol=1e-3), "every output map reads all maps: where is the table?"
+    assert not np.allclose(found, wanted[1], atol=1e-3), (
+        "every output map reads all maps: where is the table?"
+    )
     apart = float(np.abs(found - wanted[0]).max())
     assert apart < 1e-3, f"it differs from the sum by hand by up to {apart:.2g}"
 
@@ -73,11 +75,14 @@ ANSWERS = {
         right_dropout,
         why="In training the mean of each unit stays what it was, so the next layer sees sums of the same size at test time.",
         hints=(
-            "rng.random(x.shape) gives a number from 0 to 1 for each unit of each image; compare it with the rate.",
+            "rng.random(x.shape) gives a number from 0 to 1 for each unit of each image: compare with the rate.",
             "Divide what stays by the share that stays on average, and only in training.",
         ),
     ),
     "switch": compared_by_ranges(
-        of="switches", values="accuracies", highest=100, between="accuracies are in per cent, between 0 and 100"
+        of="switches",
+        values="accuracies",
+        highest=100,
+        between="accuracies are in per cent, between 0 and 100",
     ),
 }

@@ -81,7 +81,9 @@ def mixtures(descriptors, codebook, nearest=5):
     near = np.argpartition(distances, nearest, axis=1)[:, :nearest]
     apart = codebook[near] - descriptors[:, None]
     products = apart @ apart.transpose(0, 2, 1)
-    ridge = 1e-4 * np.trace(products, axis1=1, axis2=2) + 1e-9  # else words that coincide cannot be solved for
+    ridge = (
+        1e-4 * np.trace(products, axis1=1, axis2=2) + 1e-9
+    )  # else words that coincide cannot be solved for
     products += ridge[:, None, None] * np.eye(nearest)
     weights = np.linalg.solve(products, np.ones((len(near), nearest, 1)))[..., 0]
     coded = np.zeros((len(descriptors), len(codebook)), "float32")
