@@ -28,7 +28,7 @@ def right_sparse(convolve):
 
 
 def right_dropout(dropout):
-    """`dropout(x, rate, training, rng)` drops units of a batch, scales the others in training, and is nothing at test time."""
+    """`dropout(x, rate, training, rng)` drops units of a batch and scales the others, both in training only."""
     import numpy as np
 
     x, rate = np.full((8, 2000), 3.0), 0.25
@@ -73,7 +73,7 @@ ANSWERS = {
     ),
     "dropout": Answer(
         right_dropout,
-        why="In training the mean of each unit stays what it was, so the next layer sees sums of the same size at test time.",
+        why="In training the mean of each unit stays what it was, so at test time sums have the same size.",
         hints=(
             "rng.random(x.shape) gives a number from 0 to 1 for each unit of each image: compare with the rate.",
             "Divide what stays by the share that stays on average, and only in training.",
