@@ -6,7 +6,7 @@ held out.
 """
 
 import numpy as np
-from skimage.feature import hog, local_binary_pattern
+from skimage.feature import daisy, fisher_vector, hog, local_binary_pattern
 from sklearn.svm import LinearSVC
 
 from cnnbook import data, training
@@ -73,6 +73,65 @@ def compared(*, method, images, epochs, seed):
             return machine.score(features(seen).reshape(len(seen), -1), y_test)
 
     return {"accuracy": [float(accuracy(moved(x_test, d, seed))) for d in DISTANCES]}
+
+
+def mixtures(descriptors, codebook, nearest=5):
+    """Each descriptor (n, d) as a mixture of its `nearest` words of the codebook (words, d): weights (n, words), sum 1."""
+    distances = (codebook**2).sum(1) - 2 * descriptors @ codebook.T
+    near = np.argpartition(distances, nearest, axis=1)[:, :nearest]
+    apart = codebook[near] - descriptors[:, None]
+    products = apart @ apart.transpose(0, 2, 1)
+    ridge = (
+        1e-4 * np.trace(products, axis1=1, axis2=2) + 1e-9
+    )  # else words that coincide cannot be solved for
+    products += ridge[:, None, None] * np.eye(nearest)
+    weights = np.linalg.solve(products, np.ones((len(near), nearest, 1)))[..., 0]
+    coded = np.zeros((len(descriptors), len(codebook)), "float32")
+    np.put_along_axis(coded, near, weights / weights.sum(1, keepdims=True), axis=1)
+    return coded
+
+
+def pyramid(maps):
+    """Of maps (n, h, w, c) the whole and its four quarters, which overlap where h or w is odd."""
+    h, w = (maps.shape[1] + 1) // 2, (maps.shape[2] + 1) // 2
+    upper, lower = maps[:, :h], maps[:, -h:]
+    return [maps, upper[:, :, :w], upper[:, :, -w:], lower[:, :, :w], lower[:, :, -w:]]
+
+
+def pooled_words(places, codebook):
+    """The largest weight of each word in each region of the pyramid: (n, 5 words), each row of length one.
+
+    places: descriptors (n, h, w, d).
+    """
+    rows = []
+    for image in places:
+        coded = mixtures(image.reshape(-1, image.shape[-1]), codebook).reshape(1, *image.shape[:2], -1)
+        row = np.concatenate([region.max((1, 2))[0] for region in pyramid(coded)])
+        rows.append(row / np.linalg.norm(row))
+    return np.array(rows)
+
+
+def daisies(images):
+    """DAISY at 8 x 8 places of images (n, 32, 32): 13 circles with 8 directions each, (n, 8, 8, 104)."""
+    how = dict(step=3, radius=6, rings=2, histograms=6, orientations=8)
+    return np.array([daisy(np.pad(image, 2, mode="edge"), **how) for image in images], "float32")
+
+
+def fisher_vectors(maps, gaussians):
+    """How descriptors (n, h, w, d) deviate from a mixture of K Gaussians in the pyramid's regions: (n, 5 * 2 d K).
+
+    As Sanchez & Perronnin: without the part of the mixture's weights, signed roots, each region of length one. gaussians:
+    what scikit-image's `learn_gmm` returns.
+    """
+    rows = []
+    for regions in zip(*pyramid(maps), strict=True):
+        parts = []
+        for region in regions:
+            v = fisher_vector(region.reshape(-1, region.shape[-1]), gaussians)[len(gaussians.weights_) :]
+            v = np.sign(v) * np.sqrt(np.abs(v))
+            parts.append(v / (np.linalg.norm(v) + 1e-9))
+        rows.append(np.concatenate(parts))
+    return np.array(rows, "float32")
 
 
 METHODS = ("pixels", "by hand", "LeNet", "LeNet, moved images")
