@@ -224,7 +224,8 @@ def _likely(model, params):
 
     def far(row):
         sizes = min(abs(body - row["params"]) / row["params"] for body in bodies)
-        return row["builder"].lower() != name, sizes + abs(deep - row["convolutions"]) / row["convolutions"]
+        published = int(row["convolutions"])
+        return row["builder"].lower() != name, sizes + abs(deep - published) / published
 
     ranked = {}
     for row in sorted(figures(), key=far):

@@ -119,14 +119,14 @@ def decode(probabilities, top=5):
 def figures():
     """The published figures, one dict per builder and arguments: the file figures.csv beside this one.
 
-    convolutions are the layers that convolve, params trained parameters (batch norm's moving statistics not counted), macs
-    multiply-adds of convolutions and dense layers for one image, receptive_field and stride those of the last feature map,
-    errors in per cent. smallest, on a builder's first line, is the smallest side in pixels that it takes.
+    convolutions, a text, is how many layers convolve; params are trained parameters (batch norm's moving statistics not
+    counted), macs multiply-adds of convolutions and dense layers for one image, receptive_field and stride those of the last
+    feature map, errors in per cent. smallest, on a builder's first line, is the smallest side in pixels that it takes.
     """
     rows = [dict(row) for row in TABLE]
     for row in rows:
         row["arguments"] = json.loads(row["arguments"] or "{}")
-        for key in ("smallest", "convolutions", "params", "macs", "receptive_field", "stride"):
+        for key in ("smallest", "params", "macs", "receptive_field", "stride"):
             row[key] = int(row[key]) if row[key] else None
         for key in ("top1_err", "top5_err"):
             row[key] = float(row[key]) if row[key] else None
