@@ -113,6 +113,6 @@ def test_the_two_numbers():
 def test_a_verdict_follows_from_the_ranges():
     apart, touching = ([0.2, 0.3, 0.25], [0.4, 0.5, 0.45]), ([0.2, 0.3, 0.42], [0.4, 0.5, 0.45])
     judge = ANSWERS["verdict"].correct
-    assert judge((dict(zip(("bilinear", "random"), apart, strict=True)), "decided")) is None
+    assert judge((dict(zip(("FCN-16s", "FCN-8s"), apart, strict=True)), "decided")) is None
     with pytest.raises(AssertionError, match="the scores go from 0.20 to 0.42 and from 0.40 to 0.50"):
-        judge((dict(zip(("bilinear", "random"), touching, strict=True)), "decided"))
+        judge((dict(zip(("FCN-16s", "FCN-8s"), touching, strict=True)), "decided"))
