@@ -1,4 +1,4 @@
-"""Experiment of chapter 15: two questions about the same scenes; a trained net helps with one and is in the way of the other.
+"""Experiment of chapter 15: two questions about the same scenes; a trained net helps with one and hinders with the other.
 
 The net is `transfer.backbone("scenes7")`: it names the one coloured item of a scene, seven kinds of clothes in any colour.
 The target scenes show the other three kinds. Asked is which of the three it is ("new items"), or which of five colours it
@@ -51,7 +51,7 @@ def reader(channels, classes):
 
 
 def whole(trained, classes):
-    """scenes7 with a new head. Trained, all of it learns but its batch norms; else its weights are new, and all of it learns."""
+    """scenes7 with a new head: trained, where all learns but its batch norms, or with new weights, which all learn."""
     net = transfer.extend(transfer.backbone("scenes7", trained=trained), classes)
     transfer.freeze(net, batch_norm=trained)
     net.get_layer("head_bn").trainable = True  # it is new, so it learns in every plan
