@@ -20,7 +20,7 @@ def right_freezing(function):
                 f"{stage}: the batch norm {layer.name} is not frozen"
             )
             does, wanted = ("learns", "frozen") if layer.trainable else ("is frozen", "to learn")
-            assert False, f"{stage}: {layer.name} {does} and is {wanted}"
+            raise AssertionError(f"{stage}: {layer.name} {does} and is {wanted}")
         learned = len(yours.trainable_weights)
         assert learned == len(ours.trainable_weights), f"{stage}: the net as a whole learns {learned} arrays"
 
