@@ -97,6 +97,6 @@ FEW_LABELS = Experiment(
     variants={"new items": dict(question="new items"), "colour": dict(question="colour")},
     live=dict(plans=["pixels", "head"], labels=[5, 20], steps=60, train=600, test=600),
     live_seeds=1,
-    kept=dict(plans=list(PLANS), labels=[5, 20, 80], steps=100, train=1500, test=1500),
+    kept=dict(plans=list(PLANS), labels=[5, 20, 80], steps=250, train=1500, test=1500),
     kept_seeds=3,
 )
