@@ -2,7 +2,7 @@
 
 The net is `transfer.backbone("scenes7")`: it names the one coloured item of a scene, seven kinds of clothes in any colour.
 The target scenes show the other three kinds. Asked is which of the three it is ("new items"), or which of five colours it
-has ("colour"). Four plans answer from the same few labelled scenes, each in the same number of steps of 32 images.
+has ("colour"). Four plans answer from the same few labelled scenes, each in the same number of steps of 16 images.
 """
 
 import keras
@@ -12,7 +12,7 @@ from cnnbook import data, training, transfer
 from cnnbook.experiments import Experiment
 
 PLANS = ("pixels", "from scratch", "head", "fine-tuned")
-SIZE = 32
+SIZE, BATCH = 32, 16
 COLOURS = 5  # a class of the scenes is an item in a colour: 5 * item + colour
 # Factors of the learning rate where all of a trained net learns: the earlier a stage, the slower.
 SLOW = {"conv1": 0.1, "conv2": 0.1, "conv3": 0.2, "conv4": 0.3}
@@ -66,9 +66,10 @@ def by_plan(plan, x, x_test, classes, steps):
         body = transfer.backbone("scenes7")
         x, x_test = (transfer.embeddings(body, part, batch_size=200) for part in (x, x_test))
     if plan in ("pixels", "head"):
-        return transfer.Trials(reader(x.shape[1], classes), steps=steps), x, x_test, {}
+        return transfer.Trials(reader(x.shape[1], classes), steps=steps, batch_size=BATCH), x, x_test, {}
     rates = SLOW if plan == "fine-tuned" else None
-    trials = transfer.Trials(whole(plan == "fine-tuned", classes), steps=steps, rates=rates)
+    net = whole(plan == "fine-tuned", classes)
+    trials = transfer.Trials(net, steps=steps, batch_size=BATCH, rates=rates)
     return trials, x, x_test, dict(shift=2, mirror=True)
 
 
@@ -95,8 +96,8 @@ def few_labels(*, question, plans, labels, steps, train, test, seed):
 FEW_LABELS = Experiment(
     few_labels,
     variants={"new items": dict(question="new items"), "colour": dict(question="colour")},
-    live=dict(plans=["pixels", "head"], labels=[5, 20], steps=60, train=600, test=600),
+    live=dict(plans=["pixels", "head"], labels=[5, 20], steps=100, train=600, test=600),
     live_seeds=1,
-    kept=dict(plans=list(PLANS), labels=[5, 20, 80], steps=250, train=1500, test=1500),
+    kept=dict(plans=list(PLANS), labels=[5, 20, 50], steps=200, train=1000, test=1500),
     kept_seeds=3,
 )
