@@ -96,7 +96,7 @@ def few_labels(*, question, plans, labels, steps, train, test, seed):
 FEW_LABELS = Experiment(
     few_labels,
     variants={"new items": dict(question="new items"), "colour": dict(question="colour")},
-    live=dict(plans=["pixels", "head"], labels=[5, 20], steps=100, train=600, test=600),
+    live=dict(plans=["pixels", "head"], labels=[5, 20], steps=60, train=600, test=600),
     live_seeds=1,
     kept=dict(plans=list(PLANS), labels=[5, 20, 50], steps=200, train=1000, test=1500),
     kept_seeds=3,
