@@ -91,10 +91,11 @@ def test_a_solution_is_right_and_mistakes_are_told_apart(capsys, entry):
 
 
 def test_the_words_name_the_mistake(capsys):
-    assert "batch norm conv1_bn is not frozen" in said(capsys, "freeze_until", forgets_batch_norm)
-    assert "conv3_block1_1_conv is frozen and is to learn" in said(
-        capsys, "freeze_until", freezes_all_but_the_stage
+    assert "conv2: the batch norm conv3_block1_1_bn is not frozen" in said(
+        capsys, "freeze_until", forgets_batch_norm
     )
+    told = said(capsys, "freeze_until", freezes_all_but_the_stage)
+    assert "conv2_block1_1_conv learns and is to be frozen" in told
     assert "conv1: conv2_block1_1_conv is frozen and is to learn" in said(capsys, "freeze_until", never_thaws)
     assert "changes the arrays that it is given" in said(capsys, "slow_step", changes_in_place)
     assert np.isclose(steps([1.0], [2.0], ["head"], 0.1, {})[0], 0.8)
