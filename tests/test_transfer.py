@@ -82,7 +82,7 @@ def script():
     return module
 
 
-@pytest.fixture(params=["fashion7", "digits7"])
+@pytest.fixture(params=["fashion7", "digits7", "scenes7"])
 def name(request):
     if request.param == "digits7":
         pytest.importorskip("sklearn", reason="the digits lie inside scikit-learn, which is not installed")
@@ -92,18 +92,20 @@ def name(request):
 @pytest.mark.checkout
 def test_every_trained_net_has_its_source(script):
     records = transfer.backbones()
-    assert list(records) == sorted(script.SOURCES) == ["digits7", "fashion7"]
+    assert list(records) == sorted(script.SOURCES) == ["digits7", "fashion7", "scenes7"]
     for name, source in script.SOURCES.items():
         assert training.Protocol(**records[name]["protocol"]) == source.protocol
         assert records[name]["data"] == source.about
-        made = [records[name][key] for key in ("builder", "arguments", "input_shape")]
-        assert made == [script.BUILDER, script.ARGUMENTS, [script.SIDE, script.SIDE, 1]]
+        made = [records[name][key] for key in ("builder", "arguments")]
+        assert made == [script.BUILDER, script.ARGUMENTS]
+    shapes = [records[name]["input_shape"] for name in ("digits7", "fashion7", "scenes7")]
+    assert shapes == [[14, 14, 1], [14, 14, 1], [32, 32, 3]]
 
 
 @pytest.mark.checkout
 def test_a_trained_net_is_as_good_as_its_record_says(script, name):
     record = transfer.backbones()[name]
-    images = data.load(script.SOURCES[name].data, size=script.SIDE, verbose=False)
+    images = script.loaded(name)
     chosen = np.isin(images.y_test, [images.classes.index(label) for label in record["classes"]])
     x, y = images.x_test[chosen].astype("float32"), images.y_test[chosen]
     y = np.searchsorted(np.unique(y), y)
@@ -113,8 +115,10 @@ def test_a_trained_net_is_as_good_as_its_record_says(script, name):
     assert training.accuracy(net, x, y) == pytest.approx(record["accuracy"], abs=0.005)
     new = transfer.backbone(name, include_top=True, trained=False)
     assert training.accuracy(new, x, y) < 0.5
-    body, wide = transfer.backbone(name), transfer.backbone(name, input_shape=(20, 28, 1))
-    assert body.output_shape == (None, 4, 4, 64) and wide.output_shape == (None, 5, 7, 64)
+    height, width, channels = record["input_shape"]
+    body, wide = transfer.backbone(name), transfer.backbone(name, input_shape=(20, 28, channels))
+    own = (None, -(-height // 4), -(-width // 4), 64)
+    assert body.output_shape == own and wide.output_shape == (None, 5, 7, 64)
     extended = transfer.extend(body, record["held_out"])
     assert transfer.names(extended) == tuple(record["held_out"])
     assert transfer.embeddings(extended, x[:4]).shape == (4, 64)
@@ -129,7 +133,7 @@ def test_a_trained_net_never_sees_the_held_out_classes(script, name):
     assert list(source.held_out) == record["held_out"] and classes == record["classes"]
     assert (len(x), len(x_test)) == (record["training_images"], record["test_images"])
     assert (x.mean(), x.std()) == pytest.approx((record["mean"], record["std"]), rel=1e-6)
-    images = data.load(source.data, size=script.SIDE, verbose=False)
+    images = script.loaded(name)
     held = np.isin(images.y_train, [images.classes.index(label) for label in record["held_out"]])
     known = {image.astype("uint8").tobytes() for image in x}
     assert not known & {image.tobytes() for image in images.x_train[held]}
@@ -139,7 +143,7 @@ def test_a_trained_net_never_sees_the_held_out_classes(script, name):
 
 def test_a_wrong_backbone_is_named(monkeypatch, tmp_path):
     with pytest.raises(
-        ValueError, match=r"called 'fashion8'; there are: digits7, fashion7\. .*EfficientNetLite0"
+        ValueError, match=r"called 'fashion8'; there are: digits7, fashion7, scenes7\. .*EfficientNetLite0"
     ):
         transfer.backbone("fashion8")
     for file in transfer.PRETRAINED.iterdir():

@@ -30,9 +30,10 @@ def backbone(name, *, input_shape=None, include_top=False, trained=True):
 
     name: one of `backbones()`: "fashion7" knows seven classes of Fashion-MNIST, "digits7" the digits 0 to 6; neither has
     seen the other three classes of its data. Both are the same builder for 14 x 14 grey pixels, so one can stand in for the
-    other. A net scales its pixels itself (layer "scale"). input_shape: the one it was trained with, or any that its builder
-    takes. trained=False gives the same net with new weights, to compare with. Raises ValueError for a name that does not
-    exist, data.DataError where the file of weights is missing or damaged.
+    other. "scenes7" knows fashion7's classes as the coloured item of drawn scenes, 32 x 32 RGB. A net scales its pixels
+    itself (layer "scale"). input_shape: the one it was trained with, or any that its builder takes. trained=False gives the
+    same net with new weights, to compare with. Raises ValueError for a name that does not exist, data.DataError where the
+    file of weights is missing or damaged.
     """
     known = backbones()
     if name not in known:

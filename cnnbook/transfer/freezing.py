@@ -19,9 +19,8 @@ def advice(images_per_class):
     "head": only the new classifier learns; "late": the last stage too; "all": every stage. A rule of thumb, to be checked
     on held-out images. ValueError below one image.
 
-    Chapter 15 measured a small net: with slow rates for its stages "late" was ahead of "head" from 5 images a class on
-    for classes near its own, and for a task far from them "all", or a new net, was ahead at any number. The rule knows
-    the number of images, not how near the task is.
+    The rule knows the number of images and not the question. Chapter 15 measured a small net: for a question near its own
+    "head" was far ahead of a new net, and for one that it had learned to pass over a new net was far ahead of "head".
     """
     number = whole_number(images_per_class, "images_per_class")
     return "head" if number < 50 else "late" if number < 500 else "all"
