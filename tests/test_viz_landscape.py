@@ -7,7 +7,7 @@ from helpers import nets
 from keras import layers as L
 
 from cnnbook import training, viz
-from cnnbook.viz.inside import surface
+from cnnbook.training import surface
 
 pytestmark = pytest.mark.jax
 
@@ -63,8 +63,8 @@ def test_every_filter_of_a_direction_is_as_long_as_the_nets_own():
     x = L.Conv2DTranspose(5, 2, 2, name="up")(x)
     x = L.SeparableConv2D(6, 3, name="separable")(x)
     model = nets.seeded(keras.Model(inputs, L.Dense(2, name="dense")(L.Flatten()(x))))
-    made = surface.direction(model, np.random.default_rng(7))
-    again = surface.direction(model, np.random.default_rng(7))
+    made = surface.filter_direction(model, np.random.default_rng(7))
+    again = surface.filter_direction(model, np.random.default_rng(7))
     axes = {
         "conv/kernel": (0, 1, 2), "depthwise/kernel": (0, 1), "up/kernel": (0, 1, 3), "dense/kernel": (0,),
         "separable/depthwise_kernel": (0, 1), "separable/pointwise_kernel": (0, 1, 2),

@@ -14,6 +14,7 @@ results     files of finished runs; those that the chapters keep
 restart     the state of a run that was cut short
 devices     one net on several devices or processes: `cnnbook.distributed`
 fast        quicker kernels for stock Keras layers
+surface     the loss around a net's weights
 programs    compiled functions that equal nets share, on JAX
 on_card     images that lie on the device, and many steps in one go, on JAX
 gradients   gradients of weights and of images, on either backend
