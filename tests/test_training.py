@@ -351,19 +351,6 @@ def test_the_kept_runs_are_found_under_their_protocol(monkeypatch):
     assert {dataclasses.replace(run.protocol, seed=0) for run in kept.histories} == {made, longer}
 
 
-def test_the_kept_runs_of_chapter_15_are_found_by_what_it_asks_for():
-    """Trials, not runs of fit: their settings are the chapter's own."""
-    kept = training.kept("15-transfer-learning")
-    keys = {(h.label, *h.settings.values()) for h in kept.histories}
-    assert len(keys) == len(kept.histories) == 72 and kept.facts["backend"] == "tensorflow"
-    for task, counts in (("near", (5, 50, 500)), ("far", (5, 20, 100))):
-        for label in ("from scratch", "head", "late", "all"):
-            found = [h for h in kept.histories if h.label == label and h.settings["task"] == task]
-            assert [h.settings["labels"] for h in found if h.settings["seed"] == 0] == list(counts)
-    with pytest.raises(ValueError, match="not those of a training.fit"):
-        assert kept.histories[0].protocol
-
-
 def test_the_protocol_and_the_launcher_s_part_load_without_keras():
     code = "import sys, cnnbook.distributed; from cnnbook.training import Protocol; print('keras' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -17,6 +17,12 @@ from .heads import embeddings, extend, fit_head, names
 __all__ = ["Classifier", "Evaluation", "classifier", "load"]
 
 
+# The learning rates of a net's own stages, the first that the net bears; and how much worse the loss may be after an epoch,
+# whose images are moved and mirrored.
+RATES = (0.01, 0.001, 0.0001)
+WORSE = 0.1
+
+
 class Classifier:
     """A trained classifier of RGB images: `.model`, `.classes` (names), `.size` (height, width).
 
@@ -254,11 +260,57 @@ def _train(model, images, strategy, *, epochs, mirror, cache, seed, verbose):
         return
     stages = [endpoint.name for endpoint in graph.features(model).values()]
     freeze(model, stages[-2] if strategy == "late" and len(stages) > 1 else None)
+    settings = dict(batch_size=32, shift=images.x_train.shape[1] // 16, mirror=mirror, seed=seed)
+    rate = _bearable(model, images, settings, verbose) if epochs else RATES[0]
+    label = f"{images.name}, {strategy}"
     training.fit(
-        model, images.x_train, images.y_train, epochs=epochs, batch_size=32, learning_rate=0.01,
-        shift=images.x_train.shape[1] // 16, mirror=mirror, seed=seed, verbose=verbose,
-        label=f"{images.name}, {strategy}",
-    )  # fmt: skip
+        model,
+        images.x_train,
+        images.y_train,
+        epochs=epochs,
+        learning_rate=rate,
+        verbose=verbose,
+        label=label,
+        **settings,
+    )
+
+
+def _bearable(model, images, settings, verbose):
+    """The first of RATES with which an epoch does not make the loss on the training images worse; the last one otherwise.
+
+    The net is left as it was. How large a rate a trained net bears depends on the net, the head and the images: the
+    features of EfficientNetLite0 are lost within an epoch at a rate with which another net learns.
+    """
+    start, before = model.get_weights(), _loss(model, images)
+    for rate in RATES[:-1]:
+        label = f"{images.name}, trying a learning rate of {rate:g}"
+        training.fit(
+            model,
+            images.x_train,
+            images.y_train,
+            epochs=1,
+            learning_rate=rate,
+            verbose=verbose,
+            label=label,
+            **settings,
+        )
+        after = _loss(model, images)
+        model.set_weights(start)
+        if after <= before + WORSE:
+            return rate
+        if verbose:
+            print(
+                f"a learning rate of {rate:g} is too large for this net: the loss rose from {before:.2f} to {after:.2f}"
+            )
+    return RATES[-1]
+
+
+def _loss(model, images):
+    """The mean cross-entropy on the training images as they are; infinite where it is no number."""
+    probabilities = training.outputs(model, images.x_train)
+    right = probabilities[np.arange(len(images.y_train)), images.y_train]
+    loss = float(-np.log(np.maximum(right, 1e-7)).mean())
+    return loss if np.isfinite(loss) else np.inf
 
 
 def _features(model, images, mirror, cache):
