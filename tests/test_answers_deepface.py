@@ -48,7 +48,28 @@ def test_warm_ups_say_what_is_wrong(capsys):
     assert "It is a chance" in said(capsys, "area", 0.5)
 
 
+def test_what_is_right_in_another_way(capsys):
+    def by_windows(x, kernel):
+        windows = np.lib.stride_tricks.sliding_window_view(x, kernel.shape[2:4], (0, 1))
+        return np.einsum("ijcuv,ijuvcf->ijf", windows, kernel).tolist()
+
+    def in_float32(head, points, weights):
+        return weighted(*(np.asarray(a, "float32") for a in (head, points, weights)))
+
+    def by_descent(head, points, weights):
+        camera, homogeneous = np.zeros((2, 4)), np.c_[head, np.ones(len(head))]
+        for _ in range(2000):
+            camera += 0.01 * (weights[:, None] * (points - homogeneous @ camera.T)).T @ homogeneous
+        return camera
+
+    answers = [("local", by_windows), ("weighted", in_float32), ("weighted", by_descent)]
+    for entry, answer in answers:
+        assert said(capsys, entry, answer).startswith("Right."), (entry, answer)
+
+
 def test_mistakes_of_a_local_layer_are_told_apart(capsys):
+    nothing = said(capsys, "local", lambda x, kernel: np.nan * local(x, kernel))
+    assert "24 of 24 positions have other numbers" in nothing
     shared = said(capsys, "local", lambda x, kernel: local(x, np.broadcast_to(kernel[0, 0], kernel.shape)))
     assert "23 of 24 positions have other numbers" in shared
     padded = said(capsys, "local", lambda x, kernel: np.zeros((*x.shape[:2], kernel.shape[-1])))
@@ -66,6 +87,8 @@ def test_mistakes_of_a_weighted_camera_are_told_apart(capsys):
         capsys, "weighted", without_root
     )
     assert "the camera has the shape (2, 3), not (2, 4)" in said(capsys, "weighted", without_shift)
+    alike = said(capsys, "weighted", lambda head, points, weights: weighted(head, points, np.ones(len(head))))
+    assert "with weights from 0.2 to 5 the sum is not at its minimum" in alike
 
 
 def test_the_verdict_follows_from_the_ranges(capsys):

@@ -57,12 +57,13 @@ def test_grad_cam(capsys):
     words = told_apart(
         capsys, "grad_cam",
         lambda *a: cam(*a, cut=False), lambda *a: cam(*a, mean=False), lambda m, x, name, c: cam(m, x, name, 0),
-        lambda *a: cam(*a)[None],
+        lambda *a: cam(*a)[None], lambda *a: np.nan * cam(*a),
     )  # fmt: skip
     assert words[0] == ["The map has negative numbers."]
     assert words[1] == ["All numbers are 6 times what they should be."]  # the map has 2 x 3 units
     assert words[2][0].startswith("The map differs by up to ")
     assert words[3] == ["The map has the shape (1, 2, 3); the layer's is (2, 3)."]
+    assert words[4] == ["The map has numbers that are not finite."]
 
 
 def deletion(answer, image, heat, steps, *, sign=-1, fill=None, first=0):
@@ -101,5 +102,11 @@ def test_method(capsys):
         ({"trained": [0.8], "destroyed": [0.1]}, "decided"), ({"trained": [80, 90, 70], "destroyed": [1, 2, 3]}, "decided"),
     )  # fmt: skip
     assert words[0] == ["The trained ones go from 0.70 to 0.90, the destroyed ones from 0.50 to 0.80."]
+    others = told_apart(capsys, "method", ([[0.8, 0.9, 0.7], [0.1, 0.0, 0.2]], "decided"),
+                        ({"trained": 0.8, "destroyed": 0.1}, "decided"))  # fmt: skip
+    assert others == [
+        ['Give {"trained": shares, "destroyed": shares}.'],
+        ["Three networks of each kind are wanted."],
+    ]
     gap = ({"trained": ..., "destroyed": ...}, ...)
     assert said(capsys, "method", gap).startswith("Not answered yet")

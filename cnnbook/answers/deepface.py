@@ -23,7 +23,7 @@ def right_local(layer):
         assert found.shape == wanted_shape, f"the map has the shape {found.shape}, not {wanted_shape}"
         with numerics.exact():
             wanted = ops.convert_to_numpy(ours(x[None]))[0]
-        wrong = int((np.abs(found - wanted).max(-1) > 1e-3).sum())
+        wrong = int((~(np.abs(found - wanted).max(-1) <= 1e-3)).sum())  # NaN is wrong, too
         assert not wrong, f"{wrong} of {found.shape[0] * found.shape[1]} positions have other numbers"
 
 
@@ -42,10 +42,11 @@ def right_weighted(camera):
     ):
         found = np.asarray(camera(head, points, weights))
         assert found.shape == (2, 4), f"the camera has the shape {found.shape}, not (2, 4)"
-        # At the minimum no change of the camera makes the weighted sum of squares smaller.
+        # At the minimum no change of the camera makes the weighted sum of squares smaller. float32 and a search for the
+        # minimum leave slopes below 0.001, weights that are squared or left out make them larger than 2.
         slope = homogeneous.T @ (weights[:, None] * (points - homogeneous @ found.T))
         steepest = float(np.abs(slope).max())
-        assert steepest < 1e-6, (
+        assert steepest < 0.01, (
             f"with {which} the sum is not at its minimum: its slope there is {steepest:.2g}"
         )
 

@@ -35,6 +35,7 @@ def _same_map(found, weighted):
 
     wanted = np.maximum(weighted, 0)
     assert found.shape == wanted.shape, f"The map has the shape {found.shape}; the layer's is {wanted.shape}."
+    assert np.isfinite(found).all(), "The map has numbers that are not finite."
     assert found.min() >= 0, "The map has negative numbers."
     most = max(wanted.max(), 1e-3)
     if np.abs(found - wanted).max() <= 1e-3 * most:
@@ -74,9 +75,14 @@ def _deletion(curve):
 
 def _method(answer):
     """Whether the verdict fits the shares of trained and destroyed networks."""
+    import numpy as np
+
     pointed, verdict = answer
-    assert set(pointed) == {"trained", "destroyed"}, 'Give {"trained": shares, "destroyed": shares}.'
-    trained, destroyed = (sorted(map(float, pointed[state])) for state in ("trained", "destroyed"))
+    assert isinstance(pointed, dict) and set(pointed) == {"trained", "destroyed"}, (
+        'Give {"trained": shares, "destroyed": shares}.'
+    )
+    shares = (np.ravel(pointed[state]).astype(float).tolist() for state in ("trained", "destroyed"))
+    trained, destroyed = map(sorted, shares)
     assert min(len(trained), len(destroyed)) >= 3, "Three networks of each kind are wanted."
     assert all(0 <= share <= 1 for share in trained + destroyed), "A share lies between 0 and 1."
     ranges = (
