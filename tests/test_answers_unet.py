@@ -77,6 +77,7 @@ def test_the_two_numbers():
 
 def test_a_net_that_has_hardly_begun_may_score_nothing():
     judge = ANSWERS["verdict"].correct
+    assert judge(({"U-Net": [0.3, 0.4, 0.2], "no skips": [0.1, 0.2, 0.3]}, " Not decided. ")) is None
     assert judge(({"U-Net": [0.3, 0.4, 0.2], "no skips": [0.02, 0.0, 0.01]}, "decided")) is None
     with pytest.raises(AssertionError, match="the scores go from 0.10 to 0.40 and from 0.00 to 0.20"):
         judge(({"U-Net": [0.3, 0.4, 0.1], "no skips": [0.2, 0.0, 0.01]}, "decided"))

@@ -126,7 +126,7 @@ def compared_by_ranges(**options) -> Answer:
 
 def says(verdict, decided: bool, numbers: str) -> None:
     """AssertionError unless a verdict is "decided" or "not decided" and is right; numbers: what is shown if it is wrong."""
-    said = str(verdict).strip().casefold()
+    said = str(verdict).strip().rstrip(".").casefold()
     assert said in ("decided", "not decided"), f'the verdict is "decided" or "not decided", got {verdict!r}'
     assert (said == "decided") == decided, numbers
 
