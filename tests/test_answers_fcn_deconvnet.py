@@ -6,6 +6,7 @@ import pytest
 from keras import layers as L
 
 from cnnbook import answers, segmentation
+from cnnbook.models import fcn
 
 ANSWERS = answers.of("fcn_deconvnet")
 
@@ -45,6 +46,10 @@ def test_a_transposed_convolution_is_held_against_keras():
     [
         (not_added, "stamps that overlap: yours differs"),
         (cropped, r"at stride 2 give \(6, 8, 1\), yours has the shape \(5, 8, 1\)"),
+        (
+            lambda maps, kernel, stride: transposed(maps, kernel, 2),
+            r"stride 3 give \(10, 13, 1\), yours .* \(8, 10, 1\)",
+        ),
         (of_first_channel, "two channels become three: yours differs"),
     ],
 )
@@ -70,11 +75,29 @@ def activated(scores, finer, classes):
     return L.ReLU()(skip(scores, finer, classes))
 
 
+def joined_below(scores, finer, classes):
+    """The finer map is read at every second place only."""
+    both = L.Add()([L.Conv2D(classes, 1, 2)(finer), scores])
+    return L.Conv2DTranspose(classes, 4, 2, "same")(both)
+
+
+def activated_from_zero(scores, finer, classes):
+    enlarged = fcn.enlarge(scores, 2, "up", padding="same")
+    return L.Add()([L.ReLU()(fcn.score(finer, 8, classes)), enlarged])
+
+
+def of_package(scores, finer, classes):
+    return L.Add()([fcn.score(finer, 8, classes), fcn.enlarge(scores, 2, "up", padding="same")])
+
+
 def test_a_skip_is_the_sum_of_two_linear_maps():
     keras.utils.set_random_seed(0)
     assert ANSWERS["skip"].correct(skip) is None
+    dense = L.Dense(3)
     with_bias = [L.Conv2DTranspose(3, 4, 2, "same"), L.Conv2D(3, 1)]
     assert ANSWERS["skip"].correct(lambda s, f, _: L.Add()([with_bias[0](s), with_bias[1](f)])) is None
+    assert ANSWERS["skip"].correct(lambda s, f, _: with_bias[0](s) + dense(f)) is None
+    assert ANSWERS["skip"].correct(of_package) is None
 
 
 @pytest.mark.parametrize(
@@ -85,6 +108,8 @@ def test_a_skip_is_the_sum_of_two_linear_maps():
         (not_enlarged_by_weights, "a convolution and a transposed one hold the weights"),
         (not_enlarged, r"came \(None, 4, 5, 3\)"),
         (activated, "no sum of what the two inputs bring"),
+        (joined_below, "reaches 0 places of your answer"),
+        (activated_from_zero, "an activation bends the scores"),
     ],
 )
 def test_mistakes_of_a_skip(mistake, words):
@@ -114,5 +139,8 @@ def test_a_verdict_follows_from_the_ranges():
     apart, touching = ([0.2, 0.3, 0.25], [0.4, 0.5, 0.45]), ([0.2, 0.3, 0.42], [0.4, 0.5, 0.45])
     judge = ANSWERS["verdict"].correct
     assert judge((dict(zip(("FCN-16s", "FCN-8s"), apart, strict=True)), "decided")) is None
+    assert judge(({"FCN-16s": [0, 0.02, 0], "FCN-8s": [0.4, 0.5, 0.45]}, "decided")) is None
+    with pytest.raises(AssertionError, match="lies between 0 and 1"):
+        judge(({"FCN-16s": [20, 30, 25], "FCN-8s": [40, 50, 45]}, "decided"))
     with pytest.raises(AssertionError, match="the scores go from 0.20 to 0.42 and from 0.40 to 0.50"):
         judge((dict(zip(("FCN-16s", "FCN-8s"), touching, strict=True)), "decided"))

@@ -101,13 +101,13 @@ def decided_by_ranges(
     where the two ranges do not touch. AssertionError, with the ranges, where the answer says something else.
 
     of: what the two are, such as "nets". values: what the numbers are. highest: they lie between 0 and this, as `between`
-    says in words.
+    says in words; 0 itself is allowed, since a net that has hardly begun to learn may score it.
     """
     numbers, verdict = answer
     assert len(numbers) == 2, f"two {of} are wanted, got {len(numbers)}"
     a, b = (sorted(map(float, three)) for three in numbers.values())
     assert min(len(a), len(b)) >= 3, "three seeds for each are wanted"
-    assert all(0 < value < highest for value in a + b), between
+    assert all(0 <= value <= highest for value in a + b), between
     ranges = f"the {values} go from {a[0]:.2f} to {a[-1]:.2f} and from {b[0]:.2f} to {b[-1]:.2f}"
     says(verdict, a[-1] < b[0] or b[-1] < a[0], ranges)
 
@@ -126,7 +126,7 @@ def compared_by_ranges(**options) -> Answer:
 
 def says(verdict, decided: bool, numbers: str) -> None:
     """AssertionError unless a verdict is "decided" or "not decided" and is right; numbers: what is shown if it is wrong."""
-    said = str(verdict).strip().casefold()
+    said = str(verdict).strip().rstrip(".").casefold()
     assert said in ("decided", "not decided"), f'the verdict is "decided" or "not decided", got {verdict!r}'
     assert (said == "decided") == decided, numbers
 

@@ -15,6 +15,7 @@ def right_transposed(function):
     # fmt: off
     cases = (("one channel, stamps that do not touch", (3, 4, 1), (2, 2, 1, 1), 2),
              ("one channel, stamps that overlap", (3, 4, 1), (3, 3, 1, 1), 2),
+             ("one channel at stride 3", (3, 4, 1), (4, 4, 1, 1), 3),
              ("two channels become three", (3, 4, 2), (4, 4, 3, 2), 2))
     # fmt: on
     for what, size, shape, stride in cases:
@@ -38,7 +39,7 @@ def right_skip(function):
     import keras
     import numpy as np
 
-    from cnnbook import graph
+    from cnnbook import graph, numerics
 
     scores, finer = keras.Input((4, 5, 3)), keras.Input((8, 10, 7))
     yours = keras.Model([scores, finer], function(scores, finer, 3))
@@ -46,23 +47,39 @@ def right_skip(function):
     assert shape == (None, 8, 10, 3), f"from scores of 4 x 5 and a map of 8 x 10 came {shape}"
     rows = graph.trace(yours)
     kinds = sorted(row.kind for row in rows if row.params)
-    assert kinds == ["Conv2D", "Conv2DTranspose"], (
+    # A dense layer on the last axis is a convolution of 1x1.
+    assert kinds in (["Conv2D", "Conv2DTranspose"], ["Conv2DTranspose", "Dense"]), (
         f"a convolution and a transposed one hold the weights, got {kinds}"
     )
-    sides = {row.kind: tuple(row.operation.kernel.shape[:2]) for row in rows if row.params}
-    assert sides == {"Conv2D": (1, 1), "Conv2DTranspose": (4, 4)}, f"your kernels are {sides}"
+    sides = {row.kind: tuple(row.operation.kernel.shape[:-2]) or (1, 1) for row in rows if row.params}
+    right = {kind: (4, 4) if kind == "Conv2DTranspose" else (1, 1) for kind in kinds}
+    assert sides == right, f"your kernels are {sides}"
     assert not any(row.kind == "Concatenate" for row in rows), (
         "the two are concatenated, as U-Net does; FCN adds them"
     )
     rng = np.random.default_rng(18)
+    # Scores that start at zero, as FCN's do, would hide what is done to them.
+    yours.set_weights([rng.normal(0, 0.3, w.shape) for w in yours.get_weights()])
     below, beside = (rng.normal(size=(1, *t.shape[1:])).astype("float32") for t in (scores, finer))
-    with_both, no_scores, no_map = (
-        keras.ops.convert_to_numpy(yours(pair))
-        for pair in ([below, beside], [0 * below, beside], [below, 0 * beside])
-    )
-    nothing = keras.ops.convert_to_numpy(yours([0 * below, 0 * beside]))
-    apart = float(np.abs(with_both - no_scores - no_map + nothing).max())
+    one_place = np.zeros_like(beside)
+    one_place[0, 3, 4] = 1
+
+    def answer(*maps):
+        with numerics.exact():
+            return keras.ops.convert_to_numpy(yours(list(maps)))[0]
+
+    nothing = answer(0 * below, 0 * beside)
+    parts = answer(0 * below, beside) + answer(below, 0 * beside) - nothing
+    apart = float(np.abs(answer(below, beside) - parts).max())
     assert apart < 1e-4, f"the answer is no sum of what the two inputs bring: {apart:.2g} is left"
+    mirrored = answer(below, beside) + answer(-below, -beside)
+    assert np.abs(mirrored - 2 * nothing).max() < 1e-4, (
+        "an activation bends the scores; FCN adds them as they are"
+    )
+    reached = np.abs(answer(0 * below, one_place) - nothing).max(-1) > 1e-6
+    assert np.argwhere(reached).tolist() == [[3, 4]], (
+        f"one place of the finer map reaches {reached.sum()} places of your answer; FCN adds its scores at that place alone"
+    )
 
 
 ANSWERS = {

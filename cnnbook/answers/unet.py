@@ -5,12 +5,25 @@ import math
 from cnnbook.answers import Answer, compared_by_ranges
 
 
+def step_by_hand(layers, x, skip, first):
+    """What a step up gives with the kernels and biases of its three layers; first: "skip" or "x", which is concatenated
+    before the other."""
+    from keras import ops
+
+    (up, up_bias), *convolutions = ((layer.kernel, layer.bias) for layer in layers)
+    x = ops.conv_transpose(x, up, 2, "same") + up_bias
+    y = ops.concatenate([skip, x] if first == "skip" else [x, skip], -1)
+    for kernel, bias in convolutions:
+        y = ops.relu(ops.conv(y, kernel, 1, "same") + bias)
+    return ops.convert_to_numpy(y)
+
+
 def right_step(function):
     """`function(x, skip, filters)` is one step of U-Net's way up: twice as large, joined to the skip, two convolutions."""
     import keras
     import numpy as np
 
-    from cnnbook import graph
+    from cnnbook import graph, numerics
 
     below, skip = keras.Input((6, 6, 16)), keras.Input((12, 12, 8))
     yours = keras.Model([below, skip], function(below, skip, 8))
@@ -32,8 +45,20 @@ def right_step(function):
         f"your step has {params:,} parameters"
     )
     rng = np.random.default_rng(0)
+    yours.set_weights([rng.normal(0, 0.1, w.shape) for w in yours.get_weights()])
     maps = [rng.normal(size=(1, *tensor.shape[1:])).astype("float32") for tensor in (below, skip)]
-    assert yours.predict(maps, verbose=0).min() >= 0, "no ReLU follows the last convolution"
+    with numerics.exact():
+        found = keras.ops.convert_to_numpy(yours(maps))
+        wanted = [
+            step_by_hand([row.operation for row in rows if row.params], *maps, first)
+            for first in ("skip", "x")
+        ]
+    assert found.min() >= 0, "no ReLU follows the last convolution"
+    apart = min(float(np.abs(found - one).max()) for one in wanted)
+    assert apart < 1e-4, (
+        f"shapes and parameters are right, but the answer is {apart:.2g} off: ReLU follows both 3x3 convolutions and "
+        "nothing else"
+    )
 
 
 def right_overlap(function):
