@@ -104,6 +104,7 @@ def decided_by_ranges(
     says in words.
     """
     numbers, verdict = answer
+    assert isinstance(numbers, Mapping), f"a dictionary is wanted: {{name: {values}}} of two {of}"
     assert len(numbers) == 2, f"two {of} are wanted, got {len(numbers)}"
     a, b = (sorted(map(float, three)) for three in numbers.values())
     assert min(len(a), len(b)) >= 3, "three seeds for each are wanted"
@@ -126,7 +127,7 @@ def compared_by_ranges(**options) -> Answer:
 
 def says(verdict, decided: bool, numbers: str) -> None:
     """AssertionError unless a verdict is "decided" or "not decided" and is right; numbers: what is shown if it is wrong."""
-    said = str(verdict).strip().casefold()
+    said = str(verdict).strip().rstrip(".").casefold()
     assert said in ("decided", "not decided"), f'the verdict is "decided" or "not decided", got {verdict!r}'
     assert (said == "decided") == decided, numbers
 
