@@ -109,7 +109,7 @@ ANSWERS = {
     ),
     "separable": Answer(
         _is_step,
-        why="A mean down the column, a difference along the row: 3 + 3 multiplications a place do the work of 9.",
+        why="A weighted sum down the column, a difference along the row: 3 + 3 multiplications a place do the work of 9.",
         hints=(
             "All rows of the kernel are multiples of one row.",
             "The row is the difference of the right and the left pixel; the column says how often each row takes it.",
