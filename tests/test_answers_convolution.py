@@ -31,7 +31,9 @@ def conv2d(x, kernel, stride, padding, *, turn=False, pad=True):
     return y
 
 
-def backward(x, kernel, g, stride, *, step=None, turn=False):
+def backward(x, kernel, g, stride, *, step=None, turn=False, side=None):
+    if side:  # whatever the kernel's own side is
+        kernel = np.resize(kernel, (side, side))
     k, for_x, for_kernel = len(kernel), np.zeros_like(x), np.zeros_like(kernel)
     step = stride if step is None else step
     for i, j in np.ndindex(g.shape):
@@ -60,6 +62,18 @@ def test_any_factor_of_column_and_row_will_do(capsys):
 
 
 @pytest.mark.parametrize(
+    "entry, answer",
+    [
+        ("separable", np.array([[1, 2, 1], [-1, 0, 1]])),
+        ("separable", (np.array([[1], [2], [1]]), np.array([[-1, 0, 1]]))),
+        ("backward", lambda *given: list(backward(*given))),
+    ],
+)
+def test_the_same_in_another_shape(capsys, entry, answer):
+    assert said(capsys, entry, answer).startswith("Right. ")
+
+
+@pytest.mark.parametrize(
     "entry, answer, words",
     [
         ("stack", (32, 5040, 9), "1 of 3 differ (no. 2)"),
@@ -72,8 +86,10 @@ def test_any_factor_of_column_and_row_will_do(capsys):
         ("conv2d", lambda *a: conv2d(*a, pad=False), "padding 1, 2 channels: the shape is (9, 6, 2), not (11, 8, 2)"),
         ("conv2d", lambda x, w, s, p: conv2d(x[..., :1], w[:, :, :1], s, p), "4 channels: Keras' numbers are up to"),
         ("conv2d", lambda x, w, s, p: conv2d(x, w, 1, p), "stride 2, padding 0, 3 channels: the shape is"),
-        ("backward", lambda *a: backward(*a, turn=True), "Stride 1: the image's gradient is up to"),
-        ("backward", lambda *a: backward(*a, step=1), "Stride 2: the image's gradient is up to"),
+        ("backward", lambda *a: backward(*a, turn=True), "Stride 1, kernel 3 x 3: the image's gradient is up to"),
+        ("separable", {"column": [1, 2, 1], "row": [-1, 0, 1]}, "Give two lists"),
+        ("backward", lambda *a: backward(*a, side=3), "kernel 2 x 2: the image's gradient"),
+        ("backward", lambda *a: backward(*a, step=1), "Stride 2, kernel 3 x 3: the image's gradient is up to"),
         ("backward", lambda *a: backward(*a)[::-1], "the image's gradient has the shape (3, 3), not (7, 9)"),
         ("backward", lambda *a: backward(*a)[0], "Return two arrays"),
         ("fields", {2: (5, 5), 4: (9, 9), 8: (17, 13), 16: (31, 20)}, "16 layers of 3x3 see 33 pixels a side"),

@@ -27,6 +27,22 @@ def dropout(x, rate, training, rng, *, shape=None, scale=True):
     return x * stays / (1 - rate if scale else 1)
 
 
+def writes_into_x(x, rate, training, rng):
+    if training:
+        x *= rng.random(x.shape) >= rate
+        x /= 1 - rate
+    return x
+
+
+def one_by_one(maps, kernel, table):
+    """The sparse convolution, by one convolution for each output map over those maps that it reads."""
+    outputs = []
+    for k, reads in enumerate(table.T):
+        (chosen,) = np.nonzero(reads)
+        outputs.append(keras.ops.conv(maps[..., chosen], kernel[:, :, chosen, k : k + 1]))
+    return keras.ops.concatenate(outputs, -1)
+
+
 def test_numbers(said):
     assert said("fc6", 177_209_344).startswith("Right.")
     assert said("fc6", 13 * 13 * 4096).startswith("Not right yet")
@@ -38,6 +54,7 @@ def test_sparse_convolution(said):
     assert said("sparse", lambda maps, kernel, table: keras.ops.conv(maps, kernel * table)).startswith(
         "Right."
     )
+    assert said("sparse", one_by_one).startswith("Right.")
     assert "where is the table" in said("sparse", lambda maps, kernel, table: keras.ops.conv(maps, kernel))
     padded = said("sparse", lambda m, k, t: keras.ops.conv(m, k * t, padding="same"))
     assert "2 x 3 places" in padded and "(2, 6, 7, 4)" in padded
@@ -47,6 +64,10 @@ def test_sparse_convolution(said):
 
 def test_dropout(said):
     assert said("dropout", dropout).startswith("Right.")
+    assert said("dropout", writes_into_x).startswith("Right.")
+    assert "units of 3 that stay become 4" in said(
+        "dropout", lambda x, *given: dropout(0 * x + 4, *given) if given[1] else x
+    )
     assert "yours are [3.]" in said("dropout", lambda *given: dropout(*given, scale=False))
     assert "the same units" in said("dropout", lambda x, *given: dropout(x, *given, shape=(1, x.shape[1])))
     at_test = said("dropout", lambda x, rate, training, rng: dropout(x, rate, True, rng))

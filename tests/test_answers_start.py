@@ -53,6 +53,10 @@ def refused(capsys, entry, answer, *words):
         ("dense", 78_500, (78_400, 884)),
         ("colour", 62_006, (62_156, 61_706)),
         ("deviation", (0.00798, 127_500), ((0.1275, 127_500), (0.00798, 2000 * 8))),
+        ("curves", "overfitting", ("fitting",)),
+        ("choosing", "the validation set", ("validation and test",)),
+        ("deviation", (0.008, 127_501), (0.008, {"deviation": 0.008})),
+        ("deviation", np.array([0.008, 128_000]), ((0.008, 126_000), (127_500, 0.008))),
     ],
 )
 def test_values(capsys, entry, answer, slips):
@@ -66,12 +70,22 @@ def test_no_two_hints_are_alike():
     assert len(hints) == len(set(hints))
 
 
+def test_a_wrong_pair_is_told_which_of_the_two(capsys):
+    refused(capsys, "deviation", (0.8, 127_500), "0.8 is too large")
+    said = refused(capsys, "deviation", (0.00798, 16_000), "Compute again: the number of images.")
+    assert "the deviation and" not in said
+    refused(capsys, "deviation", (0.005, 16_000), "Compute again: the deviation and the number of images.")
+    refused(capsys, "deviation", 0.00798, "A pair is wanted")
+
+
 def cross_entropy(p, labels):
     return -np.log(p[np.arange(len(labels)), labels]).mean()
 
 
 def test_the_loss(capsys):
     right(capsys, "cross_entropy", cross_entropy)
+    right(capsys, "cross_entropy", lambda p, y: -np.log(p[range(len(y)), y] + 1e-7).mean())
+    right(capsys, "cross_entropy", lambda p, y: -(np.eye(p.shape[1])[y] * np.log(p)).sum() / len(y))
     refused(capsys, "cross_entropy", lambda p, y: len(y) * cross_entropy(p, y), "Of six images it gives")
     refused(capsys, "cross_entropy", lambda p, y: -np.log(p[np.arange(len(y)), y]), "an array of shape (6,)")
     refused(capsys, "cross_entropy", lambda p, y: -np.log2(p[np.arange(len(y)), y]).mean(), "0.5: 1.0000")
@@ -106,6 +120,14 @@ class BySum(Subsampling):
         return 4 * super().call(maps)
 
 
+class Together(Subsampling):
+    def build(self, shape):
+        self.pair = self.add_weight(shape=(2, shape[-1]), initializer="zeros")
+
+    def call(self, maps):
+        return ops.average_pool(maps, 2, 2, padding="valid") * (1 + self.pair[0]) + self.pair[1]
+
+
 class FullSize(Subsampling):
     def call(self, maps):
         return ops.average_pool(maps, 2, 1, padding="same")
@@ -113,6 +135,8 @@ class FullSize(Subsampling):
 
 def test_the_layer(capsys):
     right(capsys, "subsampling", Subsampling)
+    right(capsys, "subsampling", Subsampling())
+    refused(capsys, "subsampling", Together, "It has 1 weight: ")
     refused(capsys, "subsampling", OnePair, "trains 2 numbers: two for each map")
     refused(capsys, "subsampling", NoBias, "trains 3 numbers")
     refused(capsys, "subsampling", BiasFirst, "away from a sum by hand")
@@ -123,6 +147,8 @@ def test_the_layer(capsys):
 def test_the_experiment(capsys):
     apart = {"tanh": [0.75, 0.77, 0.78], "relu": [0.70, 0.72, 0.74]}
     right(capsys, "activation", (apart, "decided"))
+    right(capsys, "activation", [apart, "Decided."])
+    refused(capsys, "activation", (list(apart.values()), "decided"), "a dictionary is wanted")
     refused(capsys, "activation", (apart, "not decided"), "from 0.75 to 0.78 and from 0.70 to 0.74")
     refused(capsys, "activation", ({"tanh": [0.75], "relu": [0.7]}, "decided"), "three seeds for each")
     refused(

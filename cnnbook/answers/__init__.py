@@ -104,6 +104,7 @@ def decided_by_ranges(
     says in words; 0 itself is allowed, since a net that has hardly begun to learn may score it.
     """
     numbers, verdict = answer
+    assert isinstance(numbers, Mapping), f"a dictionary is wanted: {{name: {values}}} of two {of}"
     assert len(numbers) == 2, f"two {of} are wanted, got {len(numbers)}"
     a, b = (sorted(map(float, three)) for three in numbers.values())
     assert min(len(a), len(b)) >= 3, "three seeds for each are wanted"

@@ -9,7 +9,8 @@ def _is_step(answer):
     """Whether the outer product of a column and a row is the kernel of upright edges."""
     import numpy as np
 
-    assert isinstance(answer, (tuple, list)) and len(answer) == 2, "Give two lists: the column and the row."
+    two = hasattr(answer, "__len__") and not isinstance(answer, (str, dict)) and len(answer) == 2
+    assert two, "Give two lists: the column and the row."
     column, row = (np.asarray(part, "float64").ravel() for part in answer)
     assert column.shape == row.shape == (3,), (
         f"Three numbers each are wanted, got {column.size} and {row.size}."
@@ -57,24 +58,25 @@ def _goes_back(backward):
     import numpy as np
 
     rng = np.random.default_rng(2)
-    for stride in (1, 2):
-        x, kernel = rng.normal(size=(7, 9)), rng.normal(size=(3, 3))
-        g = rng.normal(size=[(side - 3) // stride + 1 for side in x.shape])
+    for side, stride in [(3, 1), (3, 2), (2, 3)]:
+        x, kernel = rng.normal(size=(7, 9)), rng.normal(size=(side, side))
+        g = rng.normal(size=[(n - side) // stride + 1 for n in x.shape])
+        what = f"Stride {stride}, kernel {side} x {side}"
         for_x, for_kernel = np.zeros_like(x), np.zeros_like(kernel)
         for (i, j), (u, v) in itertools.product(np.ndindex(g.shape), np.ndindex(kernel.shape)):
             for_x[stride * i + u, stride * j + v] += g[i, j] * kernel[u, v]
             for_kernel[u, v] += g[i, j] * x[stride * i + u, stride * j + v]
         found = backward(x.copy(), kernel.copy(), g.copy(), stride)
-        assert isinstance(found, tuple) and len(found) == 2, (
+        assert isinstance(found, (tuple, list)) and len(found) == 2, (
             "Return two arrays: for the image, for the kernel."
         )
         for name, part, wanted in zip(("image", "kernel"), found, (for_x, for_kernel), strict=True):
             shape = np.shape(part)
             assert shape == wanted.shape, (
-                f"Stride {stride}: the {name}'s gradient has the shape {shape}, not {wanted.shape}."
+                f"{what}: the {name}'s gradient has the shape {shape}, not {wanted.shape}."
             )
             apart = float(np.abs(np.asarray(part) - wanted).max())
-            assert apart < 1e-5, f"Stride {stride}: the {name}'s gradient is up to {apart:.2g} away."
+            assert apart < 1e-5, f"{what}: the {name}'s gradient is up to {apart:.2g} away."
 
 
 def _shrinks(answer):
@@ -107,7 +109,7 @@ ANSWERS = {
     ),
     "separable": Answer(
         _is_step,
-        why="A mean down the column, a difference along the row: 3 + 3 multiplications a place do the work of 9.",
+        why="A weighted sum down the column, a difference along the row: 3 + 3 multiplications a place do the work of 9.",
         hints=(
             "All rows of the kernel are multiples of one row.",
             "The row is the difference of the right and the left pixel; the column says how often each row takes it.",

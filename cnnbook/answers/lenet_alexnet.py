@@ -7,11 +7,14 @@ def right_sparse(convolve):
     """`convolve(maps, kernel, table)` is a convolution in which output k reads the maps that column k of the table names."""
     import numpy as np
 
+    from cnnbook import numerics
+
     rng = np.random.default_rng(3)
     maps = rng.normal(size=(2, 6, 7, 3)).astype("float32")
     kernel = rng.normal(size=(5, 5, 3, 4)).astype("float32")
     table = np.array([[1, 0, 1, 0], [1, 1, 0, 0], [0, 1, 1, 1]], bool)
-    found = np.asarray(convolve(maps, kernel, table))
+    with numerics.exact():
+        found = np.asarray(convolve(maps.copy(), kernel.copy(), table.copy()))
     assert found.shape == (2, 2, 3, 4), (
         f"maps of 6 x 7 and a window of 5 x 5 give 2 x 3 places and 4 maps, yours have the shape {found.shape}"
     )
@@ -32,17 +35,22 @@ def right_dropout(dropout):
     import numpy as np
 
     x, rate = np.full((8, 2000), 3.0), 0.25
-    at_test = np.asarray(dropout(x, rate, False, np.random.default_rng(4)))
+    x[:, 1000:] = -6.0
+    # Copies, since a function may well write into what it is given.
+    at_test = np.asarray(dropout(x.copy(), rate, False, np.random.default_rng(4)))
     assert np.array_equal(at_test, x), "at test time nothing is dropped and nothing is scaled"
-    found = np.asarray(dropout(x, rate, True, np.random.default_rng(4)))
+    found = np.asarray(dropout(x.copy(), rate, True, np.random.default_rng(4)))
     assert found.shape == x.shape, f"the shape {x.shape} became {found.shape}"
     dropped = float((found == 0).mean())
     assert abs(dropped - rate) < 0.05, f"a rate of {rate} drops a quarter of the units, yours {dropped:.0%}"
-    kept = np.unique(found[found != 0])
-    assert np.allclose(kept, 4.0), f"units that stay are 3 / (1 - 0.25) = 4, yours are {kept[:3]}"
+    for value, half in ((3, found[:, :1000]), (-6, found[:, 1000:])):
+        kept, wanted = np.unique(half[half != 0]), value / (1 - rate)
+        assert np.allclose(kept, wanted), (
+            f"units of {value} that stay become {wanted:g}, yours are {kept[:3]}"
+        )
     patterns = {tuple(row) for row in found == 0}
     assert len(patterns) == len(x), "images of a batch lose the same units: draw for each image anew"
-    again = np.asarray(dropout(x, rate, True, np.random.default_rng(5)))
+    again = np.asarray(dropout(x.copy(), rate, True, np.random.default_rng(5)))
     assert not np.array_equal(again, found), "another generator drops the same units: draw from rng"
 
 
