@@ -19,7 +19,7 @@ __all__ = ["Classifier", "Evaluation", "classifier", "load"]
 
 # The learning rates of a net's own stages, the first that the net bears; and how much worse the loss may be after an epoch,
 # whose images are moved and mirrored.
-RATES = (0.01, 0.001, 0.0001)
+RATES = (0.01, 0.001, 0.0001, 0.00001)
 WORSE = 0.1
 
 
@@ -192,7 +192,8 @@ def classifier(
     source: a folder or CSV file as `data.folder` reads it, or an `Images` with raw RGB pixels. backbone: the name of a
     builder, taken with its ImageNet weights, or a keras.Model without its top that reads raw RGB of `size`. size: the side
     or (height, width) in pixels to which files are resized. strategy: "head", "late", "all", or "auto" for `advice`.
-    epochs: of the net's own stages, after the head has learned; none for "head". mirror: mirrored copies train too; switch
+    epochs: of the net's own stages, after the head has learned, at the largest of RATES that the net bears; none for "head".
+    Where they made the net worse on its own training images, a warning says so and the head alone is kept. mirror: mirrored copies train too; switch
     it off where left and right tell classes apart (digits, letters, arrows). cache: a file for the features, see
     `embeddings`. save: a .keras path. verbose: print what was left out, progress and the result. ValueError for an unknown
     strategy, images that are not raw RGB, a class without training images, and files that cannot be written; all before
@@ -261,7 +262,8 @@ def _train(model, images, strategy, *, epochs, mirror, cache, seed, verbose):
     stages = [endpoint.name for endpoint in graph.features(model).values()]
     freeze(model, stages[-2] if strategy == "late" and len(stages) > 1 else None)
     settings = dict(batch_size=32, shift=images.x_train.shape[1] // 16, mirror=mirror, seed=seed)
-    rate = _bearable(model, images, settings, verbose) if epochs else RATES[0]
+    start, before = model.get_weights(), _loss(model, images)
+    rate = _bearable(model, images, settings, start, before, verbose)
     label = f"{images.name}, {strategy}"
     training.fit(
         model,
@@ -273,15 +275,23 @@ def _train(model, images, strategy, *, epochs, mirror, cache, seed, verbose):
         label=label,
         **settings,
     )
+    after = _loss(model, images)
+    if after > before + WORSE:
+        model.set_weights(start)
+        warnings.warn(
+            f"training more than the head made the net worse on its own training images (loss {before:.2f} to {after:.2f}), "
+            'so the net with the trained head alone is kept, as strategy="head" gives it',
+            stacklevel=3,
+        )
 
 
-def _bearable(model, images, settings, verbose):
+def _bearable(model, images, settings, start, before, verbose):
     """The first of RATES with which an epoch does not make the loss on the training images worse; the last one otherwise.
 
-    The net is left as it was. How large a rate a trained net bears depends on the net, the head and the images: the
-    features of EfficientNetLite0 are lost within an epoch at a rate with which another net learns.
+    The net is left with the weights `start`, whose loss is `before`. How large a rate a trained net bears depends on the
+    net, the head and the images: the features of EfficientNetLite0 are lost within an epoch at a rate with which another
+    net learns.
     """
-    start, before = model.get_weights(), _loss(model, images)
     for rate in RATES[:-1]:
         label = f"{images.name}, trying a learning rate of {rate:g}"
         training.fit(
