@@ -192,12 +192,12 @@ def classifier(
     source: a folder or CSV file as `data.folder` reads it, or an `Images` with raw RGB pixels. backbone: the name of a
     builder, taken with its ImageNet weights, or a keras.Model without its top that reads raw RGB of `size`. size: the side
     or (height, width) in pixels to which files are resized. strategy: "head", "late", "all", or "auto" for `advice`.
-    epochs: of the net's own stages, after the head has learned, at the largest of RATES that the net bears; none for "head".
-    Where they made the net worse on its own training images, a warning says so and the head alone is kept. mirror: mirrored copies train too; switch
-    it off where left and right tell classes apart (digits, letters, arrows). cache: a file for the features, see
-    `embeddings`. save: a .keras path. verbose: print what was left out, progress and the result. ValueError for an unknown
-    strategy, images that are not raw RGB, a class without training images, and files that cannot be written; all before
-    anything is trained. The net is saved before it is measured.
+    epochs: of the net's own stages, after the head has learned, at the largest of RATES that the net bears; none for
+    "head". Where they made the net worse on its own training images, a warning says so and the head alone is kept. mirror:
+    mirrored copies train too; switch it off where left and right tell classes apart (digits, letters, arrows). cache: a
+    file for the features, see `embeddings`. save: a .keras path. verbose: print what was left out, progress and the result.
+    ValueError for an unknown strategy, images that are not raw RGB, a class without training images, and files that cannot
+    be written; all before anything is trained. The net is saved before it is measured.
     """
     if strategy not in ("auto", *STRATEGIES):
         raise ValueError(f'strategy is "auto", "head", "late" or "all", got {strategy!r}')
