@@ -53,6 +53,11 @@ def unit_of_one_stack(x, filters):
     return L.Add()([x, keras.Sequential([make() for make in half * 2])(x)])
 
 
+def unit_normed_behind(x, filters):
+    y = normed(conv(x, filters))
+    return L.Add()([x, L.BatchNormalization(epsilon=1.001e-5)(conv(y, filters))])
+
+
 def unit_with_small_kernels(x, filters):
     y = L.Conv2D(filters, 1, use_bias=False)(normed(x))
     return L.Add()([x, conv(normed(y), filters)])
@@ -145,6 +150,7 @@ def test_solutions_are_right(capsys, entry, answer):
         ("unit", unit_with_biases, "the convolutions have a bias"),
         ("unit", unit_that_adds_what_is_activated, "the outputs differ"),
         ("unit", unit_with_small_kernels, "the convolutions have [256, 2304] weights"),
+        ("unit", unit_normed_behind, "your layers in order are Conv2D, BatchNormalization, ReLU"),
         ("unit", unit_that_shares, "one layer is called twice"),
         ("unit", lambda x, filters: conv(x, 2 * filters), "the shape is to stay"),
         ("without", lambda net, block: net, "A new model is wanted"),

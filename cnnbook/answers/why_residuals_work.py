@@ -31,7 +31,9 @@ def right_unit(unit):
         f"the convolutions have {weights} weights: two 3x3 kernels from 16 to 16 channels, without a bias, have 2304 each"
     )
     shapes = [[w.shape for w in net.get_weights()] for net in (ours, yours)]
-    assert shapes[0] == shapes[1], f"the weights have the shapes {shapes[1]}, the package's {shapes[0]}"
+    assert shapes[0] == shapes[1], (
+        f"your layers in order are {', '.join(kinds[1:])}: their weights do not fit, or a batch norm lacks scale or shift"
+    )
     outputs_of_both(ours, yours, (10, 10, 16), deviation=0.1)
 
 
