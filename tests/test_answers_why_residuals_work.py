@@ -9,6 +9,7 @@ from keras import layers as L
 
 from cnnbook import exercises
 from cnnbook.exercises import check
+from cnnbook.experiments import residual
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +44,32 @@ def unit_with_biases(x, filters):
     return L.Add()([x, conv(normed(conv(normed(x), filters, use_bias=True)), filters, use_bias=True)])
 
 
+def unit_with_operators(x, filters):
+    return conv(normed(conv(normed(x), filters)), filters) + x
+
+
+def unit_of_one_stack(x, filters):
+    half = (L.BatchNormalization, L.ReLU, lambda: L.Conv2D(filters, 3, padding="same", use_bias=False))
+    return L.Add()([x, keras.Sequential([make() for make in half * 2])(x)])
+
+
+def unit_normed_behind(x, filters):
+    y = normed(conv(x, filters))
+    return L.Add()([x, L.BatchNormalization(epsilon=1.001e-5)(conv(y, filters))])
+
+
+def unit_with_small_kernels(x, filters):
+    y = L.Conv2D(filters, 1, use_bias=False)(normed(x))
+    return L.Add()([x, conv(normed(y), filters)])
+
+
+def unit_that_shares(x, filters):
+    y, kernel = x, L.Conv2D(filters, 3, padding="same", use_bias=False)
+    for _ in range(2):
+        y = kernel(normed(y))
+    return L.Add()([x, y])
+
+
 def unit_that_adds_what_is_activated(x, filters):
     start = normed(x)
     return L.Add()([start, conv(normed(conv(start, filters)), filters)])
@@ -65,6 +92,13 @@ def silenced_for_good(net, block):
     shorter = keras.Model(net.input, net.output)
     norm.set_weights([0 * gamma, 0 * beta, *statistics])
     return shorter
+
+
+def copied_and_silenced(net, block):
+    copy = keras.models.clone_model(net)
+    copy.set_weights(net.get_weights())
+    residual.silenced(copy, block)
+    return copy
 
 
 def carried(blocks, factor):
@@ -93,8 +127,11 @@ APART = {"ResNet-8": [0.8, 0.82, 0.85], "ResNet-20": [0.6, 0.65, 0.7]}
         ("paths", (220, 0.125)),
         ("carried", carried),
         ("unit", unit),
+        ("unit", unit_with_operators),
+        ("unit", unit_of_one_stack),
         ("without", without),
         ("verdict", (APART, "decided")),
+        ("verdict", ({"plain-56": [-0.02, 0.01, 0.0], "ResNet-56": [0.5, 0.6, 0.57]}, "decided")),
     ],
 )
 def test_solutions_are_right(capsys, entry, answer):
@@ -112,13 +149,18 @@ def test_solutions_are_right(capsys, entry, answer):
         ("unit", original_unit, "the last operation is"),
         ("unit", unit_with_biases, "the convolutions have a bias"),
         ("unit", unit_that_adds_what_is_activated, "the outputs differ"),
+        ("unit", unit_with_small_kernels, "the convolutions have [256, 2304] weights"),
+        ("unit", unit_normed_behind, "your layers in order are Conv2D, BatchNormalization, ReLU"),
+        ("unit", unit_that_shares, "one layer is called twice"),
         ("unit", lambda x, filters: conv(x, 2 * filters), "the shape is to stay"),
         ("without", lambda net, block: net, "A new model is wanted"),
         ("without", lambda net, block: keras.Model(net.input, net.output), "those of the whole net"),
         ("without", without_its_shortcut, "away from those that are wanted"),
         ("without", silenced_for_good, "The net's own weights were changed"),
+        ("without", copied_and_silenced, "does not share its weights"),
         ("verdict", (APART, "not decided"), "the cosines go from 0.80 to 0.85 and from 0.60 to 0.70"),
         ("verdict", ({**APART, "ResNet-20": [0.5, 0.6]}, "decided"), "three seeds for each"),
+        ("verdict", ({**APART, "ResNet-20": [0.5, 0.6, 1.2]}, "decided"), "between -1 and 1"),
     ],
 )
 def test_mistakes_are_told(capsys, entry, answer, words):

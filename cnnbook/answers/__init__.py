@@ -94,21 +94,22 @@ def decided_by_ranges(
     *,
     of: str,
     values: str = "errors",
+    lowest: float = 0,
     highest: float = 100,
     between: str = "errors are in per cent, between 0 and 100",
 ) -> None:
     """Judges the answer ({name: numbers of three seeds or more} of two things, "decided" or "not decided"): it is decided
     where the two ranges do not touch. AssertionError, with the ranges, where the answer says something else.
 
-    of: what the two are, such as "nets". values: what the numbers are. highest: they lie between 0 and this, as `between`
-    says in words; 0 itself is allowed, since a net that has hardly begun to learn may score it.
+    of: what the two are, such as "nets". values: what the numbers are. lowest, highest: they lie between these, as `between`
+    says in words; both are allowed, since a net that has hardly begun to learn may score 0.
     """
     numbers, verdict = answer
     assert isinstance(numbers, Mapping), f"a dictionary is wanted: {{name: {values}}} of two {of}"
     assert len(numbers) == 2, f"two {of} are wanted, got {len(numbers)}"
     a, b = (sorted(map(float, three)) for three in numbers.values())
     assert min(len(a), len(b)) >= 3, "three seeds for each are wanted"
-    assert all(0 <= value <= highest for value in a + b), between
+    assert all(lowest <= value <= highest for value in a + b), between
     ranges = f"the {values} go from {a[0]:.2f} to {a[-1]:.2f} and from {b[0]:.2f} to {b[-1]:.2f}"
     says(verdict, a[-1] < b[0] or b[-1] < a[0], ranges)
 

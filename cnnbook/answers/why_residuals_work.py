@@ -21,7 +21,19 @@ def right_unit(unit):
     assert kinds.count("Conv2D") == 2, f"{kinds.count('Conv2D')} convolutions, not 2"
     assert kinds.count("BatchNormalization") == 2, f"{kinds.count('BatchNormalization')} batch norms, not 2"
     assert kinds[-1] == "Add", f"the last operation is {kinds[-1]}: nothing follows the sum"
-    assert graph.totals(yours)["params"] == graph.totals(ours)["params"], "the convolutions have a bias"
+    convolutions = [row for row in graph.trace(yours) if row.kind == "Conv2D"]
+    assert all(row.params for row in convolutions), (
+        "one layer is called twice: each convolution has its own kernel"
+    )
+    weights = sorted(row.params for row in convolutions)
+    assert weights != [9 * 16 * 16 + 16] * 2, "the convolutions have a bias"
+    assert weights == [9 * 16 * 16] * 2, (
+        f"the convolutions have {weights} weights: two 3x3 kernels from 16 to 16 channels, without a bias, have 2304 each"
+    )
+    shapes = [[w.shape for w in net.get_weights()] for net in (ours, yours)]
+    assert shapes[0] == shapes[1], (
+        f"your layers in order are {', '.join(kinds[1:])}: their weights do not fit, or a batch norm lacks scale or shift"
+    )
     outputs_of_both(ours, yours, (10, 10, 16), deviation=0.1)
 
 
@@ -56,6 +68,12 @@ def right_without(function):
         assert not same, f"Without {block} the outputs are those of the whole net."
         apart = float(np.abs(found - wanted).max())
         assert apart < 1e-4, f"Without {block} the outputs are {apart:.2g} away from those that are wanted."
+        net.get_layer("predictions").set_weights([0 * w for w in net.get_layer("predictions").get_weights()])
+        moved = np.abs(np.asarray(shorter.predict(images, verbose=0)) - found).max() > 1e-5
+        net.set_weights(before)
+        assert moved, (
+            "The new model does not share its weights with the net: it stays as it was when they change."
+        )
 
 
 def right_carried(function):
@@ -112,7 +130,8 @@ ANSWERS = {
     "verdict": compared_by_ranges(
         of="nets",
         values="cosines",
+        lowest=-1,
         highest=1,
-        between="cosines of neighbouring gradients lie between 0 and 1 here",
+        between="a cosine lies between -1 and 1",
     ),
 }  # fmt: skip
