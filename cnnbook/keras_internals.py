@@ -174,8 +174,8 @@ def backend_functions(room=None):
 def differentiate_cross_entropy_per_pixel():
     """Has Keras on PyTorch hand over predictions per pixel so that PyTorch can differentiate their sparse cross-entropy.
 
-    PyTorch up to 2.13 has a gradient only where the classes lie outermost in memory ("grad_input must be contiguous", pytorch
-    issue 175084), and Keras' maps have them innermost. The numbers are the same.
+    PyTorch up to 2.13 has a gradient only where the classes lie outermost in memory (pytorch issue 175084: "grad_input must
+    be contiguous"), and Keras' maps have them innermost. The numbers are the same.
     """
     module = backend_functions("nn")
     plain = module.sparse_categorical_crossentropy
