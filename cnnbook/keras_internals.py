@@ -171,6 +171,24 @@ def backend_functions(room=None):
     return backend if room is None else getattr(backend, room)
 
 
+def differentiate_cross_entropy_per_pixel():
+    """Has Keras on PyTorch hand over predictions per pixel so that PyTorch can differentiate their sparse cross-entropy.
+
+    PyTorch up to 2.13 has a gradient only where the classes lie outermost in memory (pytorch issue 175084: "grad_input must
+    be contiguous"), and Keras' maps have them innermost. The numbers are the same.
+    """
+    module = backend_functions("nn")
+    plain = module.sparse_categorical_crossentropy
+
+    @functools.wraps(plain)
+    def reordered(target, output, from_logits=False, axis=-1):
+        if len(output.shape) == 4:
+            output = output.movedim(axis, 1).contiguous().movedim(1, axis)
+        return plain(target, output, from_logits=from_logits, axis=axis)
+
+    module.sparse_categorical_crossentropy = reordered
+
+
 def preparation_of_cells():
     """(class, name) of the method by which a recurrent layer runs its cells once before the first step, in order that their
     dropout masks have a shape. What the cells return then is thrown away."""

@@ -16,7 +16,7 @@ import shutil
 import sys
 from pathlib import Path
 
-PACKAGES = ("keras", "tensorflow", "tensorflow-cpu", "jax", "numpy", "matplotlib", "pandas")
+PACKAGES = ("keras", "tensorflow", "tensorflow-cpu", "jax", "torch", "numpy", "matplotlib", "pandas")
 # What `report` lists: what trains and draws, then what runs the notebooks, tests them and renders the book.
 REPORTED = (
     "cnnbook",
@@ -199,7 +199,7 @@ def _backend_rows():
 
 
 def accelerators(name: str) -> list[str]:
-    """The GPUs and TPUs that a backend, TensorFlow or JAX, computes on."""
+    """The GPUs and TPUs that a backend, TensorFlow, JAX or PyTorch, computes on."""
     return [device for device in _devices(name) if not device.upper().startswith("CPU")]
 
 
@@ -220,6 +220,18 @@ def _devices(name):
         yield from (
             f"{device.platform.upper()}:{device.id} ({device.device_kind})" for device in jax.devices()
         )
+    elif name == "torch":
+        yield from _devices_of_torch()
+
+
+def _devices_of_torch():
+    """Those that Keras on PyTorch may take: one processor, and a GPU of Apple's or all of CUDA's where there are any."""
+    import torch
+
+    yield "CPU:0"
+    if torch.backends.mps.is_available():
+        yield "MPS:0"
+    yield from (torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count()))
 
 
 def _machine_rows():

@@ -104,7 +104,8 @@ def test_a_backend_that_does_not_train(monkeypatch, capsys):
     monkeypatch.setenv("KERAS_BACKEND", "numpy")
     said = seen(capsys, status=1)
     assert (
-        "  - the backend numpy computes and does not train: set KERAS_BACKEND=tensorflow (or jax)\n" in said
+        "  - the backend numpy computes and does not train: set KERAS_BACKEND=tensorflow (or jax, or torch)\n"
+        in said
     )
     assert ALL_IS_WELL not in said
 

@@ -39,8 +39,13 @@ def environment_module():
 
 def test_base_brings_no_backend():
     assert named(PROJECT["dependencies"]) == {"filelock", "keras", "numpy", "tqdm"}
-    for extra in ("lab", "test", "book", "dev", "jax"):
+    for extra in ("lab", "test", "book", "dev", "jax", "torch"):
         assert not any(name.startswith("tensorflow") for name in named(EXTRAS[extra])), extra
+
+
+def test_jax_and_torch_run_the_same():
+    assert EXTRAS["jax"][0].startswith("jax>") and EXTRAS["torch"][0].startswith("torch>")
+    assert EXTRAS["jax"][1:] == EXTRAS["torch"][1:]
 
 
 def test_environment_yml_agrees():
@@ -123,7 +128,7 @@ def test_no_package_index_is_named():
 
 def test_make_installs_extras_that_exist():
     asked = re.findall(r"tools/environment\.py \S+ (\S+)", (ROOT / "Makefile").read_text("utf-8"))
-    assert asked == ["cpu,dev", "jax", "cpu,bench"]
+    assert asked == ["cpu,dev", "jax", "torch", "cpu,bench"]
     for extras in asked:
         assert set(extras.split(",")) <= set(EXTRAS)
 
@@ -165,6 +170,20 @@ def test_files_with_the_mark_jax_run_without_tensorflow():
         assert not {m.split(".")[0] for m in modules} & {"tensorflow", "tensorflow_datasets"}, name
     makefile = (ROOT / "Makefile").read_text("utf-8")
     assert '$(PYJAX) -m pytest tests -m "jax and not every_variant"' in makefile
+
+
+def test_files_with_the_mark_torch_are_those_that_stand_on_lines_of_its_own():
+    texts = {
+        path.stem.removeprefix("test_"): path.read_text("utf-8") for path in ROOT.glob("tests/test_*.py")
+    }
+    marked = {
+        name
+        for name, text in texts.items()
+        if re.search(r"^pytestmark = .*\bpytest\.mark\.torch\b", text, re.M)
+    }
+    assert marked >= {"backends", "gradients", "numerics", "saved_models", "segmentation", "viz_inside"}
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    assert '$(PYTORCH) -m pytest tests -m "torch and not every_variant"' in makefile
 
 
 def test_ci_runs_the_tests_of_the_readme():

@@ -8,7 +8,7 @@ from keras import layers as L
 from cnnbook import viz
 from cnnbook.training import gradients
 
-pytestmark = pytest.mark.jax
+pytestmark = [pytest.mark.jax, pytest.mark.torch]
 
 SHAPE, CLASSES = (8, 8, 3), 4
 rng = np.random.default_rng(0)

@@ -16,7 +16,7 @@ from keras import layers as L
 from cnnbook import graph
 from cnnbook import keras_internals as internals
 
-pytestmark = pytest.mark.jax
+pytestmark = [pytest.mark.jax, pytest.mark.torch]
 
 PACKAGE = Path(internals.__file__).parent
 
@@ -202,6 +202,33 @@ def test_backend_functions_are_those_that_keras_ops_calls(monkeypatch):
 def test_the_module_above_the_backends_functions_is_where_layers_look_up_rnn(monkeypatch):
     monkeypatch.setattr(internals.backend_functions(), "rnn", lambda *args, **options: (1, 2, []))
     assert L.RNN(L.SimpleRNNCell(2)).inner_loop(np.ones((1, 3, 2)), [], None) == (1, 2, [])
+
+
+def test_differentiate_cross_entropy_per_pixel_has_the_classes_lie_outermost(monkeypatch):
+    """What Keras then does on PyTorch, movedim(-1, 1), gives maps that are contiguous."""
+    plain = internals.backend_functions("nn").sparse_categorical_crossentropy
+    assert list(inspect.signature(plain).parameters) == ["target", "output", "from_logits", "axis"]
+
+    def given(target, output, from_logits, axis):
+        return np.moveaxis(output, axis, 1).flags["C_CONTIGUOUS"], np.array(output), target, from_logits
+
+    functions = types.SimpleNamespace(sparse_categorical_crossentropy=given)
+    monkeypatch.setattr(internals, "backend_functions", lambda room: functions)
+    internals.differentiate_cross_entropy_per_pixel()
+    maps, rows = np.arange(48.0).reshape(2, 3, 4, 2), np.ones((2, 3))
+    contiguous, seen, *others = functions.sparse_categorical_crossentropy(0, maps.view(Maps), True)
+    assert contiguous and np.array_equal(seen, maps) and others == [0, True]
+    assert np.array_equal(functions.sparse_categorical_crossentropy(0, rows)[1], rows)
+
+
+class Maps(np.ndarray):
+    """An array with the two methods of a tensor of PyTorch."""
+
+    def movedim(self, source, destination):
+        return np.moveaxis(self, source, destination)
+
+    def contiguous(self):
+        return np.ascontiguousarray(self).view(Maps)
 
 
 def test_preparation_of_cells_is_maybe_config_dropout_masks(monkeypatch):

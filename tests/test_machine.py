@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,15 @@ def test_a_second_process_compiles_nothing_that_the_first_has(tmp_path):
     (first, weights), (second, again) = said
     assert int(second) >= int(first) + 5 and weights == again
     assert list((tmp_path / "cnnbook").glob("jax-*/*-cache"))
+
+
+@pytest.mark.parametrize(
+    "apple, cards, named",
+    [(False, [], []), (True, [], ["MPS:0"]), (False, ["NVIDIA H100", "NVIDIA H100"], ["NVIDIA H100"] * 2)],
+)
+def test_the_cards_of_pytorch(apple, cards, named, monkeypatch):
+    mps = types.SimpleNamespace(is_available=lambda: apple)
+    cuda = types.SimpleNamespace(device_count=lambda: len(cards), get_device_name=cards.__getitem__)
+    torch = types.SimpleNamespace(backends=types.SimpleNamespace(mps=mps), cuda=cuda)
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    assert machine.accelerators("torch") == named

@@ -12,7 +12,7 @@ import pytest
 from cnnbook import models, numerics
 from cnnbook.training import gradients
 
-pytestmark = pytest.mark.jax
+pytestmark = [pytest.mark.jax, pytest.mark.torch]
 
 BACKEND = keras.backend.backend()
 
@@ -112,7 +112,7 @@ def test_the_backward_pass_is_rounded_as_well():
     target = data(8, 4, seed=2)
 
     def loss(images):
-        return keras.ops.sum(keras.ops.matmul(images, w) * target)
+        return keras.ops.sum(keras.ops.multiply(keras.ops.matmul(images, w), target))
 
     with numerics.rounded_products():
         gradient = gradients.of_input(loss, x)[1]

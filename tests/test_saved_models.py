@@ -18,7 +18,7 @@ import cnnbook
 import cnnbook.layers
 from cnnbook import transfer
 
-pytestmark = pytest.mark.jax
+pytestmark = [pytest.mark.jax, pytest.mark.torch]
 
 SAVED = Path(__file__).parent / "saved"
 ANSWERS = np.load(SAVED / "answers.npz")

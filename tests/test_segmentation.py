@@ -7,7 +7,7 @@ import pytest
 from cnnbook import data, models, segmentation, training, weights
 from cnnbook.training import gradients
 
-pytestmark = pytest.mark.jax
+pytestmark = [pytest.mark.jax, pytest.mark.torch]
 
 read = keras.ops.convert_to_numpy
 # JAX compiles every new shape: there one of several cases that differ in shape alone.

@@ -138,6 +138,12 @@ def test_what_decides_nothing_does_not_count(package):
     edits = [
         ("training/fitting.py", '"""', '"""Another docstring. '),
         ("training/batches.py", "\nimport ", "\n# A comment.\nimport "),
+        # What only PyTorch runs through: kept evidence is made on the other two.
+        (
+            "training/programs.py",
+            "    if None in key",
+            '    if keras.backend.backend() == "torch":\n        key = (None,)\n    if None in key',
+        ),
         # Neither what draws, nor what says, nor a network that the notebook does not name.
         ("viz/style.py", "\ndef ", "\nSIZE = 2\n\ndef "),
         ("claims.py", "\ndef ", "\nSIZE = 2\n\ndef "),

@@ -11,7 +11,7 @@ from cnnbook import graph, models, viz
 from cnnbook.viz import reading
 from cnnbook.viz.why import attribution
 
-pytestmark = pytest.mark.jax
+pytestmark = [pytest.mark.jax, pytest.mark.torch]
 
 read = keras.ops.convert_to_numpy
 

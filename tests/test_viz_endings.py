@@ -9,7 +9,7 @@ from keras import layers as L
 from cnnbook import graph, viz
 from cnnbook.parts import layers as ours
 
-pytestmark = pytest.mark.jax
+pytestmark = [pytest.mark.jax, pytest.mark.torch]
 
 read = keras.ops.convert_to_numpy
 SHAPE = (8, 10, 3)

@@ -14,7 +14,7 @@ from keras import layers as L
 from cnnbook import training, viz
 from cnnbook.viz.inside import film as films
 
-pytestmark = pytest.mark.jax
+pytestmark = [pytest.mark.jax, pytest.mark.torch]
 
 read = keras.ops.convert_to_numpy
 

@@ -11,6 +11,8 @@ from cnnbook.viz import reading
 from cnnbook.viz.inside import fields as field
 from cnnbook.viz.why import sanity
 
+pytestmark = pytest.mark.torch
+
 read = keras.ops.convert_to_numpy
 
 

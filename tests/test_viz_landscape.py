@@ -9,7 +9,7 @@ from keras import layers as L
 from cnnbook import training, viz
 from cnnbook.training import surface
 
-pytestmark = pytest.mark.jax
+pytestmark = [pytest.mark.jax, pytest.mark.torch]
 
 read = keras.ops.convert_to_numpy
 

@@ -152,6 +152,7 @@ def test_skips_of_nested_and_sequential_nets_and_of_bare_operations():
         skips = viz.skips(net, image)
         assert list(skips.parts) == ["fine", "up"]
         for part, values in zip(skips.parts.values(), expected, strict=True):
+            values = keras.ops.convert_to_numpy(values)
             np.testing.assert_allclose(part, values[0], rtol=1e-5, atol=1e-6)
         np.testing.assert_array_equal(skips.array, np.concatenate(list(skips.parts.values()), -1))
 

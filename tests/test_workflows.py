@@ -21,8 +21,8 @@ def steps(path):
         yield from job["steps"]
 
 
-def test_the_five_are_here():
-    assert [p.stem for p in WORKFLOWS] == ["ci", "gpu", "jax", "release", "weekly"]
+def test_the_six_are_here():
+    assert [p.stem for p in WORKFLOWS] == ["ci", "gpu", "jax", "release", "torch", "weekly"]
 
 
 @pytest.mark.skipif(find_spec("check_jsonschema") is None, reason="check-jsonschema is not installed")

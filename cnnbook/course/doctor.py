@@ -96,12 +96,14 @@ def _backend_problems():
     if problem := machine.settings_problem():
         return [problem]
     if name in ("numpy", "openvino"):
-        return [f"the backend {name} computes and does not train: set KERAS_BACKEND=tensorflow (or jax)"]
+        return [
+            f"the backend {name} computes and does not train: set KERAS_BACKEND=tensorflow (or jax, or torch)"
+        ]
     if find_spec(name) is None:
         others = [b for b in TRAINING_BACKENDS if find_spec(b)]
         if others:
             return [f"the backend {name} is not installed, but {others[0]} is: set KERAS_BACKEND={others[0]}"]
-        extra = "jax" if name == "jax" else "cpu"
+        extra = name if name in ("jax", "torch") else "cpu"
         return [f"no backend is installed: {how_to_install(extra)} (on Colab it is there already)"]
     if error := _import_error("keras"):
         return [f"Keras cannot be imported with the backend {name}: {error}"]

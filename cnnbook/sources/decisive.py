@@ -64,8 +64,13 @@ def experiment_files(package: Imports) -> set[str]:
             if module.rpartition(".")[0] == room and path.name != "__init__.py"}  # fmt: skip
 
 
+# Kept evidence is made on TensorFlow, or on JAX: what only PyTorch runs through decides none of its numbers.
+_ON_TORCH = ast.dump(ast.parse('keras.backend.backend() == "torch"', mode="eval").body)
+
+
 class Decisive(ast.NodeTransformer):
-    """Takes out of a tree what decides no number: docstrings, and the messages of asserts."""
+    """Takes out of a tree what decides no number: docstrings, the messages of asserts, and branches
+    `if keras.backend.backend() == "torch":`, in whose place their `else` stands."""
 
     def of(self, tree):
         """A copy of a tree without it."""
@@ -75,10 +80,16 @@ class Decisive(ast.NodeTransformer):
         node.msg = None
         return self.generic_visit(node)
 
+    def visit_If(self, node):
+        node = self.generic_visit(node)
+        return node.orelse if ast.dump(node.test) == _ON_TORCH else node
+
     def _documented(self, node):
         if ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-        return self.generic_visit(node)
+            node.body = node.body[1:]
+        node = self.generic_visit(node)
+        node.body = node.body or [ast.Pass()]
+        return node
 
     visit_Module = visit_FunctionDef = visit_AsyncFunctionDef = visit_ClassDef = _documented
 

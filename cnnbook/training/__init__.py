@@ -17,7 +17,7 @@ fast        quicker kernels for stock Keras layers
 surface     the loss around a net's weights
 programs    compiled functions that equal nets share, on JAX
 on_card     images that lie on the device, and many steps in one go, on JAX
-gradients   gradients of weights and of images, on either backend
+gradients   gradients of weights and of images, on every backend
 saved       opens saved models
 
 Nothing here draws: `viz.curves` does. The files load on first use, since the launcher of processes reads `devices` without

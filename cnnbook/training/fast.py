@@ -7,7 +7,8 @@ convolution before it when a net only predicts. `computing` switches both, and b
 keeps its class, its weights, its configuration and its name: a model trained so, saved and opened by plain Keras
 predicts the same. book/speed.md has what it gains.
 
-One TensorFlow bug is worked around even with on=False: see `goes_wrong`.
+One TensorFlow bug is worked around even with on=False: see `goes_wrong`. And one of PyTorch, in the whole process from the
+import of this file on: see `keras_internals.differentiate_cross_entropy_per_pixel`.
 """
 
 import contextlib
@@ -20,11 +21,14 @@ from keras import layers as L
 from keras import ops
 
 from .. import machine
-from ..keras_internals import producer, reduced_axes
+from ..keras_internals import differentiate_cross_entropy_per_pixel, producer, reduced_axes
 from .devices import PREDICT_FUNCTION
 from .protocol import PRECISIONS, one_of
 
 __all__ = ["computing", "goes_wrong", "multiplies_bfloat16"]
+
+if keras.backend.backend() == "torch":
+    differentiate_cross_entropy_per_pixel()
 
 # What a processor's list of flags calls instructions that multiply bfloat16: x86 (Intel, AMD), Arm.
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}

@@ -1,4 +1,4 @@
-"""Gradients on either backend: the one place where TensorFlow and JAX need their own lines.
+"""Gradients on each backend: the one place where TensorFlow, JAX and PyTorch need their own lines.
 
 Nets are called in a scope that keeps what layers would change: batch norm's moving statistics and dropout's seeds are
 afterwards what they were, to the bit. On JAX that is more than tidiness: what a layer stores while a gradient is taken is a
@@ -41,6 +41,12 @@ def of_weights(model, loss, *, training=True):
 
         with same_losses(model):
             value, gradients = jax.value_and_grad(objective)([v.value for v in variables])
+    elif keras.backend.backend() == "torch":
+        import torch
+
+        with same_losses(model), fast.computing(model, on=False), _unchanged(), torch.enable_grad():
+            value = loss(model(images, training=training))
+        value, gradients = _differentiated(value, [v.value for v in variables])
     else:
         raise NotImplementedError(_backend_message())
     arrays = map(keras.ops.convert_to_numpy, gradients)
@@ -84,13 +90,16 @@ def of_input(function, images):
 
         value, gradient = jax.value_and_grad(objective)(x)
         return float(value), keras.ops.convert_to_numpy(gradient)
+    if keras.backend.backend() == "torch":
+        value, gradient = _torchs_of_input(function, x)
+        return float(value), keras.ops.convert_to_numpy(gradient)
     raise NotImplementedError(_backend_message())
 
 
 def repeated(function, variables=()):
     """`of_input` for many calls of equal shapes: a function (x, *others) -> (value, gradient for x), compiled once.
 
-    variables: those of the model inside `function`; their values are read at every call.
+    variables: those of the model inside `function`; their values are read at every call. PyTorch compiles nothing.
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -115,6 +124,11 @@ def repeated(function, variables=()):
         def value_and_gradient(x, *others):
             return program(x, [v.value for v in variables], *others)
 
+    elif keras.backend.backend() == "torch":
+
+        def value_and_gradient(x, *others):
+            return _torchs_of_input(function, x, *others)
+
     else:
         raise NotImplementedError(_backend_message())
 
@@ -129,7 +143,8 @@ def compiled(function):
     """A function of tensors and lists of tensors, compiled: calls of equal shapes run the same program.
 
     The nets that it calls keep their moving statistics and their seeds. The values of their variables at the first call
-    become part of the program; give those that change as arguments, as `model.stateless_call` takes them.
+    become part of the program; give those that change as arguments, as `model.stateless_call` takes them. On PyTorch the
+    function runs as it is written, without the graph that a gradient would need.
     """
 
     def unchanging(*arguments):
@@ -144,7 +159,36 @@ def compiled(function):
         import jax
 
         return jax.jit(unchanging)
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return torch.no_grad()(unchanging)
     raise NotImplementedError(_backend_message())
+
+
+def _torchs_of_input(function, x, *others):
+    """(value, gradient for x) of the scalar `function(x, *others)`, tensors of PyTorch."""
+    import torch
+
+    x = x.detach().requires_grad_()
+    with _unchanged(), torch.enable_grad():
+        value = function(x, *others)
+    value, (gradient,) = _differentiated(value, [x])
+    return value, gradient
+
+
+def _differentiated(value, tensors):
+    """(a scalar of PyTorch, its gradients for tensors): zeros, as on the others, for what it does not depend on.
+
+    By `torch.autograd.grad`, and not by `backward`, which would add to what the variables hold as `.grad`.
+    """
+    import torch
+
+    if value.requires_grad:
+        gradients = torch.autograd.grad(value, tensors, allow_unused=True, materialize_grads=True)
+    else:
+        gradients = [torch.zeros_like(tensor) for tensor in tensors]
+    return value.detach(), gradients
 
 
 @contextlib.contextmanager

@@ -58,10 +58,11 @@ def maximise(
     swap = {id(row.operation): before_activation(row.operation) for row in rows}
     swap = {key: call for key, call in swap.items() if call is not None}
     low, high = values or _values(net, preprocess)
-    matrix, offset = _affine(preprocess, net.shape[-1], high)
+    # PyTorch computes no gradient where an array of NumPy meets its tensor.
+    matrix, offset = map(ops.convert_to_tensor, _affine(preprocess, net.shape[-1], high))
     height, width, depth = net.shape
     vertical, horizontal = _cosines(height), _cosines(width)
-    reach = _reach(height, width, smooth)
+    reach = ops.convert_to_tensor(_reach(height, width, smooth), "float32")
 
     def image(coefficients):
         """Coefficients of cosines (n, h, w, c) to images between low and high."""

@@ -166,7 +166,7 @@ class Question:
         out = self.net.run(given, [self.net.output], {**self.swap, **(swap or {})})[self.net.output]
         out = self.of_class(ops.cast(out, "float32"))
         if self.mask is not None:
-            out = out * (self.mask / self.mask.sum()).astype("float32")
+            out = out * ops.convert_to_tensor(self.mask / self.mask.sum(), "float32")
         return ops.sum(out)
 
     def gradient(self, x=None, swap=None, batch=16):
