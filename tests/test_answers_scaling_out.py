@@ -1,6 +1,5 @@
 """Chapter 21: its exercises accept their solutions and refuse what readers get wrong; what it runs is what it says."""
 
-import importlib.util
 import os
 import signal
 
@@ -166,8 +165,8 @@ def test_who_dies_and_when(monkeypatch):
     assert ended == [(os.getpid(), signal.SIGKILL)]
 
 
-@pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="asks what other backends get")
-def test_two_devices_are_tensorflows():
+def test_two_devices_are_tensorflows(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     assert chapter.two_devices() is None
 
 
@@ -175,4 +174,3 @@ def test_where_processes_compile(tmp_path):
     given = chapter.environment(tmp_path)
     assert given["KERAS_BACKEND"] == "jax" and given["JAX_PLATFORMS"] == "cpu"
     assert given["JAX_COMPILATION_CACHE_DIR"].startswith(str(tmp_path))
-    assert importlib.util.find_spec("cnnbook") is not None

@@ -39,9 +39,7 @@ def _exchanges(function):
         assert not wrong, (
             f"{wrong} of {devices} devices do not hold the mean; the largest difference is {max(apart):.2g}"
         )
-        assert messages == rounds, (
-            f"{devices} devices need {rounds} messages each, but you report {messages}"
-        )
+        assert messages == rounds, f"{devices} devices need {rounds} messages each, but you report {messages}"
 
 
 def _accumulates(function):
@@ -73,17 +71,23 @@ def _accumulates(function):
 
 def _times(answer):
     """Whether three times of a step were measured, and what a cut into sixteen would gain follows from them."""
-    assert isinstance(answer, tuple) and len(answer) == 2, "give a pair: the dictionary of seconds, and a number"
+    assert isinstance(answer, tuple) and len(answer) == 2, (
+        "give a pair: the dictionary of seconds, and a number"
+    )
     seconds, gain = answer
     assert isinstance(seconds, dict) and set(seconds) == {4, 16, 64}, (
         "the dictionary has the keys 4, 16 and 64: the images of a step"
     )
     seconds = {images: float(value) for images, value in seconds.items()}
-    assert all(0 < value < 100 for value in seconds.values()), "a step takes some seconds or less, and more than none"
-    assert seconds[64] > seconds[4], "your 64 images take no longer than 4: measure again, with nothing else running"
+    assert all(0 < value < 100 for value in seconds.values()), (
+        "a step takes some seconds or less, and more than none"
+    )
+    assert seconds[64] > seconds[4], (
+        "your 64 images take no longer than 4: measure again, with nothing else running"
+    )
     wanted = seconds[64] / seconds[4]
     assert abs(float(gain) - wanted) < 0.05 * wanted, (
-        f"sixteen devices would each compute 4 images, and one computes 64: by your seconds that is another number than {gain}"
+        f"each of sixteen devices computes 4 images, one alone 64: by your seconds that is another number than {gain}"
     )
 
 
@@ -99,7 +103,7 @@ ANSWERS = {
     ),
     "halves": Answer(
         _gain_in_halves(),
-        why="Half the bytes take half the time to send, while the computing stays: still slower than one device, but less so.",
+        why="Half the bytes take half the time to send, but the computing stays: still slower than one device, if less so.",
         hints=(
             "Only the time of sending changes; the table has both times with four bytes a number.",
             "Two devices gain twice the computing time, divided by the sum of both times.",
@@ -108,15 +112,15 @@ ANSWERS = {
     ),
     "doubling": Answer(
         _exchanges,
-        why="The number of messages grows by one when the devices double; the price is that each message is the whole vector.",
+        why="One more message when the devices double; the price is that each message is the whole vector.",
         hints=(
-            "In the first round the partner of device d is d ^ 1, in the next d ^ 2, then d ^ 4; both add what they receive.",
+            "In the first round the partner of device d is d ^ 1, then d ^ 2, then d ^ 4; both add what comes.",
             "All exchanges of a round happen at once: make the new list from the old one before you replace it.",
         ),
     ),
     "accumulate": Answer(
         _accumulates,
-        why="One device takes the parts one after the other and steps once: the same batch, in less memory, and nothing is sent.",
+        why="One device takes the parts in turn and steps once: the same batch, in less memory, and nothing is sent.",
         hints=(
             "Add up the parts' gradients, and ask what each has been divided by.",
             "A part counts by its share of the batch's images, and the last part may be smaller.",
@@ -124,7 +128,7 @@ ANSWERS = {
     ),
     "times": Answer(
         _times,
-        why="So even free sending would gain less than sixteen, if 4 images take more than a sixteenth of the time of 64.",
+        why="Small batches use a device less well, so cutting a step costs something even where sending is free.",
         hints=(
             "The cut is free of sending here: compare one device that computes 64 images with one that computes 4.",
             "Divide the time of the largest step by the time of the smallest.",
