@@ -21,12 +21,12 @@ def clothes(images, *, seed, size=14):
     return loaded.standardised().x_train, loaded.y_train
 
 
-def small(norm=None, *, seed, size=14):
-    """Two convolutions and a dense layer. norm: options of a batch norm behind each convolution; None for none."""
+def small(norm=None, *, filters=(8, 16), seed, size=14):
+    """A few convolutions and a dense layer. norm: options of a batch norm behind each convolution; None for none."""
     training.seed(seed)
     x = inputs = keras.Input((size, size, 1))
-    for filters in (8, 16):
-        x = L.Conv2D(filters, 3, padding="same", use_bias=norm is None)(x)
+    for channels in filters:
+        x = L.Conv2D(channels, 3, padding="same", use_bias=norm is None)(x)
         x = x if norm is None else L.BatchNormalization(**norm)(x)
         x = L.MaxPooling2D()(L.ReLU()(x))
     answer = L.Dense(10, activation="softmax")(L.Flatten()(x))
