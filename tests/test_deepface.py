@@ -170,7 +170,7 @@ def test_pictures_of_deepface():
 
 
 def test_a_filter_of_the_loss_surface_is_one_position_of_a_layer():
-    from cnnbook.viz.inside import surface
+    from cnnbook.training import surface
 
     net = models.DeepFace(kernels=(3,) * 5, filters=(2,) * 5, hidden=4, input_shape=(23, 23, 1), classes=3)
     # height, width and channels of one window

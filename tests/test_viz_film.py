@@ -209,11 +209,13 @@ def test_frames_between_two_epochs():
     x, y = nets.image((24, 12, 12, 1)), np.arange(24) % 3
     film = viz.Film(x[0], "conv2_conv", per_epoch=2)
     model, early = small(), []
-    look = keras.callbacks.LambdaCallback(
-        on_train_batch_end=lambda batch, logs: early.append(
-            viz.feature_maps(model, x[0], "conv2_conv").array[..., : film.channels]
-        )
-    )
+
+    def look(batch, logs):
+        if keras.backend.backend() == "jax":
+            model.jax_state_sync()
+        early.append(viz.feature_maps(model, x[0], "conv2_conv").array[..., : film.channels])
+
+    look = keras.callbacks.LambdaCallback(on_train_batch_end=look)
     training.fit(model, x, y, epochs=2, batch_size=4, callbacks=[film, look], verbose=False)
     assert film.epochs == [0, 0.5, 1, 1.5, 2]
     assert film.labels == ["before training", "epoch 0.5", "epoch 1", "epoch 1.5", "epoch 2"]

@@ -205,6 +205,9 @@ class FilmOfBatches(Film):
         steps = self.params["steps"]
         done, before = ((b * self.per_epoch) // steps for b in (batch + 1, batch))
         if before < done < self.per_epoch and self.epoch * self.per_epoch + done in self.wanted:
+            if keras.backend.backend() == "jax":
+                # Between batches Keras keeps the weights outside of the model there.
+                self.model.jax_state_sync()
             self._keep(self.epoch + done / self.per_epoch)
 
 
