@@ -43,7 +43,14 @@ _MODULES = (
     "viz",
     "weights",
 )
-_NAMES = {"claim": "claims", "compare": "graph", "count": "models", "load": "training", "summary": "graph"}
+_NAMES = {
+    "claim": "claims",
+    "compare": "graph",
+    "count": "models",
+    "diagnose": "training",
+    "load": "training",
+    "summary": "graph",
+}
 __all__ = [*_MODULES, *_NAMES]
 
 

@@ -17,6 +17,7 @@ fast        quicker kernels for stock Keras layers
 programs    compiled functions that equal nets share, on JAX
 on_card     images that lie on the device, and many steps in one go, on JAX
 gradients   gradients of weights and of images, on either backend
+diagnosis   what looks wrong with the reader's own data and net: diagnose
 saved       opens saved models
 
 Nothing here draws: `viz.curves` does. The files load on first use, since the launcher of processes reads `devices` without
@@ -38,6 +39,7 @@ _FILES = {
     "seed": "batches",
     "Progress": "progress",
     "fit": "fitting",
+    "diagnose": "diagnosis",
     "loss_of": "losses",
     "accuracy": "measures",
     "gradient_norms": "measures",
