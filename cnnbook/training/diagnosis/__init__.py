@@ -13,6 +13,7 @@ why it could not look, or nothing where there is nothing for it to look at. It c
 forgets what layers store, and trains a copy.
 """
 
+import os
 import time
 
 from ..progress import waiting
@@ -47,13 +48,14 @@ def diagnose(one, two, three, *, seed=0, train=True):
     The net stands wherever it likes among the three, the images come before their labels. Images (n, h, w, c) as they are
     given to the net, labels (n,), one-hot or whole, masks (n, h, w), also (n, h, w, 1): arrays, best a few hundred, of which
     at most 2,000 are read. Where the net is compiled, its loss and its optimiser are looked at too, and where it has been
-    trained, what it predicts. train: also train a copy of the net on a few images, up to a hundred steps and 20 seconds
-    twice at most; a line says how far it is where that takes longer than five seconds. seed: of the copy's dropout.
+    trained, what it predicts. train: also train a copy of the net on a few images, a hundred steps or ten seconds at most,
+    and once more with another optimiser where that fails. A line says what is looked at where it takes longer than five
+    seconds, unless bars of progress are off too (TQDM_DISABLE=1). seed: of the copy's dropout.
 
     Returns a `Diagnosis`, which shows itself: for each finding what was seen, the likely cause and what to do, and below
     what was looked at and is in order. Neither the net's weights nor its optimiser change, and no random number that the
-    reader will draw does. Runs on TensorFlow and JAX. ValueError where there is not one keras.Model among the three, or
-    where the others are no arrays of numbers.
+    reader will draw does. Runs on TensorFlow and JAX. ValueError where there is not one keras.Model among the three that
+    has its weights, or where the others are no arrays of numbers.
     """
     given = Given.of(one, two, three, seed=seed)
     found, speaker = Diagnosis(given.model.name, given.words), _Speaker(given.model.name)
@@ -87,4 +89,5 @@ class _Speaker:
 
     def say(self):
         self.spoke = time.monotonic()
-        print(f"diagnose {self.model}: {self.check}", flush=True)
+        if os.environ.get("TQDM_DISABLE", "0") in ("", "0"):
+            print(f"diagnose {self.model}: {self.check}", flush=True)

@@ -56,7 +56,8 @@ def _words(name, losses, given):
     steps = len(losses) - 1
     if steps < 5 and math.isfinite(losses[-1]):
         return f"{optimizer} was stopped after {steps} steps, since they take too long here"
-    return f"{optimizer} takes the loss from {losses[0]:.3g} to {_last(losses):.3g} in {steps} steps"
+    top = f", over {max(losses):.2g}," if math.isfinite(max(losses)) and max(losses) > 2 * losses[0] else ""
+    return f"{optimizer} takes the loss from {losses[0]:.3g}{top} to {_last(losses):.3g} in {steps} steps"
 
 
 def _finding(given, text, verdicts):
@@ -66,7 +67,7 @@ def _finding(given, text, verdicts):
             Finding(
                 "learning rate too large",
                 text,
-                f"steps of a rate of {rate} leap over the slope they go down"
+                f"steps of a rate of {rate} leap over the slope they go down, and may leave a net whose units are dead"
                 + ("" if verdicts.get("Adam") == "fits" else ", or the pixels or weights are too large"),
                 "a tenth of the rate; pixels scaled; keras.optimizers.SGD(..., global_clipnorm=1) against single long steps",
             )
@@ -76,8 +77,7 @@ def _finding(given, text, verdicts):
             Finding(
                 "optimiser does not move",
                 text,
-                f"the net can learn these images, and with a rate of {rate} it does not in a hundred steps: the rate is too "
-                "small for it, or it is so large that the net was thrown into a corner",
+                f"the net can learn these images, and with a rate of {rate} it does not in a hundred steps",
                 "try ten times and a tenth of the rate on a few images",
             )
         ]
@@ -96,9 +96,11 @@ def _finding(given, text, verdicts):
 
 
 def _verdict(losses, guess):
-    """fits, diverges, stuck, or between: neither."""
+    """fits, diverges (also where the loss came from far above a guess and stays there), stuck, or between: neither."""
     last = _last(losses)
     if not math.isfinite(last) or last > 3 * max(losses[0], guess):
+        return "diverges"
+    if last > STUCK * guess and max(losses) > 3 * guess:
         return "diverges"
     if min(losses[0], last) < FITS * guess:
         return "fits"

@@ -45,6 +45,11 @@ class Given:
                 "diagnose takes a keras.Model, images and labels, or images, masks and a keras.Model; "
                 f"got {', '.join(type(each).__name__ for each in three)}"
             )
+        if not models[0].built:
+            raise ValueError(
+                f"{models[0].name} has no weights yet, since it has never been called: begin it with a keras.Input, or call "
+                "it on an image"
+            )
         seed = whole_number(seed, "seed", least=0, most=2**32 - 1)
         x, y = (
             array(e, n)
