@@ -100,7 +100,7 @@ def _verdict(losses, guess):
     last = _last(losses)
     if not math.isfinite(last) or last > 3 * max(losses[0], guess):
         return "diverges"
-    if last > STUCK * guess and max(losses) > 3 * guess:
+    if last > STUCK * guess and max(losses) > 3 * guess and abs(last - losses[0]) > 0.1 * losses[0]:
         return "diverges"
     if min(losses[0], last) < FITS * guess:
         return "fits"
