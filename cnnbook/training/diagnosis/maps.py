@@ -48,16 +48,7 @@ def _values(given):
     """Values that are no class of the net."""
     y, classes = given.y, given.classes
     if y.ndim == 4 and y.shape[-1] > 1:
-        if given.one_hot or y.shape[-1] == given.units:
-            return []
-        return [
-            Finding(
-                "mask values: colours",
-                f"masks have {y.shape[-1]} channels, the net {given.units} units",
-                "the masks were read as colour images",
-                "read one channel, masks[..., 0], and make a whole number of every colour",
-            )
-        ]
+        return [] if given.one_hot or y.shape[-1] == given.units else [_colours(given)]
     if y.dtype.kind == "f" and not np.isfinite(y).all():
         return [
             Finding(
@@ -101,6 +92,15 @@ def _values(given):
             "training.fit); resize masks by data.resize_masks",
         )
     ]
+
+
+def _colours(given):
+    return Finding(
+        "mask values: colours",
+        f"masks have {given.y.shape[-1]} channels, the net {given.units} units",
+        "the masks were read as colour images",
+        "read one channel, masks[..., 0], and make a whole number of every colour",
+    )
 
 
 def _sizes(given):
