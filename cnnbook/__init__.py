@@ -44,7 +44,14 @@ _MODULES = (
     "viz",
     "weights",
 )
-_NAMES = {"claim": "claims", "compare": "graph", "count": "counts", "load": "training", "summary": "graph"}
+_NAMES = {
+    "claim": "claims",
+    "compare": "graph",
+    "count": "counts",
+    "diagnose": "training",
+    "load": "training",
+    "summary": "graph",
+}
 __all__ = [*_MODULES, *_NAMES]
 
 
