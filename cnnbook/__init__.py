@@ -25,6 +25,7 @@ _MODULES = (
     "claims",
     "counts",
     "data",
+    "diagnosis",
     "distributed",
     "exercises",
     "experiments",
@@ -48,7 +49,7 @@ _NAMES = {
     "claim": "claims",
     "compare": "graph",
     "count": "counts",
-    "diagnose": "training",
+    "diagnose": "diagnosis",
     "load": "training",
     "summary": "graph",
 }

@@ -8,11 +8,10 @@ import pytest
 from keras import layers as L
 
 import cnnbook
-from cnnbook import data, models, training
-from cnnbook.training import diagnosis
-from cnnbook.training.diagnosis import Diagnosis
-from cnnbook.training.diagnosis.given import Given
-from cnnbook.training.diagnosis.signals import look
+from cnnbook import data, diagnosis, models, training
+from cnnbook.diagnosis import Diagnosis
+from cnnbook.diagnosis.given import Given
+from cnnbook.diagnosis.signals import look
 
 jax = pytest.mark.jax  # those that compute, and one of each kind of the others
 SIDE = 12

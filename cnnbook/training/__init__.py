@@ -18,7 +18,6 @@ surface     the loss around a net's weights
 programs    compiled functions that equal nets share, on JAX
 on_card     images that lie on the device, and many steps in one go, on JAX
 gradients   gradients of weights and of images, on every backend
-diagnosis   what looks wrong with the reader's own data and net: diagnose
 saved       opens saved models
 
 Nothing here draws: `viz.curves` does. The files load on first use, since the launcher of processes reads `devices` without
@@ -40,7 +39,6 @@ _FILES = {
     "seed": "batches",
     "Progress": "progress",
     "fit": "fitting",
-    "diagnose": "diagnosis",
     "loss_of": "losses",
     "accuracy": "measures",
     "gradient_norms": "measures",

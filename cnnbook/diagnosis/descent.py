@@ -7,9 +7,9 @@ import time
 import keras
 import numpy as np
 
-from .. import fast
-from ..batches import targets_of
-from ..losses import loss_of
+from ..training import fast
+from ..training.batches import targets_of
+from ..training.losses import loss_of
 from .ends import highest_rate
 from .given import NotLooked
 from .report import Finding

@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from ... import graph
+from .. import graph
 from .given import NotLooked, percent
 from .report import Finding
 

@@ -4,7 +4,7 @@ import textwrap
 from dataclasses import dataclass, field
 from html import escape
 
-from ... import tables
+from .. import tables
 
 __all__ = ["Diagnosis", "Finding"]
 

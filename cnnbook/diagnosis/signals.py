@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from ... import graph
-from .. import gradients, statistics
-from ..measures import gradient_norms
+from .. import graph
+from ..training import gradients, statistics
+from ..training.measures import gradient_norms
 from .given import NotLooked, percent
 from .report import Finding
 
@@ -101,7 +101,7 @@ def _read(tensor):
 
 
 def _centre(numbers, sides):
-    from ... import segmentation
+    from .. import segmentation
 
     with contextlib.suppress(ValueError):
         return segmentation.centre(numbers, *sides)

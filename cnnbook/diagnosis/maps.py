@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ... import segmentation
+from .. import segmentation
 from .given import NotLooked, percent
 from .report import Finding
 

@@ -5,8 +5,8 @@ import math
 import keras
 import numpy as np
 
-from ...keras_internals import all_layers
-from .. import losses
+from ..keras_internals import all_layers
+from ..training import losses
 from .given import NotLooked
 from .report import Finding
 

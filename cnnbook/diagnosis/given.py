@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from ... import graph
-from ...arguments import array, whole_number, whole_numbers
-from ..losses import end_of
+from .. import graph
+from ..arguments import array, whole_number, whole_numbers
+from ..training.losses import end_of
 
 __all__ = ["Given", "NotLooked", "kept_draws", "percent"]
 

@@ -16,7 +16,7 @@ forgets what layers store, and trains a copy.
 import os
 import time
 
-from ..progress import waiting
+from ..training.progress import waiting
 from .descent import fits_a_few_images
 from .ends import learning_rate, loss_and_end, what_is_trained
 from .given import Given, NotLooked, kept_draws
