@@ -41,6 +41,11 @@ def never_thaws(net, stage):
             layer.trainable = False
 
 
+def freezes_the_net_itself(net, stage):
+    net.trainable = False
+    freezes(net, stage)
+
+
 def steps(weights, gradients, names, rate, factors):
     of_layer = [factors.get(name.split("_")[0], 1) for name in names]
     return [w - f * rate * g for w, g, f in zip(weights, gradients, of_layer, strict=True)]
@@ -73,7 +78,7 @@ SOLUTIONS = {
 MISTAKES = {
     "head": (64 * 50, 64 * 3 + 3),
     "rate_of_zero": (0, 240),
-    "freeze_until": (forgets_batch_norm, freezes_all_but_the_stage, never_thaws),
+    "freeze_until": (forgets_batch_norm, freezes_all_but_the_stage, never_thaws, freezes_the_net_itself),
     "slow_step": (freezes_other_layers, climbs, changes_in_place),
     "verdict": ((APART, "not decided"), ({"pixels": [0.55, 54.0, 56.0], "head": [35.0, 36.0]}, "decided")),
 }
@@ -97,5 +102,6 @@ def test_the_words_name_the_mistake(capsys):
     told = said(capsys, "freeze_until", freezes_all_but_the_stage)
     assert "conv2_block1_1_conv learns and is to be frozen" in told
     assert "conv1: conv2_block1_1_conv is frozen and is to learn" in said(capsys, "freeze_until", never_thaws)
+    assert "the net as a whole lists 0" in said(capsys, "freeze_until", freezes_the_net_itself)
     assert "changes the arrays that it is given" in said(capsys, "slow_step", changes_in_place)
     assert np.isclose(steps([1.0], [2.0], ["head"], 0.1, {})[0], 0.8)

@@ -34,6 +34,19 @@ def keeps_the_first_of_all(x, y):
     return list(first.values())
 
 
+def keeps_one_of_each_mean(x, y):
+    first, labels = {}, {}
+    for i, (picture, label) in enumerate(zip(x, y, strict=True)):
+        first.setdefault(picture.mean(), i)
+        labels.setdefault(picture.mean(), set()).add(int(label))
+    return [i for mean, i in first.items() if len(labels[mean]) == 1]
+
+
+def keeps_in_an_array(x, y):
+    same = [[np.array_equal(a, b) for b in x] for a in x]
+    return np.array([i for i, of in enumerate(same) if of.index(True) == i and len(set(y[of])) == 1])
+
+
 def keeps_everything(x, y):
     return list(range(len(x)))
 
@@ -52,6 +65,22 @@ def splits_in_order(of, share, seed):
     return np.isin(of, every[: round(share * len(every))])
 
 
+def splits_by_choice(of, share, seed):
+    every = np.unique(of)
+    held_out = set(np.random.default_rng(seed).choice(every, round(share * len(every)), replace=False))
+    return [series in held_out for series in of]
+
+
+def splits_without_seed(of, share, seed):
+    every = np.unique(of)
+    return np.isin(of, np.random.default_rng().permutation(every)[: round(share * len(every))])
+
+
+def splits_cutting_off(of, share, seed):
+    every = np.unique(of)
+    return np.isin(of, np.random.default_rng(seed).permutation(every)[: int(share * len(every))])
+
+
 APART = {5: [70.1, 72.0, 74.5], 60: [85.0, 86.2, 86.9]}
 SOLUTIONS = {
     "dense": 6405,
@@ -63,8 +92,8 @@ SOLUTIONS = {
 MISTAKES = {
     "dense": (6400, 1280 + 5),
     "ceiling": (0.95, 0.94),
-    "without_copies": (keeps_the_first_of_all, keeps_everything),
-    "split_by_series": (splits_pictures, splits_in_order),
+    "without_copies": (keeps_the_first_of_all, keeps_everything, keeps_one_of_each_mean),
+    "split_by_series": (splits_pictures, splits_in_order, splits_without_seed, splits_cutting_off),
     "verdict": ((APART, "not decided"), ({5: [0.7, 72.0], 60: [85.0, 86.0, 87.0]}, "decided")),
 }
 
@@ -79,12 +108,23 @@ def test_a_solution_is_right_and_mistakes_are_told_apart(capsys, entry):
         assert len({str(reason) for reason in reasons}) == len(reasons) and all(map(any, reasons))
 
 
+@pytest.mark.parametrize(
+    "entry, answer",
+    [("without_copies", keeps_in_an_array), ("split_by_series", splits_by_choice), ("ceiling", "0.89")],
+)
+def test_another_way_to_a_right_answer_is_right(capsys, entry, answer):
+    assert said(capsys, entry, answer).startswith("Right. ")
+
+
 def test_the_words_name_the_mistake(capsys):
     assert "a copy in another class: kept are [0, 1]" in said(
         capsys, "without_copies", keeps_the_first_of_all
     )
     assert "series lie on both sides" in said(capsys, "split_by_series", splits_pictures)
     assert "two seeds give the same split" in said(capsys, "split_by_series", splits_in_order)
+    assert "one seed gives two splits" in said(capsys, "split_by_series", splits_without_seed)
+    assert "0.33 of 20 series: 6 are held out" in said(capsys, "split_by_series", splits_cutting_off)
+    assert "mirror image" in said(capsys, "without_copies", keeps_one_of_each_mean)
 
 
 def test_shoes_in_the_wrong_place_are_those_that_are_named(tmp_path):

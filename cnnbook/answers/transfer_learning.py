@@ -23,7 +23,7 @@ def right_freezing(function):
         kernels = {"conv1": 6, "conv2": 4, "conv3": 2}[stage]
         found = len(net.trainable_weights)
         assert found == kernels, (
-            f"{stage}: {kernels} kernels are to learn, and the net as a whole lists {found}"
+            f"{stage}: {kernels} kernels are to learn, and the net as a whole lists {found}; it has a flag of its own"
         )
 
 

@@ -8,8 +8,10 @@ def right_without_copies(function):
 
     dark, light = np.zeros((2, 2, 1), "uint8"), np.full((2, 2, 1), 200, "uint8")
     turned = np.array([[[0], [200]], [[0], [0]]], "uint8")
+    mirrored = turned[:, ::-1]
     cases = (
         ("three different pictures", [dark, light, turned], [0, 1, 0], [0, 1, 2]),
+        ("a picture and its mirror image, which is no copy", [turned, mirrored, dark], [0, 1, 1], [0, 1, 2]),
         ("a copy in its own class", [dark, light, dark], [0, 1, 0], [0, 1]),
         ("a copy in another class", [dark, light, dark], [0, 1, 1], [1]),
         ("two copies, one of them in another class", [light, dark, dark, dark], [1, 0, 0, 1], [0]),
@@ -23,7 +25,7 @@ def right_split(function):
     import numpy as np
 
     of = np.repeat(np.arange(7, 27), 6)[np.random.default_rng(0).permutation(120)]
-    for share, count in ((0.25, 5), (0.5, 10)):
+    for share, count in ((0.25, 5), (0.5, 10), (0.33, 7)):
         held_out = np.asarray(function(of, share, 1))
         assert held_out.shape == of.shape, f"{held_out.shape} values for {of.shape[0]} pictures"
         assert held_out.dtype == bool, f"True or False is wanted for each picture, got {held_out.dtype}"
@@ -31,7 +33,9 @@ def right_split(function):
         assert not both, f"{len(both)} of 20 series lie on both sides"
         number = len(set(of[held_out]))
         assert number == count, f"a share of {share} of 20 series: {number} are held out"
-    assert not np.array_equal(function(of, 0.5, 1), function(of, 0.5, 2)), "two seeds give the same split"
+    once, again, other = (function(of, 0.5, seed) for seed in (1, 1, 2))
+    assert np.array_equal(once, again), "one seed gives two splits, so nobody can repeat yours"
+    assert not np.array_equal(once, other), "two seeds give the same split"
 
 
 ANSWERS = {
