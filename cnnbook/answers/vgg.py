@@ -1,4 +1,4 @@
-"""Answers to the exercises of chapter 03: fields of stacks, VGG without dense layers, VGG from a list, one kernel for two."""
+"""Answers to the exercises of chapter 03: fields, VGG without dense layers, VGG from a list, one kernel for two."""
 
 from cnnbook.answers import Answer, compared_by_ranges, outputs_of_both
 
@@ -84,7 +84,7 @@ ANSWERS = {
     ),
     "one_kernel": Answer(
         right_one_kernel,
-        why="A place (i, j) of the second kernel shifts the whole first one by (i, j); the answer is the sum over all places.",
+        why="A place (i, j) of the second kernel shifts the whole first one by (i, j): sum over all places.",
         hints=(
             "One pixel of the second kernel's window sees a 3x3 window of the image: where does it begin?",
             "result[i:i+3, j:j+3] += first @ second[i, j] for all nine (i, j): @ sums over the channels between.",
