@@ -81,4 +81,4 @@ def test_a_switch_is_judged_by_ranges(said):
     close = {"ReLU": [78.0, 80.0, 79.0], "ReLU, dropout": [79.5, 81.0, 80.0]}
     assert said("switch", (close, "not decided")).startswith("Right.")
     assert "go from 78.00 to 80.00" in said("switch", (close, "decided"))
-    assert "in per cent" in said("switch", ({name: [0.0, 1, 2] for name in close}, "decided"))
+    assert "in per cent" in said("switch", ({name: [101.0, 80, 79] for name in close}, "decided"))

@@ -162,26 +162,8 @@ def test_the_experiment(capsys):
 # The list of the names that one needs
 
 
-def text_of(number):
-    (path,) = (ROOT / "chapters").glob(f"{number}-*.md")
-    return path.read_text("utf-8")
-
-
-def code_of(number):
-    return "\n".join(re.findall(r"^```\{code-cell\}.*?^```", text_of(number), re.M | re.S))
-
-
-NAMES = re.findall(r"^\| `([\w.]+)\([^`]*`[^|]*\| [^|]+ \| (\w\w) \|$", text_of("00"), re.M)
-
-
-@pytest.mark.checkout
-def test_fifteen_names():
-    assert len(NAMES) == 15, NAMES
-
-
-@pytest.mark.checkout
-@pytest.mark.parametrize("name, number", NAMES)
-def test_a_name_is_there_and_first_used_where_the_list_says(name, number):
+def callable_of(name):
+    """What a name of the list stands for."""
     import cnnbook
 
     root, _, rest = name.partition(".")
@@ -189,14 +171,23 @@ def test_a_name_is_there_and_first_used_where_the_list_says(name, number):
         place = importlib.import_module("cnnbook.training.gradients")
     elif root in ("check", "show_source"):
         place, rest = exercises, root
+    elif not rest or root == "cnnbook":
+        place, rest = cnnbook, rest or root
     else:
-        place, rest = (
-            (cnnbook, root) if not rest else (cnnbook if root == "cnnbook" else getattr(cnnbook, root), rest)
-        )
-    assert callable(getattr(place, rest))
-    used = re.compile(rf"(?<![\w.]){re.escape(name)}\b")
-    chapters = sorted(path.name[:2] for path in (ROOT / "chapters").glob("[0-9]*.md"))
-    assert next(n for n in chapters if used.search(code_of(n))) == number
+        place = getattr(cnnbook, root)
+    return getattr(place, rest)
+
+
+@pytest.mark.checkout
+def test_the_fifteen_names_are_there_and_first_used_where_the_list_says():
+    texts = {path.name[:2]: path.read_text("utf-8") for path in sorted((ROOT / "chapters").glob("[0-9]*.md"))}
+    code = {n: "\n".join(re.findall(r"^```\{code-cell\}.*?^```", t, re.M | re.S)) for n, t in texts.items()}
+    names = re.findall(r"^\| `([\w.]+)\([^`]*`[^|]*\| [^|]+ \| (\w\w) \|$", texts["00"], re.M)
+    assert len(names) == 15, names
+    for name, number in names:
+        assert callable(callable_of(name)), name
+        used = re.compile(rf"(?<![\w.]){re.escape(name)}\b")
+        assert next(n for n in code if used.search(code[n])) == number, name
 
 
 def test_the_answers_are_those_of_chapter_00():

@@ -119,7 +119,19 @@ def test_augmentation_in_a_net_is_at_rest(pair, images):
 
 def test_every_question_is_asked():
     own = {"film": "Film"}
-    drawings = {"style", "stacks", "diagram", "beside", "overlay", "errors", "segmented", "skips"}
+    # heat maps drawn side by side, and a kernel that slides over an image, read no net either
+    drawings = {
+        "style",
+        "stacks",
+        "diagram",
+        "beside",
+        "overlay",
+        "errors",
+        "segmented",
+        "skips",
+        "heat_maps",
+        "slide",
+    }
     # of training runs, of a classifier's answers, of published figures: they read no net
     records = {"curves", "confusion", "hardest", "trade_off"}
     assert {own.get(name, name) for name in QUESTIONS} == set(viz.__all__) - drawings - records
