@@ -37,3 +37,17 @@ def image():
     from helpers import nets
 
     return nets.image((16, 20, 3))
+
+
+@pytest.fixture
+def said(request, capsys, monkeypatch):
+    """What `check` says of an answer to an exercise of the file's CHAPTER; nothing was answered before."""
+    from cnnbook import exercises
+
+    monkeypatch.setattr(exercises, "_wrong", exercises.Counter())
+
+    def of(entry, answer):
+        exercises.check(f"{request.module.CHAPTER}.{entry}", answer)
+        return capsys.readouterr().out
+
+    return of

@@ -3,22 +3,10 @@
 import numpy as np
 import pytest
 
-from cnnbook import exercises
 from cnnbook.answers.before_cnns import RING, code_at, fisher_of_means
-from cnnbook.exercises import check
 from cnnbook.experiments import before_cnns
 
-
-@pytest.fixture
-def said(capsys, monkeypatch):
-    """What `check` says of an answer to an exercise of this chapter; nothing was answered before."""
-    monkeypatch.setattr(exercises, "_wrong", exercises.Counter())
-
-    def of(entry, answer):
-        check(f"before_cnns.{entry}", answer)
-        return capsys.readouterr().out
-
-    return of
+CHAPTER = "before_cnns"
 
 
 def codes(image, ring=RING, at_least=True):

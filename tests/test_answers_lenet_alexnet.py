@@ -2,22 +2,8 @@
 
 import keras
 import numpy as np
-import pytest
 
-from cnnbook import exercises
-from cnnbook.exercises import check
-
-
-@pytest.fixture
-def said(capsys, monkeypatch):
-    """What `check` says of an answer to an exercise of this chapter; nothing was answered before."""
-    monkeypatch.setattr(exercises, "_wrong", exercises.Counter())
-
-    def of(entry, answer):
-        check(f"lenet_alexnet.{entry}", answer)
-        return capsys.readouterr().out
-
-    return of
+CHAPTER = "lenet_alexnet"
 
 
 def dropout(x, rate, training, rng, *, shape=None, scale=True):

@@ -1,23 +1,9 @@
 """The exercises of chapter 03 take a right answer, and tell two typical mistakes apart."""
 
 import numpy as np
-import pytest
 from keras import layers as L
 
-from cnnbook import exercises
-from cnnbook.exercises import check
-
-
-@pytest.fixture
-def said(capsys, monkeypatch):
-    """What `check` says of an answer to an exercise of this chapter; nothing was answered before."""
-    monkeypatch.setattr(exercises, "_wrong", exercises.Counter())
-
-    def of(entry, answer):
-        check(f"vgg.{entry}", answer)
-        return capsys.readouterr().out
-
-    return of
+CHAPTER = "vgg"
 
 
 def net(x, stages, *, activation="relu", padding="same", pool_each=False):

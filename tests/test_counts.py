@@ -21,6 +21,18 @@ def conv_norm(x, filters, kernel=1, strides=1, groups=1, bias=False):
     return layers.BatchNormalization()(x)
 
 
+def resnet(block, bias=False):
+    """A classifier with the stages of ResNet-34 and 50; block(x, filters, strides, first) writes one block's sum."""
+    image = keras.Input((224, 224, 3))
+    x = conv_norm(image, 64, 7, 2, bias=bias)
+    x = layers.MaxPooling2D(3, 2, "same")(layers.ReLU()(x))
+    for stage, blocks in enumerate((3, 4, 6, 3)):
+        for number in range(blocks):
+            x = block(x, 64 * 2**stage, 2 if stage and not number else 1, not number)
+            x = layers.ReLU()(layers.Add()(x))
+    return keras.Model(image, layers.Dense(1000)(layers.GlobalAveragePooling2D()(x)))
+
+
 def test_a_net_of_the_table_is_found():
     count, differences = told(models.ResNet50())
     assert [row["call"] for row in count.matches] == ["ResNet50()"] and not differences
@@ -42,21 +54,14 @@ def test_keras_resnet50_has_biases():
 
 def test_shortcuts_without_weights():
     # davisking/dlib#1977: 22,803,176 by dlib, whose shortcuts have no weights and whose convolutions have biases.
-    image = keras.Input((224, 224, 3))
-    x = conv_norm(image, 64, 7, 2, bias=True)
-    x = layers.MaxPooling2D(3, 2, "same")(layers.ReLU()(x))
-    for stage, blocks in enumerate((3, 4, 6, 3)):
-        for block in range(blocks):
-            filters, strides = 64 * 2**stage, 2 if stage and not block else 1
-            y = layers.ReLU()(conv_norm(x, filters, 1, strides, bias=True))
-            y = conv_norm(layers.ReLU()(conv_norm(y, filters, 3, bias=True)), 4 * filters, bias=True)
-            x = layers.AveragePooling2D(strides)(x) if strides > 1 else x
-            missing = y.shape[-1] - x.shape[-1]
-            if missing:
-                x = layers.Concatenate()([x, *[x] * (missing // x.shape[-1])])
-            x = layers.ReLU()(layers.Add()([x, y]))
-    out = layers.Dense(1000)(layers.GlobalAveragePooling2D()(x))
-    count, differences = told(keras.Model(image, out))
+    def block(x, filters, strides, first):
+        y = layers.ReLU()(conv_norm(x, filters, 1, strides, bias=True))
+        y = conv_norm(layers.ReLU()(conv_norm(y, filters, 3, bias=True)), 4 * filters, bias=True)
+        x = layers.AveragePooling2D(strides)(x) if strides > 1 else x
+        missing = y.shape[-1] - x.shape[-1]
+        return layers.Concatenate()([x, *[x] * (missing // x.shape[-1])]) if missing else x, y
+
+    count, differences = told(resnet(block, bias=True))
     assert count.params == 22_803_176
     assert count.nearest["call"] == "ResNet50()"
     assert differences["biases of 49 convolutions"] == 22_720
@@ -65,17 +70,13 @@ def test_shortcuts_without_weights():
 
 def test_a_projection_more():
     # keras-team/keras#16363: a ResNet-34 with 21,810,472 trained parameters, 21,827,624 in all.
-    image = keras.Input((224, 224, 3))
-    x = conv_norm(image, 64, 7, 2, bias=True)
-    x = layers.MaxPooling2D(3, 2, "same")(layers.ReLU()(x))
-    for stage, blocks in enumerate((3, 4, 6, 3)):
-        for block in range(blocks):
-            filters, strides = 64 * 2**stage, 2 if stage and not block else 1
-            y = layers.ReLU()(conv_norm(x, filters, 3, strides, bias=True))
-            y = conv_norm(y, filters, 3, bias=True)
-            x = x if block else conv_norm(x, filters, 1, strides, bias=True)
-            x = layers.ReLU()(layers.Add()([x, y]))
-    net = keras.Model(image, layers.Dense(1000)(layers.GlobalAveragePooling2D()(x)))
+    def block(x, filters, strides, first):
+        y = layers.ReLU()(conv_norm(x, filters, 3, strides, bias=True))
+        return conv_norm(x, filters, 1, strides, bias=True) if first else x, conv_norm(
+            y, filters, 3, bias=True
+        )
+
+    net = resnet(block, bias=True)
     assert net.count_params() == 21_827_624
     count, differences = told(net)
     assert count.params == 21_810_472 and count.nearest["call"] == "ResNet34()"
@@ -126,18 +127,12 @@ def test_another_classifier_and_none():
 
 def test_the_same_layers_on_larger_maps():
     # The stride in the 3x3 convolutions, as torchvision has it: 4.09 G.
-    image = keras.Input((224, 224, 3))
-    x = conv_norm(image, 64, 7, 2)
-    x = layers.MaxPooling2D(3, 2, "same")(layers.ReLU()(x))
-    for stage, blocks in enumerate((3, 4, 6, 3)):
-        for block in range(blocks):
-            filters, strides = 64 * 2**stage, 2 if stage and not block else 1
-            y = layers.ReLU()(conv_norm(x, filters))
-            y = conv_norm(layers.ReLU()(conv_norm(y, filters, 3, strides)), 4 * filters)
-            x = x if block else conv_norm(x, 4 * filters, 1, strides)
-            x = layers.ReLU()(layers.Add()([x, y]))
-    net = keras.Model(image, layers.Dense(1000)(layers.GlobalAveragePooling2D()(x)))
-    count = cnnbook.count(net)
+    def block(x, filters, strides, first):
+        y = layers.ReLU()(conv_norm(x, filters))
+        y = conv_norm(layers.ReLU()(conv_norm(y, filters, 3, strides)), 4 * filters)
+        return conv_norm(x, 4 * filters, 1, strides) if first else x, y
+
+    count = cnnbook.count(resnet(block))
     assert count.macs == 4_089_184_256 and count.matches[0]["call"] == "ResNet50()"
     assert {(d.params, d.macs, d.what) for d in count.differences} == {
         (0, 77_070_336, "Conv2D 1 x 1, 256 -> 128, on a map of 56 instead of 28"),
